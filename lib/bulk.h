@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A writer of bulk: gathers entries in a 2 MiB image of its extent and writes them in large pieces, write-out started at
+ * once. One thread at a time. What has been placed is in the file after bulk_flush, on stable storage after bulk_sync.
+ */
+#ifndef BULK_H
+#define BULK_H
+
+#include "base.h"
+#include "extent.h"
+
+#define SPINDLE_WORDS 4
+
+struct bulk {
+	struct extents *extents;
+	uint8_t *image;      /* EXTENT_BYTES, mapped when first needed */
+	uint64_t position;   /* of the extent, 0 for none */
+	uint64_t fill;       /* bytes placed, from the start of the extent */
+	uint64_t flushed;    /* bytes written, a multiple of 4096 */
+	uint64_t bytes;      /* placed ever */
+	uint64_t dirty[SPINDLE_WORDS]; /* spindles with unsynced writes */
+};
+
+void bulk_init(struct bulk *bulk, struct extents *extents);
+void bulk_release(struct bulk *bulk);
+
+/* Gives room for an entry (length <= BULK_ENTRY_BYTES_MAX): its position and where to build it, until the next call.
+ * node: placed by the rules for nodes. */
+#define BULK_ENTRY_BYTES_MAX (EXTENT_BYTES - EXTENT_DATA)
+int bulk_place(struct bulk *bulk, uint64_t length, bool node, uint64_t *position, void **bytes);
+
+/* Takes a run of extents for one large entry; the caller has it written by bulk_write_run once it is built. */
+int bulk_take_run(struct bulk *bulk, uint64_t length, uint64_t *position, void *header);
+int bulk_write_run(struct bulk *bulk, uint64_t position, const void *header, const void *entry, uint64_t length);
+
+/* Writes what has been placed. The next entry begins on a fresh 4 KiB block, so nothing is written twice. */
+int bulk_flush(struct bulk *bulk);
+/* Flushes and syncs all spindles it has written to. */
+int bulk_sync(struct bulk *bulk);
+
+#endif

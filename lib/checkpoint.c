@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Failure points of a checkpoint: bulk cannot be written (soft: the notes are taken back, the old checkpoint stays, the
+ * next attempt starts anew) · the flush of bulk fails (poison) · the MARK's slab is aborted (soft) or in doubt (poison, by
+ * commit.c) · a page cannot be written (soft: the log is not recycled until one can).
+ * Only when both pages lead to the new mark, the log before it is recycled (I6).
+ */
+#include "checkpoint.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core.h"
+#include "install.h"
+
+#define RECYCLABLE_MAX 4096
+#define LOG_SPACE_FACTOR 4 /* the log may take this many times its payload budget on disk (padding) */
+
+void core_log(struct core *core, int level, const char *format, ...)
+{
+	char text[512];
+	va_list arguments;
+
+	if (!core->tuning.log)
+		return;
+	va_start(arguments, format);
+	vsnprintf(text, sizeof(text), format, arguments);
+	va_end(arguments);
+	core->tuning.log(core->tuning.log_context, level, text);
+}
+
+int checkpoint_init(struct core *core)
+{
+	struct checkpoint *checkpoint = &core->checkpoint;
+	int result = -pthread_mutex_init(&checkpoint->mutex, NULL);
+
+	if (!result)
+		result = -pthread_cond_init(&checkpoint->changed, NULL);
+	return result ? result : materialiser_init(&checkpoint->materialiser, &core->store, &core->extents);
+}
+
+void checkpoint_release(struct checkpoint *checkpoint)
+{
+	if (!checkpoint->materialiser.store)
+		return;
+	materialiser_release(&checkpoint->materialiser);
+	pthread_cond_destroy(&checkpoint->changed);
+	pthread_mutex_destroy(&checkpoint->mutex);
+}
+
+bool checkpoint_due(struct core *core)
+{
+	uint64_t payload, bytes;
+
+	if (heap_used(core->heap) >= core->tuning.heap_bytes / 2)
+		return true;
+	pthread_mutex_lock(&core->commit.lock);
+	payload = core->commit.settled_payload - core->log.mark_payload;
+	bytes = core->commit.settled_slab_bytes - core->log.mark_slab_bytes;
+	pthread_mutex_unlock(&core->commit.lock);
+	return payload >= core->tuning.log_bytes / 2 || bytes >= core->tuning.log_bytes / 2 * LOG_SPACE_FACTOR;
+}
+
+static void set_state(struct checkpoint *checkpoint, enum checkpoint_state state)
+{
+	pthread_mutex_lock(&checkpoint->mutex);
+	checkpoint->state = state;
+	pthread_cond_broadcast(&checkpoint->changed);
+	pthread_mutex_unlock(&checkpoint->mutex);
+}
+
+void checkpoint_enter_private(struct core *core)
+{
+	struct checkpoint *checkpoint = &core->checkpoint;
+
+	pthread_mutex_lock(&checkpoint->mutex);
+	while (checkpoint->state == CHECKPOINT_WRITING || checkpoint->private)
+		pthread_cond_wait(&checkpoint->changed, &checkpoint->mutex);
+	checkpoint->private = true;
+	/* an install under way needs its list again */
+	checkpoint->set_aside = checkpoint->materialiser.written;
+	checkpoint->materialiser.written = (struct garbage){ 0 };
+	pthread_mutex_unlock(&checkpoint->mutex);
+}
+
+void checkpoint_leave_private(struct core *core)
+{
+	struct checkpoint *checkpoint = &core->checkpoint;
+
+	pthread_mutex_lock(&checkpoint->mutex);
+	checkpoint->private = false;
+	garbage_release(&checkpoint->materialiser.written);
+	checkpoint->materialiser.written = checkpoint->set_aside;
+	checkpoint->set_aside = (struct garbage){ 0 };
+	pthread_cond_broadcast(&checkpoint->changed);
+	pthread_mutex_unlock(&checkpoint->mutex);
+}
+
+/* ---- Pages ------------------------------------------------------------------------------------------------------- */
+
+static int write_page(struct core *core, struct meta *meta)
+{
+	struct spindle *spindle = &core->store.spindles[0];
+	void *page = aligned_alloc(META_PAGE_BYTES, META_PAGE_BYTES);
+	int result;
+
+	if (!page)
+		return -ENOMEM;
+	meta_encode(page, meta);
+	result = spindle_write(spindle, IO_DSYNC, meta->slot ? META_PAGE_B : META_PAGE_A, page, META_PAGE_BYTES);
+	free(page);
+	return result;
+}
+
+/* The next page, in the other slot. */
+static int write_next_page(struct core *core)
+{
+	struct checkpoint *checkpoint = &core->checkpoint;
+	struct meta meta = checkpoint->meta;
+	int result;
+
+	meta.generation++;
+	meta.slot = checkpoint->slot ^ 1;
+	result = write_page(core, &meta);
+	if (result)
+		return result;
+	checkpoint->meta = meta;
+	checkpoint->slot = meta.slot;
+	return 0;
+}
+
+int checkpoint_write_pages(struct core *core, bool both, bool clean)
+{
+	struct meta *meta = &core->checkpoint.meta;
+	struct commit *commit = &core->commit;
+	int result;
+
+	pthread_mutex_lock(&commit->lock);
+	meta->durable_seq = atomic_load(&commit->durable_seq);
+	meta->seq_limit = clean ? commit->next_seq - 1 : commit->seq_limit;
+	meta->log_end = commit->settled_place.position;
+	meta->log_number = commit->settled_place.number;
+	pthread_mutex_unlock(&commit->lock);
+	meta->salt = core->log.salt;
+	meta->flags = clean ? META_FLAG_CLEAN : 0;
+	result = write_next_page(core);
+	if (!result && both)
+		result = write_next_page(core);
+	return result;
+}
+
+/* ---- Mark -------------------------------------------------------------------------------------------------------- */
+
+void checkpoint_mark(struct core *core, struct mark *mark, const struct tree_root *roots, uint64_t user_entries,
+		     uint32_t next_tree, uint64_t *recyclable, size_t count)
+{
+	uint64_t free_extents[RECYCLABLE_MAX];
+
+	memset(mark, 0, sizeof(*mark));
+	mark->roots = *roots;
+	mark->user_entries = user_entries;
+	mark->next_tree = next_tree;
+	pthread_mutex_lock(&core->extents.mutex);
+	mark->spindle_count = core->store.spindle_count;
+	mark->log_extents = core->extents.log_count;
+	mark->bulk_extents = core->extents.bulk_count;
+	for (unsigned i = 0; i < core->store.spindle_count; i++)
+		mark->spindles[i] = (struct mark_spindle){ core->extents.spindles[i].next,
+							   core->extents.spindles[i].bulk_bytes };
+	pthread_mutex_unlock(&core->extents.mutex);
+	count = log_free_list(&core->log, free_extents, count < RECYCLABLE_MAX ? count : RECYCLABLE_MAX);
+	for (size_t i = 0; i < count; i++)
+		put_u64(&recyclable[i], free_extents[i]);
+	mark->recyclable_count = (uint32_t)count;
+	mark->recyclable = slice(recyclable, count * sizeof(uint64_t));
+}
+
+int checkpoint_publish(struct core *core, const struct log_slab *slab, uint64_t root_seq, uint64_t number)
+{
+	struct checkpoint *checkpoint = &core->checkpoint;
+	int result;
+
+	checkpoint->meta.mark_position = slab->position;
+	checkpoint->meta.mark_number = slab->number;
+	checkpoint->meta.mark_digest = slab->digest;
+	checkpoint->meta.floor_seq = root_seq;
+	atomic_store(&checkpoint->seq, root_seq);
+	result = checkpoint_write_pages(core, true, false);
+	if (result)
+		core_log(core, 4, "metadata page not written (%s): the log is kept until it can be", error_text(result));
+	else
+		log_recycle(&core->log, number);
+	return 0;
+}
+
+/* ---- The checkpoint ---------------------------------------------------------------------------------------------- */
+
+/* Appends the mark and waits until it is durable. SLF_ECANCELLED when the slab it was in was aborted. */
+static int append_mark(struct core *core, const struct mark *mark, struct log_slab *slab)
+{
+	size_t bytes = mark_bytes(mark);
+	void *body = malloc(bytes);
+	uint32_t dropped;
+	int result;
+
+	if (!body)
+		return -ENOMEM;
+	mark_encode(body, mark);
+	pthread_mutex_lock(&core->commit.lock);
+	dropped = core->commit.dropped;
+	pthread_mutex_unlock(&core->commit.lock);
+	result = commit_record(&core->commit, LOG_MARK, slice(body, bytes));
+	free(body);
+	if (!result)
+		result = commit_sync(&core->commit, NULL);
+	pthread_mutex_lock(&core->commit.lock);
+	if (!result && dropped != core->commit.dropped)
+		result = SLF_ECANCELLED;
+	*slab = core->commit.mark_slab;
+	pthread_mutex_unlock(&core->commit.lock);
+	return result;
+}
+
+/* Writes the frozen version: bulk, sync, mark, pages. *roots gets the new root of the roots tree. */
+static int write_version(struct core *core, const struct version *frozen, const struct log_place *place,
+			 struct tree_root *roots)
+{
+	struct materialiser *materialiser = &core->checkpoint.materialiser;
+	uint64_t recyclable[RECYCLABLE_MAX];
+	struct mark mark;
+	struct log_slab slab;
+	int result;
+
+	materialise_begin(materialiser);
+	*roots = frozen->roots;
+	result = materialise_forest(materialiser, frozen->forest, roots);
+	if (result) {
+		materialise_forget(materialiser);
+		return result;
+	}
+	result = materialise_sync(materialiser);
+	if (result) {
+		commit_poison(&core->commit);
+		return result;
+	}
+	checkpoint_mark(core, &mark, roots, frozen->user_entries, frozen->next_tree, recyclable, RECYCLABLE_MAX);
+	mark.root_seq = frozen->seq;
+	mark.digest = frozen->digest;
+	mark.search_ns = frozen->search_ns;
+	mark.replay_position = place->position;
+	mark.replay_next = place->next;
+	mark.replay_number = place->number;
+	mark.replay_previous = place->previous;
+	result = append_mark(core, &mark, &slab);
+	if (result) {
+		materialise_forget(materialiser);
+		return result;
+	}
+	stats_add(&core->stats.values.checkpoints, 1);
+	stats_add(&core->stats.values.checkpoint_bytes, materialiser->bytes);
+	return checkpoint_publish(core, &slab, frozen->seq, place->number);
+}
+
+static int run_exclusive(struct core *core)
+{
+	uint64_t payload, slab_bytes;
+	struct log_place place;
+	struct version *frozen;
+	struct tree_root roots;
+	int result = 0;
+
+	if (core->tuning.sync != SLF_SYNC_COMMIT)
+		result = commit_sync(&core->commit, NULL);
+	if (!result)
+		result = commit_check(&core->commit);
+	if (result)
+		return result;
+	frozen = commit_freeze(&core->commit, &place, &payload, &slab_bytes);
+	if (!frozen->forest)
+		goto out; /* nothing has changed since the last checkpoint */
+	result = write_version(core, frozen, &place, &roots);
+	atomic_store(&core->checkpoint.failed_space, result == -ENOSPC || result == -EDQUOT || result == -EFBIG);
+	if (result)
+		goto out;
+	pthread_mutex_lock(&core->commit.lock);
+	core->log.mark_payload = payload;
+	core->log.mark_slab_bytes = slab_bytes;
+	pthread_mutex_unlock(&core->commit.lock);
+	set_state(&core->checkpoint, CHECKPOINT_INSTALLING);
+	if (!core->closing) /* else the heap goes as a whole */
+		result = install_run(core, frozen->epoch, frozen->roots.word, &roots);
+out:
+	atomic_store(&core->versions.pinned, 0);
+	return result;
+}
+
+int checkpoint_run(struct core *core)
+{
+	struct checkpoint *checkpoint = &core->checkpoint;
+	int result;
+
+	pthread_mutex_lock(&checkpoint->mutex);
+	while (checkpoint->state != CHECKPOINT_IDLE || checkpoint->private)
+		pthread_cond_wait(&checkpoint->changed, &checkpoint->mutex);
+	checkpoint->state = CHECKPOINT_WRITING;
+	pthread_mutex_unlock(&checkpoint->mutex);
+	result = run_exclusive(core);
+	if (result)
+		core_log(core, 3, "checkpoint failed: %s", error_text(result));
+	set_state(checkpoint, CHECKPOINT_IDLE);
+	return result;
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Checkpoints: writing a version's heap nodes to bulk, the MARK, the metadata pages, and the install that lets go of the
+ * heap nodes. States:
+ *
+ *   IDLE -> WRITING (materialise F, sync, MARK, pages A and B) -> INSTALLING (slices under the turn) -> IDLE
+ *
+ * WRITING needs no turn: F is the durable version, frozen by the pin. A transaction that outgrows the heap writes its own
+ * nodes with the same materialiser (checkpoint_enter_private), which excludes WRITING and so may wait for its end while it
+ * holds the turn; INSTALLING does not hinder it.
+ *
+ * Lock order: turn, checkpoint->mutex, commit->lock. The mutex is not held while waiting for the turn.
+ */
+#ifndef CHECKPOINT_H
+#define CHECKPOINT_H
+
+#include <pthread.h>
+
+#include "base.h"
+#include "log.h"
+#include "materialise.h"
+#include "meta.h"
+
+struct core;
+
+enum checkpoint_state { CHECKPOINT_IDLE, CHECKPOINT_WRITING, CHECKPOINT_INSTALLING };
+
+struct checkpoint {
+	pthread_mutex_t mutex;
+	pthread_cond_t changed;
+	enum checkpoint_state state;
+	bool private;         /* a transaction is using the materialiser */
+	struct garbage set_aside; /* the written list of an install under way, meanwhile */
+	struct materialiser materialiser;
+	_Atomic uint64_t seq;   /* root_seq of the newest checkpoint */
+	_Atomic bool failed_space; /* the last one failed for want of space */
+	struct meta meta;     /* the newest metadata page */
+	uint16_t slot;        /* that it stands in */
+};
+
+int checkpoint_init(struct core *core);
+void checkpoint_release(struct checkpoint *checkpoint);
+
+/* Writes a checkpoint of the newest durable version (in the no-sync modes: makes the newest version durable first), and
+ * waits for a running one before. The calling thread must not hold the turn. */
+int checkpoint_run(struct core *core);
+/* Is it time: heap or log past half their budgets. */
+bool checkpoint_due(struct core *core);
+
+/* The materialiser for a transaction; the caller holds the turn. */
+void checkpoint_enter_private(struct core *core);
+void checkpoint_leave_private(struct core *core);
+/* Fills a mark for the state with this root of the roots tree. recyclable: room for count positions. */
+void checkpoint_mark(struct core *core, struct mark *mark, const struct tree_root *roots, uint64_t user_entries,
+		     uint32_t next_tree, uint64_t *recyclable, size_t count);
+/* After the mark is durable: metadata pages, and recycling of the log before `number`. */
+int checkpoint_publish(struct core *core, const struct log_slab *slab, uint64_t root_seq, uint64_t number);
+
+/* Writes the metadata pages with the present state; both when `both`, else the older one. */
+int checkpoint_write_pages(struct core *core, bool both, bool clean);
+
+#endif

@@ -1,0 +1,640 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * States of a group: filling -> in flight -> durable | aborted | unknown.
+ *
+ * Failure modes:
+ * - The slab cannot be written (no space, say): its place is overwritten with zeros, on stable storage. Then its commits
+ *   and those of the group that filled meanwhile (they stand on it) are *aborted*: their seqs are burnt, their waiters get
+ *   the error, their versions are taken back by the next holder of the turn, a running transaction is doomed. When there
+ *   is space again, writing goes on.
+ * - That overwriting fails, or any flush fails, or the write of data that is already visible: *unknown*; poisoned.
+ *
+ * RWF_DSYNC flushes only its own range: it is used when nothing below in the log and no part is unsynced; else the slab is
+ * written and every touched spindle flushed.
+ */
+#include "commit.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "turn.h"
+
+#define SLAB_BUFFER_BYTES (GROUP_BYTES + 64 * 1024)
+#define KICK_BYTES (64 * 1024)
+
+static int group_init(struct group *group)
+{
+	void *slab = mmap(NULL, SLAB_BUFFER_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (slab == MAP_FAILED)
+		return -ENOMEM;
+	group->slab = slab;
+	return 0;
+}
+
+int commit_init(struct commit *commit, struct store *store, struct log *log, struct versions *versions)
+{
+	int result;
+
+	memset(commit, 0, sizeof(*commit));
+	commit->store = store;
+	commit->log = log;
+	commit->versions = versions;
+	commit->eventfd = -1;
+	result = -pthread_mutex_init(&commit->lock, NULL);
+	if (!result)
+		result = group_init(&commit->groups[0]);
+	if (!result)
+		result = group_init(&commit->groups[1]);
+	return result;
+}
+
+void commit_release(struct commit *commit)
+{
+	if (!commit->store)
+		return;
+	for (unsigned i = 0; i < 2; i++) {
+		if (commit->groups[i].slab)
+			munmap(commit->groups[i].slab, SLAB_BUFFER_BYTES);
+		free(commit->groups[i].parts);
+	}
+	if (commit->eventfd >= 0)
+		close(commit->eventfd);
+	free(commit->burnt);
+	pthread_mutex_destroy(&commit->lock);
+	commit->store = NULL;
+}
+
+static struct group *fill_group(struct commit *commit)
+{
+	return &commit->groups[commit->fill];
+}
+
+static void group_reset(struct group *group)
+{
+	group->payload = 0;
+	group->record_count = 0;
+	group->first_seq = 0;
+	group->last_seq = 0;
+	group->part_count = 0;
+	group->last = NULL;
+	group->has_mark = false;
+	memset(group->dirty, 0, sizeof(group->dirty));
+}
+
+static bool shows_at_seal(const struct commit *commit)
+{
+	return commit->sync != SLF_SYNC_COMMIT;
+}
+
+/* ---- Poison, fate ------------------------------------------------------------------------------------------------ */
+
+static void poison_locked(struct commit *commit)
+{
+	if (atomic_load(&commit->poisoned))
+		return;
+	commit->poison_info = (struct slf_errinfo){ .size = sizeof(commit->poison_info) };
+	error_get(&commit->poison_info);
+	atomic_store(&commit->poisoned, SLF_EPOISONED);
+}
+
+void commit_poison(struct commit *commit)
+{
+	pthread_mutex_lock(&commit->lock);
+	poison_locked(commit);
+	pthread_mutex_unlock(&commit->lock);
+}
+
+int commit_check(struct commit *commit)
+{
+	if (likely(!atomic_load_explicit(&commit->poisoned, memory_order_relaxed)))
+		return 0;
+	return error_set(SLF_EPOISONED, NULL, -1, OFFSET_NONE,
+			 "an earlier failure left durability in doubt, close and open the database again; it was: %s",
+			 commit->poison_info.text);
+}
+
+static int burn(struct commit *commit, uint64_t first, uint64_t last, int code)
+{
+	struct burnt *burnt;
+
+	if (commit->burnt_count == commit->burnt_capacity) {
+		size_t capacity = commit->burnt_capacity ? commit->burnt_capacity * 2 : 4;
+
+		burnt = realloc(commit->burnt, capacity * sizeof(*burnt));
+		if (!burnt)
+			return -ENOMEM;
+		commit->burnt = burnt;
+		commit->burnt_capacity = capacity;
+	}
+	burnt = &commit->burnt[commit->burnt_count++];
+	*burnt = (struct burnt){ .first = first, .last = last, .code = code };
+	burnt->info.size = sizeof(burnt->info);
+	error_get(&burnt->info);
+	return 0;
+}
+
+/* The fate of a settled seq. */
+static int fate(struct commit *commit, uint64_t seq)
+{
+	for (size_t i = commit->burnt_count; i-- > 0;) {
+		const struct burnt *burnt = &commit->burnt[i];
+
+		if (seq > burnt->last)
+			break;
+		if (seq >= burnt->first) {
+			error_restore(&burnt->info);
+			return burnt->code;
+		}
+	}
+	return 0;
+}
+
+/* ---- Leading ----------------------------------------------------------------------------------------------------- */
+
+/* Makes room for the parts before the records. */
+static void place_parts(struct group *group)
+{
+	size_t bytes = group->part_count * SLAB_PART_BYTES;
+	uint8_t *at = group->slab + SLAB_HEADER_BYTES;
+
+	if (!bytes)
+		return;
+	memmove(at + bytes, at, group->payload);
+	for (size_t i = 0; i < group->part_count; i++)
+		entry_ref_encode(at + i * SLAB_PART_BYTES, &group->parts[i]);
+	group->payload += bytes;
+}
+
+/* Flushes the log and the spindles of the parts. */
+static int flush(struct commit *commit, const struct group *group)
+{
+	struct io_request requests[SPINDLES_MAX];
+	size_t count = 0;
+	int result;
+
+	for (unsigned i = 0; i < commit->store->spindle_count; i++)
+		if (i == 0 || (group && group->dirty[i / 64] >> i % 64 & 1))
+			requests[count++] =
+				(struct io_request){ .op = IO_SYNC, .file = commit->store->spindles[i].file };
+	result = io_run(commit->store->io, requests, count);
+	for (size_t i = 0; i < count; i++)
+		if (requests[i].result)
+			return error_set(SLF_EUNKNOWN, commit->store->spindles[0].path, 0, commit->log->end.position,
+					 "flush failed (%s): the last commits may or may not survive; close the database and "
+					 "open it again", error_text(requests[i].result));
+	if (!result)
+		commit->log->unsynced = false;
+	return result;
+}
+
+enum outcome { OUTCOME_DONE, OUTCOME_ABORTED, OUTCOME_UNKNOWN };
+
+/* Writes the flight as a slab; no lock held, the role of the leader guards the log. */
+static enum outcome write_flight(struct commit *commit, struct group *group, bool stable, uint64_t seq_limit,
+				 uint64_t last_seq, int *code)
+{
+	struct slab_header header = { .first_seq = group->first_seq,
+				      .last_seq = last_seq,
+				      .seq_limit = seq_limit,
+				      .durable_seq = atomic_load(&commit->durable_seq),
+				      .part_count = (uint32_t)group->part_count,
+				      .record_count = group->record_count };
+	bool lone = stable && !group->part_count && !commit->unsynced && !commit->log->unsynced;
+
+	place_parts(group);
+	header.payload = (uint32_t)group->payload;
+	*code = log_write(commit->log, group->slab, &header, lone);
+	if (*code) {
+		struct slf_errinfo info = { .size = sizeof(info) };
+		enum outcome outcome = OUTCOME_ABORTED;
+
+		error_get(&info);
+		if (shows_at_seal(commit) || commit->log->doubt ||
+		    (commit->log->torn && log_invalidate(commit->log, header.length)))
+			outcome = OUTCOME_UNKNOWN;
+		error_restore(&info);
+		return outcome;
+	}
+	if (!stable || (lone && !commit->log->unsynced))
+		return OUTCOME_DONE;
+	*code = flush(commit, group);
+	return *code ? OUTCOME_UNKNOWN : OUTCOME_DONE;
+}
+
+/* Everything up to version is on stable storage. */
+static void settle(struct commit *commit, struct version *version)
+{
+	commit->settled_place = commit->log->end;
+	commit->settled_payload = commit->log->payload_bytes;
+	commit->settled_slab_bytes = commit->log->slab_bytes;
+	commit->unsynced = false;
+	commit->durable_limit = commit->seq_limit;
+	if (!version)
+		return;
+	version_settle(commit->versions, version);
+	if (!shows_at_seal(commit))
+		version_show(commit->versions, version);
+	commit->settled_seq = version->seq;
+	atomic_store(&commit->durable_seq, version->seq);
+	if (commit->eventfd >= 0) {
+		uint64_t one = 1;
+		ssize_t written = write(commit->eventfd, &one, sizeof(one));
+
+		(void)written; /* a full counter is raised already */
+	}
+}
+
+/* The flight and what filled behind it are reported failed. */
+static void abort_groups(struct commit *commit, struct group *flight, int code)
+{
+	struct group *fill = fill_group(commit);
+	uint64_t first = flight->first_seq ? flight->first_seq : fill->first_seq;
+	uint64_t last = fill->last_seq ? fill->last_seq : flight->last_seq;
+
+	if (first) {
+		if (burn(commit, first, last, code))
+			poison_locked(commit);
+		commit->settled_seq = last;
+		atomic_fetch_add(&commit->rollbacks, 1);
+		atomic_store(&commit->rollback, true);
+		stats_add(&commit->store->stats->values.rollbacks, 1);
+	}
+	commit->dropped++;
+	group_reset(fill);
+}
+
+static void conclude(struct commit *commit, struct group *flight, enum outcome outcome, bool stable, int code)
+{
+	if (outcome == OUTCOME_UNKNOWN) {
+		poison_locked(commit);
+	} else if (outcome == OUTCOME_ABORTED) {
+		abort_groups(commit, flight, code);
+	} else {
+		if (flight->last)
+			commit->written = flight->last;
+		if (flight->has_mark)
+			commit->mark_slab = commit->log->last;
+		if (stable)
+			settle(commit, commit->written);
+		else
+			commit->unsynced = true;
+	}
+}
+
+static void wake_waiters(struct commit *commit, uint32_t round)
+{
+	atomic_fetch_add_explicit(&commit->words[round & 1], 1, memory_order_relaxed);
+	futex_wake(&commit->words[round & 1], INT32_MAX);
+	/* one of those whose group filled meanwhile leads next */
+	atomic_fetch_add_explicit(&commit->words[(round + 1) & 1], 1, memory_order_relaxed);
+	futex_wake(&commit->words[(round + 1) & 1], 1);
+}
+
+/* Writes (and flushes) the fill group. Called and left with the lock held; nobody else leads. */
+static int lead(struct commit *commit, bool stable)
+{
+	struct group *flight = fill_group(commit);
+	uint64_t last_seq = flight->last_seq ? flight->last_seq : commit->settled_seq, limit;
+	uint32_t round = commit->round;
+	enum outcome outcome = OUTCOME_DONE;
+	int code = 0;
+
+	if (commit->written && commit->written->seq > last_seq)
+		last_seq = commit->written->seq;
+	limit = u64_max(commit->seq_limit, commit->next_seq - 1 + SEQ_LIMIT_STEP);
+	commit->leading = true;
+	commit->fill ^= 1;
+	commit->round++;
+	pthread_mutex_unlock(&commit->lock);
+	if (flight->record_count)
+		outcome = write_flight(commit, flight, stable, limit, last_seq, &code);
+	else if (stable && (commit->unsynced || commit->log->unsynced) && (code = flush(commit, NULL)))
+		outcome = OUTCOME_UNKNOWN;
+	pthread_mutex_lock(&commit->lock);
+	if (outcome == OUTCOME_DONE && flight->record_count)
+		commit->seq_limit = limit; /* before the conclusion, which may make it the durable one */
+	conclude(commit, flight, outcome, stable, code);
+	group_reset(flight);
+	commit->leading = false;
+	stats_add(&commit->store->stats->values.commit_groups, 1);
+	wake_waiters(commit, round);
+	if (commit->wake && log_low(commit->log))
+		commit->wake(commit->wake_context);
+	return code;
+}
+
+/* Sleeps until the group of this round may have been dealt with. Called and left with the lock held. */
+static int wait_round(struct commit *commit, uint32_t round, uint64_t deadline)
+{
+	_Atomic uint32_t *word = &commit->words[round & 1];
+	uint32_t value = atomic_load_explicit(word, memory_order_relaxed);
+	uint64_t now = deadline ? clock_now_ns() : 0;
+	int result = 0;
+
+	if (deadline && now >= deadline)
+		return -ETIMEDOUT;
+	pthread_mutex_unlock(&commit->lock);
+	result = futex_wait(word, value, deadline ? (int64_t)(deadline - now) : -1);
+	pthread_mutex_lock(&commit->lock);
+	if (result != -ETIMEDOUT)
+		return 0;
+	/* The wake-up that we may have been given to lead goes to somebody else. */
+	atomic_fetch_add_explicit(word, 1, memory_order_relaxed);
+	futex_wake(word, 1);
+	return result;
+}
+
+int commit_wait(struct commit *commit, uint64_t seq, uint32_t round, int64_t timeout_ns)
+{
+	uint64_t deadline = timeout_ns < 0 ? 0 : clock_now_ns() + (uint64_t)timeout_ns;
+	int result = 0;
+
+	pthread_mutex_lock(&commit->lock);
+	if (seq >= commit->next_seq)
+		result = -EINVAL;
+	while (!result && commit->settled_seq < seq) {
+		if (atomic_load(&commit->poisoned)) {
+			error_restore(&commit->poison_info);
+			result = SLF_EUNKNOWN;
+		} else if (!commit->leading) {
+			lead(commit, true);
+		} else {
+			result = wait_round(commit, (int32_t)(commit->round - round) > 0 ? commit->round - 1 : round,
+					    deadline);
+		}
+	}
+	if (!result)
+		result = fate(commit, seq);
+	pthread_mutex_unlock(&commit->lock);
+	return result;
+}
+
+int commit_sync(struct commit *commit, uint64_t *durable_seq)
+{
+	uint64_t target;
+	int result = 0;
+
+	pthread_mutex_lock(&commit->lock);
+	target = commit->next_seq - 1;
+	while (!result && (commit->settled_seq < target || fill_group(commit)->record_count || commit->unsynced ||
+			   commit->leading)) {
+		if (atomic_load(&commit->poisoned)) {
+			error_restore(&commit->poison_info);
+			result = SLF_EUNKNOWN;
+		} else if (commit->leading) {
+			if (commit->settled_seq >= target && !fill_group(commit)->record_count && !commit->unsynced)
+				break;
+			wait_round(commit, commit->round - 1, 0);
+		} else {
+			result = lead(commit, true);
+		}
+	}
+	if (!result && durable_seq)
+		*durable_seq = atomic_load(&commit->durable_seq);
+	pthread_mutex_unlock(&commit->lock);
+	return result;
+}
+
+int commit_write_out(struct commit *commit)
+{
+	int result = 0;
+
+	pthread_mutex_lock(&commit->lock);
+	if (!commit->leading && fill_group(commit)->record_count && !atomic_load(&commit->poisoned))
+		result = lead(commit, false);
+	pthread_mutex_unlock(&commit->lock);
+	return result;
+}
+
+uint32_t commit_round(struct commit *commit)
+{
+	uint32_t round;
+
+	pthread_mutex_lock(&commit->lock);
+	round = commit->round;
+	pthread_mutex_unlock(&commit->lock);
+	return round;
+}
+
+size_t commit_backlog(struct commit *commit)
+{
+	size_t bytes;
+
+	pthread_mutex_lock(&commit->lock);
+	bytes = fill_group(commit)->payload;
+	pthread_mutex_unlock(&commit->lock);
+	return bytes;
+}
+
+/* ---- Sealing ----------------------------------------------------------------------------------------------------- */
+
+/* Waits or leads until the fill group has room. Called and left with the lock held. */
+static int make_room(struct commit *commit, size_t bytes, size_t parts)
+{
+	while (fill_group(commit)->payload + bytes + (fill_group(commit)->part_count + parts) * SLAB_PART_BYTES >
+		       GROUP_BYTES ||
+	       fill_group(commit)->part_count + parts > SLAB_PARTS_MAX || commit->next_seq > commit->durable_limit) {
+		bool limit = commit->next_seq > commit->durable_limit;
+		int result;
+
+		if (atomic_load(&commit->poisoned))
+			return commit_check(commit);
+		if (!fill_group(commit)->record_count && !limit)
+			return SLF_ETOOBIG;
+		if (commit->leading)
+			result = wait_round(commit, commit->round - 1, 0);
+		else
+			result = lead(commit, limit || !shows_at_seal(commit));
+		if (result)
+			return result;
+	}
+	return 0;
+}
+
+static int add_parts(struct group *group, const struct entry_ref *parts, size_t count)
+{
+	if (group->part_count + count > group->part_capacity) {
+		size_t capacity = group->part_count + count + 16;
+		struct entry_ref *grown = realloc(group->parts, capacity * sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		group->parts = grown;
+		group->part_capacity = capacity;
+	}
+	if (count)
+		memcpy(group->parts + group->part_count, parts, count * sizeof(*parts));
+	group->part_count += count;
+	return 0;
+}
+
+static void *append_record(struct group *group, enum log_record_kind kind, size_t body_bytes)
+{
+	void *body = log_record_begin(group->slab + SLAB_HEADER_BYTES + group->payload, kind, body_bytes);
+
+	group->payload += log_record_bytes(body_bytes);
+	group->record_count++;
+	group->has_mark |= kind == LOG_MARK;
+	return body;
+}
+
+/* Fills what the sealing decides and writes the commit entry. */
+static void seal_entry(struct commit *commit, struct sealing *sealing)
+{
+	struct version *tip = commit->versions->tip, *version = sealing->version;
+	struct commit_entry *entry = &sealing->entry;
+	struct group *group = fill_group(commit);
+
+	entry->seq = commit->next_seq++;
+	entry->clock_ns = clock_wall_ns();
+	entry->search_ns = u64_max(entry->clock_ns, tip->search_ns);
+	entry->digest = digest_commit(&tip->digest, entry->seq, sealing->txn_digest, entry->blob);
+	version->seq = entry->seq;
+	version->search_ns = entry->search_ns;
+	version->digest = entry->digest;
+	if (sealing->mark.size) { /* the mark holds the state after this very commit */
+		struct mark *mark = (struct mark *)(uintptr_t)sealing->mark.data;
+
+		mark->root_seq = entry->seq;
+		mark->digest = entry->digest;
+		mark->search_ns = entry->search_ns;
+	}
+	commit_entry_encode(append_record(group, LOG_FINAL, commit_entry_bytes(entry)), entry);
+	if (!group->first_seq)
+		group->first_seq = entry->seq;
+	group->last_seq = entry->seq;
+	group->last = version;
+}
+
+static int seal_locked(struct commit *commit, struct sealing *sealing)
+{
+	size_t bytes = log_record_bytes(commit_entry_bytes(&sealing->entry));
+	struct mark *mark = (struct mark *)(uintptr_t)sealing->mark.data;
+	struct group *group;
+	int result;
+
+	if (mark)
+		bytes += log_record_bytes(mark_bytes(mark));
+	if (commit_check(commit))
+		return SLF_EPOISONED;
+	result = make_room(commit, bytes, sealing->part_count);
+	if (result)
+		return result;
+	if (atomic_load(&commit->rollbacks) != sealing->rollbacks)
+		return error_set(SLF_ECANCELLED, NULL, -1, OFFSET_NONE,
+				 "an earlier commit, which this transaction had built on, could not be written");
+	group = fill_group(commit);
+	if (shows_at_seal(commit)) {
+		size_t pending = commit->groups[0].payload + commit->groups[1].payload + bytes;
+
+		result = log_reserve(commit->log, 2 * (slab_bytes(pending, commit->store->settings.sector) + 4096));
+		if (result)
+			return result;
+	}
+	result = add_parts(group, sealing->parts, sealing->part_count);
+	if (result)
+		return result;
+	for (unsigned i = 0; sealing->dirty && i < SPINDLE_WORDS; i++)
+		group->dirty[i] |= sealing->dirty[i];
+	seal_entry(commit, sealing);
+	if (mark)
+		mark_encode(append_record(group, LOG_MARK, mark_bytes(mark)), mark);
+	versions_append(commit->versions, sealing->version);
+	if (shows_at_seal(commit)) {
+		version_show(commit->versions, sealing->version);
+		atomic_store(&commit->visible_seq, sealing->version->seq);
+	}
+	return 0;
+}
+
+int commit_seal(struct commit *commit, struct sealing *sealing, uint64_t *seq, uint32_t *round)
+{
+	bool kick;
+	int result;
+
+	pthread_mutex_lock(&commit->lock);
+	result = seal_locked(commit, sealing);
+	*seq = sealing->entry.seq;
+	*round = commit->round;
+	/* the flusher is told when there is something to gather, and when enough has gathered */
+	kick = shows_at_seal(commit) && !commit->leading &&
+	       (fill_group(commit)->record_count == 1 || fill_group(commit)->payload >= KICK_BYTES);
+	pthread_mutex_unlock(&commit->lock);
+	if (!result && kick && commit->wake)
+		commit->wake(commit->wake_context);
+	return result;
+}
+
+int commit_record(struct commit *commit, enum log_record_kind kind, struct slf_slice body)
+{
+	int result;
+
+	pthread_mutex_lock(&commit->lock);
+	result = commit_check(commit);
+	if (!result)
+		result = make_room(commit, log_record_bytes(body.size), 0);
+	if (!result)
+		memcpy(append_record(fill_group(commit), kind, body.size), body.data, body.size);
+	pthread_mutex_unlock(&commit->lock);
+	return result;
+}
+
+/* ---- Versions in use, rollback, freezing ------------------------------------------------------------------------------------------ */
+
+void commit_rollback(struct commit *commit)
+{
+	if (likely(!atomic_load_explicit(&commit->rollback, memory_order_acquire)))
+		return;
+	pthread_mutex_lock(&commit->lock);
+	versions_rollback(commit->versions, atomic_load(&commit->versions->visible));
+	atomic_store(&commit->rollback, false);
+	pthread_mutex_unlock(&commit->lock);
+}
+
+void commit_sweep(struct commit *commit)
+{
+	struct version *targets[3];
+	uint64_t epochs[3];
+	size_t count = 0;
+
+	if (commit->versions->unswept < VERSIONS_SWEEP_EVERY)
+		return;
+	pthread_mutex_lock(&commit->lock);
+	targets[0] = commit->groups[0].last;
+	targets[1] = commit->groups[1].last;
+	targets[2] = commit->written;
+	for (size_t i = 0; i < ARRAY_SIZE(targets); i++)
+		if (targets[i])
+			epochs[count++] = targets[i]->epoch;
+	pthread_mutex_unlock(&commit->lock);
+	versions_sweep(commit->versions, epochs, count);
+}
+
+void commit_install(struct commit *commit, struct version *version)
+{
+	pthread_mutex_lock(&commit->lock);
+	assert(!fill_group(commit)->last || shows_at_seal(commit));
+	versions_append(commit->versions, version);
+	version_show(commit->versions, version);
+	if (atomic_load(&commit->durable_seq) == version->seq) {
+		commit->written = version;
+		version_settle(commit->versions, version);
+	}
+	pthread_mutex_unlock(&commit->lock);
+}
+
+struct version *commit_freeze(struct commit *commit, struct log_place *place, uint64_t *payload, uint64_t *slab_bytes)
+{
+	struct version *version;
+
+	pthread_mutex_lock(&commit->lock);
+	version = atomic_load(&commit->versions->durable);
+	atomic_store(&commit->versions->pinned, version->epoch);
+	*place = commit->settled_place;
+	*payload = commit->settled_payload;
+	*slab_bytes = commit->settled_slab_bytes;
+	pthread_mutex_unlock(&commit->lock);
+	return version;
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Group commit. Sealed commits gather in the *fill* group; a leader (any waiting committer, or the background flusher)
+ * swaps it for the empty one, writes it as one slab, flushes, and tells everyone. One slab is in flight at a time; the next
+ * group fills meanwhile.
+ *
+ * Locks, outermost first: the writer's turn, `lock` here, then those of log and extents. `lock` is never held across I/O
+ * but for rare allocation in log_reserve.
+ * Waiting: two futex words, one per parity of the group's round. The word is bumped under `lock` before the wake, and
+ * waiters load it under `lock`, so no wake-up is lost. No spinning.
+ *
+ * Fate of a commit (a seq): settled seq < seq: open. Else failed if it lies in a burnt range, with that range's code;
+ * else durable. A poisoned committer answers SLF_EUNKNOWN for what was in flight and SLF_EPOISONED from then on.
+ */
+#ifndef COMMIT_H
+#define COMMIT_H
+
+#include <pthread.h>
+
+#include "base.h"
+#include "bulk.h"
+#include "error.h"
+#include "log.h"
+#include "version.h"
+
+#define GROUP_BYTES ((size_t)1 << 20) /* payload of one slab; no record is longer */
+
+/* Commits on their way to one slab. */
+struct group {
+	uint8_t *slab; /* header room, then the payload */
+	size_t payload;
+	uint32_t record_count;
+	uint64_t first_seq, last_seq;
+	uint64_t dirty[SPINDLE_WORDS]; /* spindles of parts that are not synced */
+	struct entry_ref *parts;
+	size_t part_count, part_capacity;
+	struct version *last; /* newest version sealed into it */
+	bool has_mark;
+};
+
+struct burnt {
+	uint64_t first, last;
+	int code;
+	struct slf_errinfo info;
+};
+
+struct commit {
+	struct store *store;
+	struct log *log;
+	struct versions *versions;
+	int sync; /* enum slf_sync_mode */
+	int eventfd;
+	pthread_mutex_t lock;
+	struct group groups[2];
+	unsigned fill;       /* index of the fill group */
+	uint32_t round;      /* of the fill group */
+	bool leading;
+	_Atomic uint32_t words[2];
+	uint64_t next_seq;   /* of the next commit */
+	uint64_t seq_limit;  /* in the newest slab */
+	uint64_t durable_limit; /* in the newest flushed slab: no seq above it is handed out (I11) */
+	uint64_t settled_seq; /* every seq up to here has its fate */
+	_Atomic uint64_t durable_seq, visible_seq;
+	struct version *written; /* newest version whose slab is written, maybe not flushed */
+	struct log_place settled_place; /* log place behind the slab of the durable version */
+	uint64_t settled_payload, settled_slab_bytes; /* log->payload_bytes, slab_bytes there */
+	struct log_slab mark_slab; /* the newest written slab with a MARK */
+	bool unsynced;       /* something written is not flushed */
+	_Atomic bool rollback; /* pending versions are to be taken back by the next holder of the turn */
+	_Atomic uint32_t rollbacks; /* how often; a transaction begun before one is doomed */
+	uint32_t dropped;    /* how often unwritten records were given up */
+	_Atomic int poisoned; /* 0 or SLF_EPOISONED */
+	struct slf_errinfo poison_info;
+	struct burnt *burnt;
+	size_t burnt_count, burnt_capacity;
+	void (*wake)(void *context); /* tells the background flusher that there is work */
+	void *wake_context;
+};
+
+int commit_init(struct commit *commit, struct store *store, struct log *log, struct versions *versions);
+void commit_release(struct commit *commit);
+
+/* Poisons the handle with the calling thread's error detail. */
+void commit_poison(struct commit *commit);
+/* 0, or SLF_EPOISONED with the detail of what happened. */
+int commit_check(struct commit *commit);
+
+/* What a transaction brings to its sealing. */
+struct sealing {
+	struct version *version;     /* becomes the tip; seq and epoch are set here */
+	struct commit_entry entry;   /* seq, clock and digest are set here */
+	const struct digest *txn_digest;
+	const struct entry_ref *parts;
+	size_t part_count;
+	const uint64_t *dirty;       /* SPINDLE_WORDS: spindles of unsynced parts */
+	struct slf_slice mark;       /* a MARK record for the same slab; empty for none */
+	uint32_t rollbacks;          /* commit->rollbacks when the transaction began */
+};
+
+/* Seals under the turn: the commit is in the fill group and its version is the tip. -ENOSPC when the log has no room,
+ * SLF_ECANCELLED after a rollback, SLF_EPOISONED: then nothing has happened. *round is for commit_wait. */
+int commit_seal(struct commit *commit, struct sealing *sealing, uint64_t *seq, uint32_t *round);
+
+/* Puts a record of the engine into the fill group. */
+int commit_record(struct commit *commit, enum log_record_kind kind, struct slf_slice body);
+
+/* Until seq has its fate; leads when nobody else does. timeout_ns < 0: forever. 0, -ETIMEDOUT, or the failure. */
+int commit_wait(struct commit *commit, uint64_t seq, uint32_t round, int64_t timeout_ns);
+/* Makes everything sealed so far durable. */
+int commit_sync(struct commit *commit, uint64_t *durable_seq);
+/* Writes what has gathered without flushing, unless a leader is at it. */
+int commit_write_out(struct commit *commit);
+/* The round that fills now. */
+uint32_t commit_round(struct commit *commit);
+/* Bytes waiting in the fill group (a hint). */
+size_t commit_backlog(struct commit *commit);
+
+/* Takes back pending versions after a failed slab; the caller holds the turn. Cheap when there is nothing to do. */
+void commit_rollback(struct commit *commit);
+
+/* Frees what no version in use can reach; the caller holds the turn. Cheap when there is nothing to do. */
+void commit_sweep(struct commit *commit);
+
+/* Publishes a version with the seq of the tip: the same state in other nodes. The caller holds the turn and, in
+ * SLF_SYNC_COMMIT, nothing is pending. */
+void commit_install(struct commit *commit, struct version *version);
+
+/* The durable version and the log place behind its slab, as one; the version is pinned (versions->pinned). Any thread: the
+ * pin is stored under the lock that moving `durable` needs, so a sweep sees one or the other. */
+struct version *commit_freeze(struct commit *commit, struct log_place *place, uint64_t *payload, uint64_t *slab_bytes);
+
+#endif

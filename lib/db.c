@@ -1,0 +1,550 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Opening: look at the metadata of spindle 0 without writing anything (a foreign file stays as it is), then for a writer
+ * take the locks (side file, then spindle 0) and look again, then the further spindles, then recovery.
+ * Closing: threads end, the running write transaction is undone, everything is made durable, a last checkpoint, a page with
+ * the clean flag.
+ */
+#include "db.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "create.h"
+#include "error.h"
+#include "recover.h"
+#include "txn.h"
+
+#define PAGE_BYTES 4096
+
+/* ---- Options ----------------------------------------------------------------------------------------------------- */
+
+/* Copies what the caller's struct has; what it does not know stays 0. */
+static int options_take(const struct slf_options *from, struct slf_options *options)
+{
+	*options = (struct slf_options)SLF_OPTIONS_INIT;
+	if (!from)
+		return 0;
+	if (from->size < offsetof(struct slf_options, spindles))
+		return error_set(-EINVAL, NULL, -1, OFFSET_NONE, "slf_options.size is not set: use SLF_OPTIONS_INIT");
+	if (from->size > sizeof(*options)) {
+		const uint8_t *rest = (const uint8_t *)from;
+
+		for (size_t i = sizeof(*options); i < from->size; i++)
+			if (rest[i])
+				return error_set(-EINVAL, NULL, -1, OFFSET_NONE,
+						 "slf_options sets a field that this library does not know");
+	}
+	memcpy(options, from, from->size < sizeof(*options) ? from->size : sizeof(*options));
+	return 0;
+}
+
+static int options_check(const struct slf_options *options)
+{
+	const char *wrong = NULL;
+
+	if (options->flags & ~(SLF_CREATE | SLF_EXCLUSIVE | SLF_READONLY | SLF_NETWORK_FS | SLF_NO_MAP | SLF_NO_THREADS))
+		wrong = "flags has an unknown bit";
+	else if ((options->flags & SLF_READONLY) && (options->flags & SLF_CREATE))
+		wrong = "SLF_READONLY and SLF_CREATE exclude each other";
+	else if (options->sync < SLF_SYNC_COMMIT || options->sync > SLF_SYNC_AUTO)
+		wrong = "sync is no slf_sync_mode";
+	else if (options->io < SLF_IO_DEFAULT || options->io > SLF_IO_POSIX)
+		wrong = "io is no slf_io";
+	else if (options->compression < 0 || options->compression > SLF_COMPRESSION_NONE)
+		wrong = "compression is no slf_compression";
+	else if (options->spindle_count > SPINDLES_MAX - 1 || (options->spindle_count && !options->spindles))
+		wrong = "spindle_count must be 0 to 254";
+	else if (options->leaf_bytes && (options->leaf_bytes < 256 || options->leaf_bytes > 64 * KIB))
+		wrong = "leaf_bytes must be 256 to 65536";
+	else if (options->branch_bytes && (options->branch_bytes < 256 || options->branch_bytes > 64 * KIB))
+		wrong = "branch_bytes must be 256 to 65536";
+	else if (options->inline_bytes > 4096)
+		wrong = "inline_bytes must be at most 4096";
+	else if (options->heap_bytes && options->heap_bytes < 64 * KIB)
+		wrong = "heap_bytes must be at least 65536";
+	else if (options->log_bytes && options->log_bytes < 64 * KIB)
+		wrong = "log_bytes must be at least 65536";
+	return wrong ? error_set(-EINVAL, NULL, -1, OFFSET_NONE, "slf_options: %s", wrong) : 0;
+}
+
+static uint64_t or_default(uint64_t value, uint64_t standard)
+{
+	return value ? value : standard;
+}
+
+static void tuning_set(struct tuning *tuning, const struct slf_options *options)
+{
+	tuning->sync = options->sync;
+	tuning->heap_bytes = or_default(options->heap_bytes, 256 * MIB);
+	tuning->log_bytes = or_default(options->log_bytes, 64 * MIB);
+	tuning->arena_bytes = or_default(options->arena_bytes, 256 * MIB);
+	tuning->auto_sync_ns = or_default(options->auto_sync_ns, 100000000);
+	tuning->auto_sync_bytes = or_default(options->auto_sync_bytes, 16 * MIB);
+	tuning->readonly = options->flags & SLF_READONLY;
+	tuning->map = !(options->flags & SLF_NO_MAP);
+	tuning->threads = !(options->flags & (SLF_NO_THREADS | SLF_READONLY));
+	tuning->progress = options->progress;
+	tuning->progress_context = options->progress_context;
+	tuning->log = options->log;
+	tuning->log_context = options->log_context;
+}
+
+static struct settings settings_of(const struct slf_options *options)
+{
+	return (struct settings){
+		.leaf_bytes = (uint32_t)or_default(options->leaf_bytes, LEAF_BYTES_DEFAULT),
+		.branch_bytes = (uint32_t)or_default(options->branch_bytes, BRANCH_BYTES_DEFAULT),
+		.inline_bytes = (uint32_t)or_default(options->inline_bytes, INLINE_BYTES_DEFAULT),
+		.bulk_bytes = BULK_BYTES_DEFAULT,
+		.compression = options->compression == SLF_COMPRESSION_NONE ? 0 : 1,
+	};
+}
+
+/* ---- Metadata ---------------------------------------------------------------------------------------------------- */
+
+struct pages {
+	struct meta metas[2];
+	enum meta_state states[2];
+	const char *reasons[2];
+};
+
+static int read_pages(struct spindle *spindle, struct pages *pages)
+{
+	uint8_t *page = aligned_alloc(META_PAGE_BYTES, META_PAGE_BYTES);
+	int result = page ? 0 : -ENOMEM;
+
+	for (uint16_t slot = 0; slot < 2 && !result; slot++) {
+		struct io_request request = { .op = IO_READ, .file = spindle->file, .data = page,
+					      .offset = slot ? META_PAGE_B : META_PAGE_A, .length = META_PAGE_BYTES };
+
+		result = io_run(spindle->io, &request, 1);
+		if (result) {
+			error_set(result, spindle->path, (int)spindle->index, request.offset, "cannot be read: %s",
+				  error_text(result));
+			break;
+		}
+		memset(page + request.done, 0, META_PAGE_BYTES - request.done);
+		pages->states[slot] = meta_decode(page, slot, &pages->metas[slot], &pages->reasons[slot]);
+	}
+	free(page);
+	return result;
+}
+
+/* The better page of a spindle. */
+static int choose_page(struct spindle *spindle, struct meta *meta)
+{
+	struct pages pages;
+	int result = read_pages(spindle, &pages), best = -1;
+
+	if (result)
+		return result;
+	for (int slot = 0; slot < 2; slot++)
+		if (pages.states[slot] == META_GOOD &&
+		    (best < 0 || pages.metas[slot].generation > pages.metas[best].generation))
+			best = slot;
+	if (best >= 0) {
+		*meta = pages.metas[best];
+		return 0;
+	}
+	if (pages.states[0] == META_FOREIGN && pages.states[1] == META_FOREIGN)
+		return error_set(SLF_ENOTDB, spindle->path, (int)spindle->index, 0, "not a Solifuge database (%s)",
+				 pages.reasons[0]);
+	return error_set(SLF_ECORRUPT, spindle->path, (int)spindle->index, 0,
+			 "both metadata pages are damaged (%s; %s): salvage what is left with solifuge-fsck",
+			 pages.reasons[0], pages.reasons[1]);
+}
+
+static int check_meta(struct core *core, const struct meta *meta)
+{
+	const char *path = core->store.spindles[0].path;
+	char text[256];
+	const char *unknown = meta_incompatible(meta, !core->tuning.readonly, text, sizeof(text));
+
+	if (unknown)
+		return error_set(SLF_EINCOMPATIBLE, path, 0, 0, "%s: use a newer library%s", unknown,
+				 meta_incompatible(meta, false, text, sizeof(text)) ? "" : ", or open it read-only");
+	if (meta->spindle_index != 0)
+		return error_set(SLF_ENOTDB, path, meta->spindle_index, 0,
+				 "this is spindle %u of a database of %u: open spindle 0", meta->spindle_index,
+				 meta->spindle_count);
+	if (meta->leaf_bytes < 256 || meta->leaf_bytes > 64 * KIB || meta->branch_bytes < 256 ||
+	    meta->branch_bytes > 64 * KIB || meta->inline_bytes > 4096 || meta->sector < 512 ||
+	    meta->sector > 64 * KIB || (meta->sector & (meta->sector - 1)) || meta->bulk_bytes <= meta->inline_bytes ||
+	    meta->bulk_bytes > MIB || meta->spindle_count < 1 || meta->spindle_count > SPINDLES_MAX ||
+	    meta->table_bytes > META_TABLE_BYTES)
+		return error_set(SLF_ECORRUPT, path, 0, 0, "a setting in the metadata page is out of range");
+	return 0;
+}
+
+static void take_meta(struct core *core, const struct meta *meta)
+{
+	struct store *store = &core->store;
+
+	core->meta = *meta;
+	memcpy(store->uuid, meta->uuid, sizeof(store->uuid));
+	store->seed = format_seed(meta->uuid);
+	store->settings = (struct settings){ .leaf_bytes = meta->leaf_bytes,
+					     .branch_bytes = meta->branch_bytes,
+					     .inline_bytes = meta->inline_bytes,
+					     .bulk_bytes = meta->bulk_bytes,
+					     .sector = meta->sector,
+					     .compression = meta->compression };
+}
+
+/* ---- Files ------------------------------------------------------------------------------------------------------- */
+
+static int open_spindle_zero(struct core *core, const char *path)
+{
+	unsigned flags = core->tuning.readonly ? 0 : IO_OPEN_WRITE;
+	struct meta meta;
+	int result;
+
+	core->store.spindles = calloc(SPINDLES_MAX, sizeof(*core->store.spindles));
+	if (!core->store.spindles)
+		return -ENOMEM;
+	result = spindle_open(&core->store.spindles[0], core->io, path, 0, flags, core->tuning.map);
+	if (result)
+		return result;
+	core->store.spindle_count = 1;
+	result = choose_page(&core->store.spindles[0], &meta);
+	if (!result)
+		result = check_meta(core, &meta);
+	if (!result)
+		take_meta(core, &meta);
+	return result;
+}
+
+static int refuse_network(struct core *core, const struct slf_options *options)
+{
+	const struct spindle *spindle = &core->store.spindles[0];
+
+	if (core->tuning.readonly || !spindle->info.network || (options->flags & SLF_NETWORK_FS))
+		return 0;
+	return error_set(-EOPNOTSUPP, spindle->path, 0, OFFSET_NONE,
+			 "on a network file system, where locks and flushes may lie: open it read-only or with SLF_NETWORK_FS");
+}
+
+static int locked(int result, const char *path)
+{
+	if (result == -EAGAIN || result == -EACCES)
+		return error_set(SLF_ELOCKED, path, 0, OFFSET_NONE,
+				 "another handle has the database open for writing: close it, or open this one read-only");
+	return result ? error_set(result, path, 0, OFFSET_NONE, "cannot be locked: %s", error_text(result)) : 0;
+}
+
+/* The writer's locks; the side file says who holds them. */
+static int take_locks(struct slf_db *db)
+{
+	struct spindle *spindle = &db->core.store.spindles[0];
+	size_t bytes = strlen(spindle->path) + sizeof(SIDE_SUFFIX);
+	char *path = malloc(bytes), owner[96] = { 0 };
+	int result;
+
+	if (!path)
+		return -ENOMEM;
+	snprintf(path, bytes, "%s%s", spindle->path, SIDE_SUFFIX);
+	result = io_open(db->core.io, path, IO_OPEN_WRITE | IO_OPEN_CREATE, &db->side);
+	if (result)
+		error_set(result, path, -1, OFFSET_NONE, "the side file cannot be opened: %s", error_text(result));
+	else
+		result = locked(io_lock(db->side, IO_LOCK_EXCLUSIVE, SIDE_WRITER_BYTE, 1), spindle->path);
+	if (!result)
+		result = locked(io_lock(spindle->file, IO_LOCK_EXCLUSIVE, SIDE_WRITER_BYTE, 1), spindle->path);
+	if (!result) {
+		snprintf(owner + 64, sizeof(owner) - 64, "pid %ld\n", (long)getpid());
+		result = io_write(db->side, 0, 0, owner, sizeof(owner));
+		if (result == -ENOSPC || result == -EDQUOT)
+			result = 0; /* only for people to read */
+	}
+	free(path);
+	return result;
+}
+
+struct spindle_opening {
+	struct core *core;
+};
+
+static int open_further(void *context, unsigned index, const char *entry)
+{
+	struct core *core = ((struct spindle_opening *)context)->core;
+	struct spindle *first = &core->store.spindles[0], *spindle = &core->store.spindles[index];
+	char *path = spindle_resolve(first->path, entry);
+	struct meta meta;
+	int result = path ? 0 : -ENOMEM;
+
+	if (!result)
+		result = spindle_open(spindle, core->io, path, index, core->tuning.readonly ? 0 : IO_OPEN_WRITE,
+				      core->tuning.map);
+	if (!result) {
+		core->store.spindle_count = index + 1;
+		result = choose_page(spindle, &meta);
+	}
+	if (!result && (memcmp(meta.uuid, core->meta.uuid, sizeof(meta.uuid)) || meta.spindle_index != index))
+		result = error_set(SLF_ECORRUPT, spindle->path, (int)index, 0,
+				   "this file is spindle %u of %s database, not spindle %u of this one", meta.spindle_index,
+				   memcmp(meta.uuid, core->meta.uuid, sizeof(meta.uuid)) ? "another" : "this", index);
+	free(path);
+	return result;
+}
+
+static int open_spindles(struct core *core)
+{
+	struct spindle_opening opening = { .core = core };
+	struct spindle *first = &core->store.spindles[0];
+	uint32_t bytes = core->meta.table_bytes;
+	uint8_t *table = malloc(bytes + 1);
+	int result = table ? 0 : -ENOMEM;
+	bool good = false;
+
+	for (unsigned copy = 0; copy < 2 && !result && !good; copy++) {
+		result = spindle_read(first, 0, copy ? META_TABLE_B : META_TABLE_A, table, bytes);
+		good = !result && meta_table_digest(table, bytes) == core->meta.table_digest;
+	}
+	if (!result && !good)
+		result = error_set(SLF_ECORRUPT, first->path, 0, META_TABLE_A, "both copies of the spindle table are damaged");
+	if (!result)
+		result = meta_table_decode(table, bytes, core->meta.spindle_count - 1u, open_further, &opening);
+	if (!result && core->store.spindle_count != core->meta.spindle_count)
+		result = error_set(SLF_ECORRUPT, first->path, 0, META_TABLE_A, "the spindle table is incomplete");
+	free(table);
+	return result;
+}
+
+/* ---- Opening ----------------------------------------------------------------------------------------------------- */
+
+static int make_alive(struct core *core)
+{
+	void *page = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (page == MAP_FAILED)
+		return -ENOMEM;
+	madvise(page, PAGE_BYTES, MADV_WIPEONFORK);
+	core->alive = page;
+	atomic_store(core->alive, 1);
+	return 0;
+}
+
+static int init_parts(struct core *core)
+{
+	int result = verified_init(&core->store.verified);
+
+	if (!result)
+		result = heap_new(&core->heap);
+	if (!result)
+		result = extents_init(&core->extents, &core->store);
+	if (!result)
+		result = log_init(&core->log, &core->store, &core->extents);
+	if (!result)
+		result = versions_init(&core->versions, core->heap);
+	if (!result)
+		result = commit_init(&core->commit, &core->store, &core->log, &core->versions);
+	if (!result)
+		result = checkpoint_init(core);
+	if (!result)
+		result = turn_init(&core->turn);
+	core->commit.sync = SLF_SYNC_COMMIT; /* recovery flushes its own; the mode is set behind it */
+	bulk_init(&core->large, &core->extents);
+	return result;
+}
+
+static void free_txn(void *context, struct reader *reader)
+{
+	(void)context;
+	txn_free(reader->context);
+	reader->context = NULL;
+}
+
+static void release_parts(struct slf_db *db)
+{
+	struct core *core = &db->core;
+
+	bulk_release(&core->large);
+	checkpoint_release(&core->checkpoint);
+	commit_release(&core->commit);
+	log_release(&core->log);
+	extents_release(&core->extents);
+	heap_free_all(core->heap);
+	core->heap = NULL;
+	verified_release(&core->store.verified);
+	for (unsigned i = 0; core->store.spindles && i < SPINDLES_MAX; i++)
+		spindle_close(&core->store.spindles[i]);
+	free(core->store.spindles);
+	core->store.spindles = NULL;
+	io_close(db->side);
+	db->side = NULL;
+	io_free(core->io);
+	core->io = NULL;
+}
+
+/* What orphaned handles were kept alive for. */
+static void db_destroy(struct slf_db *db)
+{
+	struct core *core = &db->core;
+
+	if (core->versions.heap) {
+		readers_each(&core->versions.readers, free_txn, NULL);
+		versions_release(&core->versions);
+		turn_release_all(&core->turn);
+	}
+	if (core->alive)
+		munmap((void *)core->alive, PAGE_BYTES);
+	free(db);
+}
+
+void db_unreference(struct slf_db *db)
+{
+	if (atomic_fetch_sub(&db->references, 1) == 1)
+		db_destroy(db);
+}
+
+/* Spindle 0 as it stands, or newly made. */
+static int open_or_create(struct slf_db *db, const char *path, const struct slf_options *options)
+{
+	struct core *core = &db->core;
+	struct settings settings = settings_of(options);
+	int result;
+
+	for (unsigned attempt = 0;; attempt++) {
+		result = open_spindle_zero(core, path);
+		if (result != -ENOENT || !(options->flags & SLF_CREATE) || attempt)
+			break;
+		spindle_close(&core->store.spindles[0]);
+		free(core->store.spindles);
+		core->store.spindles = NULL;
+		result = create_run(core->io, path, options, &settings);
+		if (result && (result != -EEXIST || (options->flags & SLF_EXCLUSIVE)))
+			return result; /* else somebody was faster: theirs is opened */
+		if (!result)
+			core->created = true;
+	}
+	if (!result && (options->flags & SLF_EXCLUSIVE) && !core->created)
+		return error_set(-EEXIST, path, -1, OFFSET_NONE, "exists already");
+	return result;
+}
+
+static int open_all(struct slf_db *db, const char *path, const struct slf_options *options)
+{
+	struct core *core = &db->core;
+	struct meta meta;
+	int result = make_alive(core);
+
+	if (!result)
+		result = io_new(options->io, &core->stats, &core->io);
+	if (result)
+		return result;
+	core->store.io = core->io;
+	core->store.stats = &core->stats;
+	result = open_or_create(db, path, options);
+	if (!result)
+		result = refuse_network(core, options);
+	if (!result && !core->tuning.readonly) {
+		result = take_locks(db);
+		if (!result)
+			result = choose_page(&core->store.spindles[0], &meta);
+		if (!result)
+			result = check_meta(core, &meta);
+		if (!result)
+			take_meta(core, &meta);
+	}
+	if (!result)
+		result = open_spindles(core);
+	if (!result)
+		result = init_parts(core);
+	if (!result)
+		result = recover_run(core);
+	if (result)
+		return result;
+	core->commit.sync = core->tuning.sync;
+	return core->tuning.threads ? service_start(&db->service, core) : 0;
+}
+
+int db_open(const char *path, const struct slf_options *from, struct slf_db **result)
+{
+	struct slf_options options;
+	struct slf_db *db;
+	int error = options_take(from, &options);
+
+	if (!error)
+		error = options_check(&options);
+	if (error)
+		return error;
+	db = aligned_alloc(64, align_up(sizeof(*db), 64));
+	if (!db)
+		return -ENOMEM;
+	memset(db, 0, sizeof(*db));
+	db->core.stats.values.size = sizeof(db->core.stats.values);
+	atomic_store(&db->references, 1);
+	tuning_set(&db->core.tuning, &options);
+	error = open_all(db, path, &options);
+	if (error) {
+		struct slf_errinfo info = { .size = sizeof(info) };
+
+		error_get(&info);
+		service_stop(&db->service);
+		release_parts(db);
+		db_destroy(db);
+		error_restore(&info);
+		return error;
+	}
+	*result = db;
+	return 0;
+}
+
+/* ---- Closing ----------------------------------------------------------------------------------------------------- */
+
+static void abort_writer(void *context, struct reader *reader)
+{
+	struct slf_txn *txn = reader->context;
+
+	(void)context;
+	if (txn && txn->state == TXN_WRITING)
+		txn_abort(txn);
+}
+
+/* Claimed slots live on until their handles are closed. */
+static void orphan(void *context, struct reader *reader)
+{
+	struct slf_db *db = context;
+	uint32_t expected = READER_CLAIMED;
+
+	if (atomic_compare_exchange_strong(&reader->state, &expected, READER_ORPHAN))
+		atomic_fetch_add(&db->references, 1);
+}
+
+static int settle_all(struct core *core)
+{
+	int result = commit_check(&core->commit);
+
+	if (!result)
+		result = commit_sync(&core->commit, NULL);
+	if (result)
+		return result;
+	commit_rollback(&core->commit);
+	core->closing = true;
+	if (checkpoint_run(core))
+		core_log(core, 4, "no checkpoint at close: the next open replays the log");
+	else if (checkpoint_write_pages(core, true, true))
+		core_log(core, 4, "the clean flag could not be written");
+	return 0;
+}
+
+int db_close(struct slf_db *db)
+{
+	struct core *core = &db->core;
+	int result = 0;
+
+	service_stop(&db->service);
+	turn_close(&core->turn);
+	readers_each(&core->versions.readers, abort_writer, NULL);
+	if (!core->tuning.readonly)
+		result = settle_all(core);
+	atomic_store(core->alive, 0);
+	readers_each(&core->versions.readers, orphan, db);
+	release_parts(db);
+	db_unreference(db);
+	return result;
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Extents: which 2 MiB pieces of the spindles have been given to the log and to bulk, and the space allocated ahead.
+ * Extents are taken in ascending order on each spindle. Any thread; a mutex guards the rest (innermost lock).
+ */
+#ifndef EXTENT_H
+#define EXTENT_H
+
+#include <pthread.h>
+
+#include "base.h"
+#include "slab.h"
+#include "store.h"
+
+struct extents {
+	struct store *store;
+	pthread_mutex_t mutex;
+	uint64_t salt;
+	uint64_t log_count, bulk_count; /* taken ever: numbers for headers */
+	uint64_t seq;                   /* newest commit, for headers */
+	struct extent_spindle {
+		uint64_t next;          /* index of the first extent never taken */
+		uint64_t bulk_bytes;    /* taken for bulk */
+		uint64_t allocated_end; /* space behind the frontier is allocated up to here */
+	} *spindles;
+};
+
+int extents_init(struct extents *extents, struct store *store);
+void extents_release(struct extents *extents);
+
+/* Takes `run` extents in a row for a stream: on spindle 0 for the log, else where the least bulk is. Runs of up to 1 GiB
+ * do not cross a map window. The header has been encoded into header (EXTENT_HEADER_BYTES) for the caller to write.
+ * allocate: bytes at the beginning to allocate now. -ENOSPC and the like leave everything as it was. */
+int extents_take(struct extents *extents, enum stream stream, uint32_t run, uint64_t allocate, uint64_t *position,
+		 void *header);
+
+/* Makes sure that at least `bytes` behind the frontiers are allocated: what the heap holds can then be written. */
+int extents_reserve(struct extents *extents, uint64_t bytes);
+
+#endif

@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: MIT */
+#include "log.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#define ALLOCATE_STEP_MIN (16 * KIB)
+
+int log_init(struct log *log, struct store *store, struct extents *extents)
+{
+	memset(log, 0, sizeof(*log));
+	log->store = store;
+	log->extents = extents;
+	log->direct = store->spindles[0].info.direct;
+	return -pthread_mutex_init(&log->mutex, NULL);
+}
+
+void log_release(struct log *log)
+{
+	if (!log->store)
+		return;
+	free(log->live);
+	free(log->free);
+	pthread_mutex_destroy(&log->mutex);
+	log->store = NULL;
+}
+
+static uint32_t sector_bytes(const struct log *log)
+{
+	return log->store->settings.sector;
+}
+
+int log_add_live(struct log *log, uint64_t position, uint64_t first_number)
+{
+	int result = 0;
+
+	pthread_mutex_lock(&log->mutex);
+	if (log->live_count == log->live_capacity) {
+		size_t capacity = log->live_capacity ? log->live_capacity * 2 : 16;
+		struct log_extent *live = realloc(log->live, capacity * sizeof(*live));
+
+		if (live) {
+			log->live = live;
+			log->live_capacity = capacity;
+		} else {
+			result = -ENOMEM;
+		}
+	}
+	if (!result)
+		log->live[log->live_count++] = (struct log_extent){ position, first_number };
+	pthread_mutex_unlock(&log->mutex);
+	return result;
+}
+
+static int free_add(struct log *log, uint64_t position)
+{
+	if (log->free_count == log->free_capacity) {
+		size_t capacity = log->free_capacity ? log->free_capacity * 2 : 16;
+		uint64_t *positions = realloc(log->free, capacity * sizeof(*positions));
+
+		if (!positions)
+			return -ENOMEM;
+		log->free = positions;
+		log->free_capacity = capacity;
+	}
+	log->free[log->free_count++] = position;
+	return 0;
+}
+
+int log_add_free(struct log *log, uint64_t position)
+{
+	int result;
+
+	pthread_mutex_lock(&log->mutex);
+	result = free_add(log, position);
+	pthread_mutex_unlock(&log->mutex);
+	return result;
+}
+
+size_t log_free_list(struct log *log, uint64_t *positions, size_t max)
+{
+	size_t count;
+
+	pthread_mutex_lock(&log->mutex);
+	count = log->free_count < max ? log->free_count : max;
+	if (count)
+		memcpy(positions, log->free, count * sizeof(*positions));
+	pthread_mutex_unlock(&log->mutex);
+	return count;
+}
+
+static void enter_extent(struct log *log, uint64_t extent, bool written, uint64_t allocated_end)
+{
+	log->extent = extent;
+	log->extent_end = align_down(extent, EXTENT_BYTES) + EXTENT_BYTES;
+	pthread_mutex_lock(&log->mutex);
+	log->space = (struct log_space){ .position = log->end.position,
+					 .base = extent,
+					 .end = log->extent_end,
+					 .allocated_end = allocated_end,
+					 .written = written };
+	pthread_mutex_unlock(&log->mutex);
+}
+
+int log_continue(struct log *log, const struct log_place *end, uint64_t extent, bool written)
+{
+	log->end = *end;
+	enter_extent(log, extent, written, end->position);
+	return 0;
+}
+
+uint64_t log_room(const struct log *log)
+{
+	uint64_t used = log->end.position + (log->end.next ? 0 : sector_bytes(log));
+
+	return log->extent_end > used ? log->extent_end - used : 0;
+}
+
+/* ---- Spare extents ----------------------------------------------------------------------------------------------- */
+
+static int write_zeros(struct log *log, uint64_t position, const void *header)
+{
+	struct spindle *spindle = &log->store->spindles[0];
+	uint8_t *image = mmap(NULL, EXTENT_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int result;
+
+	if (image == MAP_FAILED)
+		return -ENOMEM;
+	memcpy(image, header, EXTENT_HEADER_BYTES);
+	result = spindle_write(spindle, log->direct ? IO_DIRECT : 0, position_offset(position), image, EXTENT_BYTES);
+	if (!result)
+		result = spindle_sync(spindle);
+	munmap(image, EXTENT_BYTES);
+	return result;
+}
+
+bool log_wants_spare(struct log *log)
+{
+	bool wants;
+
+	pthread_mutex_lock(&log->mutex);
+	wants = !log->spare;
+	pthread_mutex_unlock(&log->mutex);
+	return wants;
+}
+
+bool log_low(struct log *log)
+{
+	bool low;
+
+	pthread_mutex_lock(&log->mutex);
+	low = !log->spare && log->space.position > log->space.end - EXTENT_BYTES / 2;
+	pthread_mutex_unlock(&log->mutex);
+	return low;
+}
+
+static bool take_recycled(struct log *log)
+{
+	bool taken = false;
+
+	pthread_mutex_lock(&log->mutex);
+	if (!log->spare && log->free_count) {
+		log->spare = log->free[--log->free_count];
+		log->spare_written = true;
+		taken = true;
+	}
+	taken |= log->spare != 0;
+	pthread_mutex_unlock(&log->mutex);
+	if (taken)
+		stats_add(&log->store->stats->values.log_extents_recycled, 1);
+	return taken;
+}
+
+int log_spare(struct log *log, bool prepare)
+{
+	uint8_t header[EXTENT_HEADER_BYTES];
+	uint64_t position;
+	bool written = false;
+	int result;
+
+	if (!log_wants_spare(log) || take_recycled(log))
+		return 0;
+	result = extents_take(log->extents, STREAM_LOG, 1, EXTENT_BYTES, &position, header);
+	if (result)
+		return result;
+	if (prepare)
+		written = write_zeros(log, position, header) == 0;
+	if (!written)
+		result = spindle_write(&log->store->spindles[0], 0, position_offset(position), header, sizeof(header));
+	pthread_mutex_lock(&log->mutex);
+	if (!log->spare) {
+		log->spare = position;
+		log->spare_written = written;
+	} else if (free_add(log, position)) {
+		result = -ENOMEM; /* the extent is lost until the next full compaction */
+	}
+	pthread_mutex_unlock(&log->mutex);
+	return result;
+}
+
+/* Gives the spare extent away: announced by the slab that is about to be written. */
+static int announce(struct log *log, uint64_t *next)
+{
+	int result = log_spare(log, false);
+
+	if (!result) {
+		pthread_mutex_lock(&log->mutex);
+		*next = log->spare;
+		pthread_mutex_unlock(&log->mutex);
+	}
+	return result;
+}
+
+/* ---- Writing ----------------------------------------------------------------------------------------------------- */
+
+/* Small databases stay small: the current extent is allocated in growing steps. The mutex is held. */
+static int allocate_space(struct log *log, uint64_t end)
+{
+	struct log_space *space = &log->space;
+	uint64_t from = space->allocated_end, step;
+	int result;
+
+	if (space->written || end <= from)
+		return 0;
+	step = u64_max(ALLOCATE_STEP_MIN, from - space->base);
+	if (space->base >= EXTENT_BYTES)
+		step = EXTENT_BYTES;
+	end = u64_min(u64_max(end, from + step), space->end);
+	result = spindle_allocate(&log->store->spindles[0], position_offset(from), end - from);
+	if (!result)
+		space->allocated_end = end;
+	return result;
+}
+
+static int allocate_current(struct log *log, uint64_t end)
+{
+	int result;
+
+	pthread_mutex_lock(&log->mutex);
+	result = allocate_space(log, end);
+	pthread_mutex_unlock(&log->mutex);
+	return result;
+}
+
+int log_reserve(struct log *log, uint64_t bytes)
+{
+	bool fits;
+	int result = 0;
+
+	pthread_mutex_lock(&log->mutex);
+	fits = log->space.position + bytes + sector_bytes(log) <= log->space.end;
+	result = allocate_space(log, fits ? log->space.position + bytes : log->space.end);
+	fits |= log->spare != 0 && !log->space.announced;
+	pthread_mutex_unlock(&log->mutex);
+	return result || fits ? result : log_spare(log, false);
+}
+
+/* Enters the extent that the last slab announced. */
+static int enter_next(struct log *log)
+{
+	uint64_t next = log->end.next;
+	bool written;
+	int result = log_add_live(log, next, log->end.number);
+
+	if (result)
+		return result;
+	pthread_mutex_lock(&log->mutex);
+	assert(log->spare == next);
+	log->spare = 0;
+	written = log->spare_written;
+	pthread_mutex_unlock(&log->mutex);
+	log->end.position = next + EXTENT_DATA;
+	log->end.next = 0;
+	enter_extent(log, next, written, next + EXTENT_BYTES); /* spare extents are allocated whole */
+	return 0;
+}
+
+static int write_at_end(struct log *log, void *slab, struct slab_header *header, bool stable)
+{
+	struct spindle *spindle = &log->store->spindles[0];
+	unsigned flags = (stable ? IO_DSYNC : 0) | (log->direct ? IO_DIRECT : 0);
+	struct slf_stats *stats = &log->store->stats->values;
+	int result;
+
+	header->salt = log->salt;
+	header->number = log->end.number;
+	header->previous = log->end.previous;
+	result = allocate_current(log, log->end.position + header->length);
+	if (result)
+		return result;
+	slab_seal(slab, header, log->store->seed, log->end.position);
+	log->torn = true;
+	result = spindle_write(spindle, flags, position_offset(log->end.position), slab, header->length);
+	if (result)
+		return result;
+	log->torn = false;
+	log->unsynced |= !stable;
+	log->last = (struct log_slab){ log->end.position, header->number, header->digest };
+	log->end.position += header->length;
+	log->end.previous = header->digest;
+	log->end.next = header->next;
+	log->end.number++;
+	log->payload_bytes += header->payload;
+	log->slab_bytes += header->length;
+	pthread_mutex_lock(&log->mutex);
+	log->space.position = log->end.position;
+	log->space.announced = log->end.next != 0;
+	pthread_mutex_unlock(&log->mutex);
+	stats_add(&stats->log_slabs, 1);
+	stats_add(&stats->log_bytes, header->length);
+	stats_add(&stats->log_padding_bytes, header->length - header->payload - SLAB_HEADER_BYTES - SLAB_TAIL_BYTES);
+	return 0;
+}
+
+/* An empty slab that announces the next extent, in the sector that is always kept for it. */
+static int write_bridge(struct log *log, const struct slab_header *like)
+{
+	struct slab_header header = { .last_seq = like->first_seq ? like->first_seq - 1 : like->last_seq,
+				      .seq_limit = like->seq_limit,
+				      .durable_seq = like->durable_seq };
+	void *slab = aligned_alloc(4096, align_up(sector_bytes(log), 4096));
+	int result;
+
+	if (!slab)
+		return -ENOMEM;
+	header.length = (uint32_t)slab_bytes(0, sector_bytes(log));
+	result = announce(log, &header.next);
+	if (!result)
+		result = write_at_end(log, slab, &header, false);
+	free(slab);
+	return result;
+}
+
+int log_write(struct log *log, void *slab, struct slab_header *header, bool stable)
+{
+	int result = 0;
+
+	log->torn = false;
+	log->doubt = false;
+	header->length = (uint32_t)slab_bytes(header->payload, sector_bytes(log));
+	header->next = log->end.next;
+	if (header->length > log_room(log)) {
+		if (!log->end.next)
+			result = write_bridge(log, header);
+		if (!result)
+			result = enter_next(log);
+		if (result)
+			return result;
+		header->next = 0;
+		if (stable && log->unsynced) {
+			result = log_sync(log);
+			log->doubt = result != 0;
+			if (result)
+				return result;
+		}
+	}
+	/* Announced early, so that bridges are rare; a missing spare is made by the background meanwhile. */
+	if (!header->next && log->end.position > log->extent_end - EXTENT_BYTES / 2) {
+		pthread_mutex_lock(&log->mutex);
+		header->next = log->spare;
+		pthread_mutex_unlock(&log->mutex);
+	}
+	return write_at_end(log, slab, header, stable);
+}
+
+int log_invalidate(struct log *log, uint64_t length)
+{
+	struct spindle *spindle = &log->store->spindles[0];
+	void *zeros;
+	int result;
+
+	length = u64_min(length, log->extent_end - log->end.position);
+	zeros = aligned_alloc(4096, align_up(length, 4096));
+	if (!zeros)
+		return -ENOMEM;
+	memset(zeros, 0, align_up(length, 4096));
+	result = spindle_write(spindle, IO_DSYNC | (log->direct ? IO_DIRECT : 0), position_offset(log->end.position), zeros,
+			       length);
+	free(zeros);
+	return result;
+}
+
+int log_sync(struct log *log)
+{
+	int result = spindle_sync(&log->store->spindles[0]);
+
+	if (!result)
+		log->unsynced = false;
+	return result;
+}
+
+void log_recycle(struct log *log, uint64_t number)
+{
+	size_t dead = 0;
+
+	pthread_mutex_lock(&log->mutex);
+	while (dead + 1 < log->live_count && log->live[dead + 1].first_number <= number) {
+		/* extent 0 holds the metadata and is not recycled: its place for slabs is too small to matter */
+		if (log->live[dead].position >= EXTENT_BYTES && free_add(log, log->live[dead].position))
+			break;
+		dead++;
+	}
+	log->live_count -= dead;
+	memmove(log->live, log->live + dead, log->live_count * sizeof(*log->live));
+	pthread_mutex_unlock(&log->mutex);
+}

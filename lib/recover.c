@@ -1,0 +1,470 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Steps: read the slab with the MARK that the page names · pass 1: follow the chain to its end, note the newest MARK, what
+ * OPEN records say, and the evidence of durability · judge the end · pass 2: from the newest MARK's replay place apply the
+ * commits · writer: flush every spindle, clear the tail, append an OPEN record with a new salt, flush, write both pages.
+ *
+ * The end of the chain is the end of the log where nothing says that more had been durable. Such evidence is the page's
+ * durable seq and slab number, the clean flag, and the durable seq of any later slab. With evidence it is rot: a writer is
+ * refused with SLF_ECORRUPT, a reader gets the last good version. If inode or birth time differ from the newest OPEN record,
+ * the file is a copy, to which nothing was acknowledged: it is cut, and that is reported.
+ *
+ * A crash in here finds the same log again: nothing is overwritten but what lies behind the end of the chain.
+ */
+#include "recover.h"
+
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "error.h"
+#include "replay.h"
+
+struct recovery {
+	struct core *core;
+	struct log_reader reader;
+	struct mark mark;       /* newest; its recyclable list points into recyclable */
+	uint64_t *recyclable;
+	struct log_slab mark_slab;
+	struct open_record open; /* newest */
+	bool has_open;
+	uint64_t last_seq, seq_limit, durable_seq; /* as the chain says */
+	struct log_place end;   /* behind the last slab */
+	uint64_t extent;        /* that the end is in */
+	uint64_t bytes;         /* of slabs between the mark's place and the end, for progress */
+	bool salvaged;          /* evidence of lost slabs, tolerated by a reader */
+};
+
+static bool is_clean(const struct recovery *recovery)
+{
+	return recovery->core->meta.flags & META_FLAG_CLEAN;
+}
+
+static void progress(struct core *core, const char *phase, uint64_t done, uint64_t total)
+{
+	if (core->tuning.progress)
+		core->tuning.progress(core->tuning.progress_context, phase, done, total);
+}
+
+/* ---- Pass 1 ------------------------------------------------------------------------------------------------------ */
+
+static int take_mark(struct recovery *recovery, struct slf_slice body)
+{
+	struct log_reader *reader = &recovery->reader;
+	struct mark mark;
+	uint64_t *recyclable;
+
+	if (mark_decode(body, &mark) || mark.spindle_count != recovery->core->store.spindle_count ||
+	    mark.roots.word % ENTRY_ALIGN || mark.roots.height > NODE_LEVELS_MAX || mark.next_tree <= SLF_MAIN)
+		return store_corrupt(&recovery->core->store, reader->position, 0, 0, "a checkpoint record is out of range");
+	recyclable = malloc(mark.recyclable.size + 8);
+	if (!recyclable)
+		return -ENOMEM;
+	memcpy(recyclable, mark.recyclable.data, mark.recyclable.size);
+	free(recovery->recyclable);
+	recovery->recyclable = recyclable;
+	mark.recyclable.data = recyclable;
+	recovery->mark = mark;
+	recovery->mark_slab = (struct log_slab){ reader->position, reader->header.number, reader->header.digest };
+	recovery->bytes = 0;
+	return 0;
+}
+
+/* Notes the engine's records of the slab just read. */
+static int note_slab(struct recovery *recovery)
+{
+	struct log_reader *reader = &recovery->reader;
+	struct log_record record;
+	uint64_t offset = 0;
+	int result;
+
+	while ((result = slab_next_record(reader->slab, &reader->header, &offset, &record)) == 0) {
+		if (record.kind == LOG_MARK)
+			result = take_mark(recovery, record.body);
+		else if (record.kind == LOG_OPEN && open_record_decode(record.body, &recovery->open) == 0)
+			recovery->has_open = true;
+		if (result)
+			return result;
+	}
+	if (result != SLF_END)
+		return result == SLF_ECORRUPT ? store_corrupt(&recovery->core->store, reader->position, 0, 0,
+							      "a slab's records cannot be walked")
+					      : result;
+	recovery->last_seq = u64_max(recovery->last_seq, reader->header.last_seq);
+	recovery->seq_limit = u64_max(recovery->seq_limit, reader->header.seq_limit);
+	recovery->durable_seq = u64_max(recovery->durable_seq, reader->header.durable_seq);
+	recovery->bytes += reader->header.length;
+	return 0;
+}
+
+/* The slab that the page names; the chain goes on from it. */
+static int read_mark_slab(struct recovery *recovery)
+{
+	const struct meta *meta = &recovery->core->meta;
+	struct log_reader *reader = &recovery->reader;
+	const char *reason;
+	int result = log_reader_at(reader, meta->mark_position, &reason);
+
+	if (result == SLF_END)
+		return store_corrupt(&recovery->core->store, meta->mark_position, meta->mark_digest, 0, reason);
+	if (result)
+		return result;
+	if (reader->header.number != meta->mark_number || reader->header.digest != meta->mark_digest)
+		return store_corrupt(&recovery->core->store, meta->mark_position, meta->mark_digest, reader->header.digest,
+				     "the slab with the newest checkpoint is another one");
+	log_reader_start(reader, &(struct log_place){ .position = reader->position + reader->header.length,
+						      .next = reader->header.next,
+						      .number = reader->header.number + 1,
+						      .previous = reader->header.digest });
+	result = note_slab(recovery);
+	if (!result && recovery->mark_slab.number != meta->mark_number)
+		return store_corrupt(&recovery->core->store, meta->mark_position, 0, 0,
+				     "the slab that should hold a checkpoint record has none");
+	return result;
+}
+
+static bool is_copy(const struct recovery *recovery)
+{
+	const struct io_info *info = &recovery->core->store.spindles[0].info;
+
+	return recovery->has_open && (recovery->open.inode != info->inode ||
+				      (recovery->open.birth_ns && recovery->open.birth_ns != info->birth_ns));
+}
+
+/* The chain has ended; is it the end of the log? */
+static int judge_end(struct recovery *recovery, const char *reason)
+{
+	struct core *core = recovery->core;
+	const struct meta *meta = &core->meta;
+	uint64_t offset = position_offset(recovery->end.position);
+	bool lost = recovery->end.number < meta->log_number || recovery->last_seq < meta->durable_seq ||
+		    log_reader_evidence(&recovery->reader, recovery->last_seq);
+
+	if (!lost)
+		return 0;
+	if (is_copy(recovery)) {
+		core_log(core, 4, "%s is a copy taken while the database was in use: cut at commit %llu",
+			 core->store.spindles[0].path, (unsigned long long)recovery->last_seq);
+		return 0;
+	}
+	error_set_mismatch(SLF_ECORRUPT, core->store.spindles[0].path, 0, offset, meta->log_number, recovery->end.number,
+			   "the log ends before what is known to have been durable");
+	recovery->salvaged = true;
+	core_log(core, 3, "%s: damage in the log at offset %llu (%s); the newest good commit is %llu",
+		 core->store.spindles[0].path, (unsigned long long)offset, reason,
+		 (unsigned long long)recovery->last_seq);
+	return core->tuning.readonly ? 0 : SLF_ECORRUPT;
+}
+
+static int find_end(struct recovery *recovery)
+{
+	struct log_reader *reader = &recovery->reader;
+	const char *reason = "";
+	int result = read_mark_slab(recovery);
+
+	while (!result) {
+		recovery->end = reader->place;
+		recovery->extent = align_down(reader->position, EXTENT_BYTES);
+		progress(recovery->core, "reading the log", recovery->bytes, 0);
+		result = log_reader_next(reader, &reason);
+		if (!result)
+			result = note_slab(recovery);
+	}
+	if (result != SLF_END)
+		return result;
+	return judge_end(recovery, reason);
+}
+
+/* ---- Pass 2 ------------------------------------------------------------------------------------------------------ */
+
+static void start_version(struct recovery *recovery, struct version *version)
+{
+	const struct mark *mark = &recovery->mark;
+
+	version->epoch = 1;
+	version->seq = mark->root_seq;
+	version->roots = mark->roots;
+	version->digest = mark->digest;
+	version->search_ns = mark->search_ns;
+	version->next_tree = mark->next_tree;
+	version->user_entries = mark->user_entries;
+}
+
+/* The end comes earlier than thought: the slab just read depends on bulk that never reached the disk. */
+static int cut_here(struct recovery *recovery, const struct log_place *before, uint64_t extent, uint64_t seq)
+{
+	struct core *core = recovery->core;
+
+	if (seq < u64_max(recovery->durable_seq, core->meta.durable_seq) && !is_copy(recovery)) {
+		if (!core->tuning.readonly)
+			return store_corrupt(&core->store, recovery->reader.position, 0, 0,
+					     "a durable commit's value in bulk is damaged");
+		recovery->salvaged = true;
+	}
+	recovery->end = *before;
+	recovery->extent = extent;
+	recovery->last_seq = seq;
+	return SLF_END;
+}
+
+static int replay_chain(struct recovery *recovery, struct replay *replay)
+{
+	struct log_reader *reader = &recovery->reader;
+	struct core *core = recovery->core;
+	uint64_t proven = u64_max(recovery->durable_seq, core->meta.durable_seq), done = 0, extent = 0;
+	struct log_place start = { recovery->mark.replay_position, recovery->mark.replay_next,
+				   recovery->mark.replay_number, recovery->mark.replay_previous };
+	const char *reason;
+	int result = 0;
+
+	log_reader_start(reader, &start);
+	while (reader->place.number < recovery->end.number) {
+		struct log_place before = reader->place;
+		uint64_t was = reader->extent;
+
+		result = log_reader_next(reader, &reason);
+		if (result == SLF_END)
+			return store_corrupt(&core->store, reader->place.position, 0, 0, reason);
+		if (!result && reader->header.last_seq > proven)
+			result = log_reader_check_parts(reader);
+		if (result == SLF_END)
+			return cut_here(recovery, &before, was, replay->seq);
+		if (!result && reader->extent != extent)
+			result = log_add_live(&core->log, reader->extent, reader->header.number);
+		if (!result)
+			result = replay_slab(replay, reader);
+		if (result)
+			return result;
+		extent = reader->extent;
+		done += reader->header.length;
+		progress(core, "replaying the log", done, recovery->bytes);
+	}
+	return 0;
+}
+
+static int take_result(struct slf_txn *txn, struct replay *replay, struct version *version)
+{
+	int result = 0;
+
+	for (size_t i = 0; i < txn->tree_count && !result; i++)
+		if (txn->trees[i].dirty)
+			result = forest_put(&txn->edit, &version->forest, txn->trees[i].id, &txn->trees[i].root);
+	version->seq = replay->seq;
+	version->digest = replay->digest;
+	version->search_ns = replay->search_ns;
+	version->next_tree = txn->next_tree;
+	version->user_entries += (uint64_t)txn->entries_added;
+	return result;
+}
+
+static int replay_all(struct recovery *recovery)
+{
+	struct core *core = recovery->core;
+	struct version *version = version_new();
+	struct slf_txn *txn = NULL;
+	struct replay replay = { 0 };
+	int result = version ? txn_new(core, NULL, &txn) : -ENOMEM;
+	uint64_t start = clock_now_ns();
+
+	if (result) {
+		version_free(version);
+		return result;
+	}
+	start_version(recovery, version);
+	versions_start(&core->versions, version);
+	edit_init(&txn->edit, &core->store, core->heap, version->epoch);
+	txn->version = version;
+	txn->next_tree = version->next_tree;
+	txn->entries_added = 0;
+	txn->state = TXN_WRITING;
+	replay = (struct replay){ .txn = txn, .root_seq = version->seq, .seq = version->seq, .digest = version->digest,
+				  .search_ns = version->search_ns };
+	result = replay_chain(recovery, &replay);
+	if (result == SLF_END)
+		result = 0;
+	if (!result)
+		result = take_result(txn, &replay, version);
+	txn->edit.born = NULL; /* on failure they go with the heap */
+	edit_release(&txn->edit);
+	txn_recycle(txn);
+	core->epoch = version->epoch + 1;
+	recovery->last_seq = u64_max(replay.seq, recovery->mark.root_seq);
+	stats_add(&core->stats.values.replay_ns, clock_now_ns() - start);
+	return result;
+}
+
+/* ---- State ------------------------------------------------------------------------------------------------------- */
+
+static bool is_live(const struct core *core, uint64_t position)
+{
+	for (size_t i = 0; i < core->log.live_count; i++)
+		if (core->log.live[i].position == position)
+			return true;
+	return false;
+}
+
+static uint64_t extent_after(uint64_t position)
+{
+	return position_offset(position) / EXTENT_BYTES + 1;
+}
+
+/* Which extents are taken. After an unclean stop all that the files hold are, since the log may refer to bulk behind the
+ * mark. */
+static int restore_extents(struct recovery *recovery)
+{
+	struct core *core = recovery->core;
+	struct extents *extents = &core->extents;
+	const struct mark *mark = &recovery->mark;
+	int result = 0;
+
+	extents->log_count = mark->log_extents;
+	extents->bulk_count = mark->bulk_extents;
+	extents->seq = recovery->last_seq;
+	for (unsigned i = 0; i < core->store.spindle_count; i++) {
+		struct extent_spindle *at = &extents->spindles[i];
+		uint64_t size = atomic_load(&core->store.spindles[i].size);
+
+		at->next = u64_max(mark->spindles[i].next_extent, 1);
+		at->bulk_bytes = mark->spindles[i].bulk_bytes;
+		if (!is_clean(recovery))
+			at->next = u64_max(at->next, (size + EXTENT_BYTES - 1) / EXTENT_BYTES);
+	}
+	for (size_t i = 0; i < core->log.live_count; i++)
+		extents->spindles[0].next =
+			u64_max(extents->spindles[0].next, extent_after(core->log.live[i].position));
+	if (recovery->end.next)
+		extents->spindles[0].next = u64_max(extents->spindles[0].next, extent_after(recovery->end.next));
+	for (uint32_t i = 0; i < mark->recyclable_count && !result; i++) {
+		uint64_t position = mark_recyclable(mark, i);
+
+		if (position_spindle(position) == 0 && position % EXTENT_BYTES == 0 && position >= EXTENT_BYTES &&
+		    extent_after(position) <= mark->spindles[0].next_extent && position != recovery->end.next &&
+		    !is_live(core, position))
+			result = log_add_free(&core->log, position);
+	}
+	return result;
+}
+
+static int restore_log(struct recovery *recovery, uint64_t salt)
+{
+	struct core *core = recovery->core;
+	struct commit *commit = &core->commit;
+	uint64_t extent = recovery->extent < EXTENT_BYTES ? EXTENT_ZERO_DATA : recovery->extent;
+	int result = 0;
+
+	if (!core->log.live_count)
+		result = log_add_live(&core->log, recovery->extent, recovery->end.number);
+	core->log.salt = salt;
+	core->extents.salt = salt;
+	core->log.spare = recovery->end.next;
+	log_continue(&core->log, &recovery->end, extent, false);
+	commit->settled_place = recovery->end;
+	commit->mark_slab = recovery->mark_slab;
+	commit->written = core->versions.tip;
+	commit->seq_limit = recovery->seq_limit;
+	/* a clean page holds the highest seq handed out, burnt ones included; else the limits in force tell */
+	commit->next_seq = u64_max(recovery->last_seq, core->meta.seq_limit) + 1;
+	if (!is_clean(recovery))
+		commit->next_seq = u64_max(commit->next_seq, recovery->seq_limit + 1);
+	commit->durable_limit = commit->next_seq; /* the OPEN record's slab raises it before the first commit */
+	commit->settled_seq = commit->next_seq - 1;
+	atomic_store(&commit->durable_seq, recovery->last_seq);
+	atomic_store(&commit->visible_seq, recovery->last_seq);
+	core->log.payload_bytes = recovery->bytes;
+	core->log.slab_bytes = recovery->bytes;
+	commit->settled_payload = recovery->bytes;
+	commit->settled_slab_bytes = recovery->bytes;
+	atomic_store(&core->checkpoint.seq, recovery->mark.root_seq);
+	return result;
+}
+
+/* ---- The writer's part ------------------------------------------------------------------------------------------- */
+
+static int flush_all(struct core *core)
+{
+	struct io_request requests[SPINDLES_MAX];
+
+	for (unsigned i = 0; i < core->store.spindle_count; i++)
+		requests[i] = (struct io_request){ .op = IO_SYNC, .file = core->store.spindles[i].file };
+	if (io_run(core->io, requests, core->store.spindle_count))
+		return error_set(SLF_EUNKNOWN, core->store.spindles[0].path, -1, OFFSET_NONE,
+				 "the spindles cannot be flushed: what has been read may not be on stable storage");
+	return 0;
+}
+
+/* What a torn slab left behind the end reads as zeros again. A defence in depth: the chain alone keeps it from being
+ * revived, so a file system that cannot punch does not matter. */
+static void clear_tail(struct recovery *recovery)
+{
+	struct spindle *spindle = &recovery->core->store.spindles[0];
+	uint64_t from = position_offset(recovery->end.position);
+	uint64_t end = u64_min(align_up(from, EXTENT_BYTES), atomic_load(&spindle->size));
+	struct io_request request = { .op = IO_PUNCH, .file = spindle->file, .offset = from };
+
+	if (is_clean(recovery) || end <= from)
+		return;
+	request.length = end - from;
+	io_run(spindle->io, &request, 1);
+}
+
+static int append_open(struct recovery *recovery, uint64_t salt)
+{
+	struct core *core = recovery->core;
+	const struct io_info *info = &core->store.spindles[0].info;
+	struct open_record open = { salt, info->inode, info->birth_ns, clock_wall_ns() };
+	uint8_t body[OPEN_BODY_BYTES];
+	int result;
+
+	open_record_encode(body, &open);
+	result = commit_record(&core->commit, LOG_OPEN, slice(body, sizeof(body)));
+	return result ? result : commit_sync(&core->commit, NULL);
+}
+
+static int start_writing(struct recovery *recovery, uint64_t salt)
+{
+	struct core *core = recovery->core;
+	struct checkpoint *checkpoint = &core->checkpoint;
+	int result = flush_all(core);
+
+	if (result)
+		return result;
+	clear_tail(recovery);
+	result = append_open(recovery, salt);
+	if (result)
+		return result;
+	checkpoint->meta = core->meta;
+	checkpoint->slot = core->meta.slot;
+	checkpoint->meta.mark_position = recovery->mark_slab.position;
+	checkpoint->meta.mark_number = recovery->mark_slab.number;
+	checkpoint->meta.mark_digest = recovery->mark_slab.digest;
+	checkpoint->meta.floor_seq = recovery->mark.root_seq;
+	result = checkpoint_write_pages(core, true, false);
+	if (result) { /* both must lead to the mark before its recyclable extents may be used */
+		core_log(core, 4, "metadata page not written: %s", error_text(result));
+		core->log.free_count = 0;
+	}
+	return 0;
+}
+
+int recover_run(struct core *core)
+{
+	struct recovery recovery = { .core = core };
+	uint64_t salt;
+	int result;
+
+	if (getrandom(&salt, sizeof(salt), 0) != sizeof(salt))
+		return -errno;
+	result = log_reader_init(&recovery.reader, core);
+	if (!result)
+		result = find_end(&recovery);
+	if (!result)
+		result = replay_all(&recovery);
+	if (!result)
+		result = restore_extents(&recovery);
+	if (!result)
+		result = restore_log(&recovery, salt);
+	if (!result && !core->tuning.readonly)
+		result = start_writing(&recovery, salt);
+	free(recovery.recyclable);
+	log_reader_release(&recovery.reader);
+	return result;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reading the log: following the chain of slabs, and replaying the commits in it into a transaction. The one routine behind
+ * opening (read-write and read-only). One thread.
+ */
+#ifndef REPLAY_H
+#define REPLAY_H
+
+#include "base.h"
+#include "core.h"
+#include "txn.h"
+
+/* A place in the chain and the slab found there. */
+struct log_reader {
+	struct core *core;
+	uint8_t *slab;           /* EXTENT_BYTES, sector aligned */
+	struct slab_header header;
+	uint64_t position;       /* of the slab read last */
+	struct log_place place;  /* where the next one is to be */
+	uint64_t extent;         /* that the next one is in, position */
+};
+
+int log_reader_init(struct log_reader *reader, struct core *core);
+void log_reader_release(struct log_reader *reader);
+
+/* Reads the slab at a position without asking for its place in the chain: 0, or SLF_END with *reason. */
+int log_reader_at(struct log_reader *reader, uint64_t position, const char **reason);
+/* Goes on from a place. */
+void log_reader_start(struct log_reader *reader, const struct log_place *place);
+/* The next slab of the chain: 0; SLF_END where it ends (*reason: what stands there instead); an error of reading. */
+int log_reader_next(struct log_reader *reader, const char **reason);
+
+/* Is there a slab behind the end of the chain that proves more than last_seq to have been durable? */
+bool log_reader_evidence(struct log_reader *reader, uint64_t last_seq);
+
+/* Do the bulk parts of the slab stand as it says? */
+int log_reader_check_parts(struct log_reader *reader);
+
+struct replay {
+	struct slf_txn *txn;      /* gets the actions */
+	uint64_t root_seq;        /* commits up to it are in the checkpoint */
+	uint64_t seq;             /* of the newest commit applied */
+	struct digest digest;
+	uint64_t search_ns;
+};
+
+/* Applies the commits of the slab that the reader has read. */
+int replay_slab(struct replay *replay, struct log_reader *reader);
+
+#endif

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A worker sleeps on its word. Whoever has work bumps the word and, when the worker is asleep, wakes it; the worker loads
+ * the word before it looks for work and sleeps only while it is unchanged, so no work is overlooked. `asleep` saves the
+ * call into the kernel: it is set before the last look at the word (both sequentially consistent).
+ */
+#include "service.h"
+
+#include <signal.h>
+
+#define WRITE_OUT_NS ((int64_t)4000000)  /* no-sync commits reach the page cache after this time at the latest */
+#define RETRY_NS ((int64_t)200000000)    /* between checkpoints that fail */
+#define WRITE_OUT_BYTES ((size_t)64 * 1024)
+
+static void worker_wake(void *context)
+{
+	struct worker *worker = context;
+
+	atomic_fetch_add(&worker->word, 1);
+	if (atomic_load(&worker->asleep))
+		futex_wake(&worker->word, 1);
+}
+
+/* Sleeps until the word has moved from seen. */
+static void worker_sleep(struct worker *worker, uint32_t seen, int64_t timeout_ns)
+{
+	atomic_store(&worker->asleep, true);
+	if (atomic_load(&worker->word) == seen && !atomic_load(&worker->stop))
+		futex_wait(&worker->word, seen, timeout_ns);
+	atomic_store(&worker->asleep, false);
+}
+
+/* What the flusher does now; returns how long it may sleep, < 0 for as long as nobody wakes it. */
+static int64_t flusher_step(struct core *core, uint64_t *gathering_since)
+{
+	size_t backlog = commit_backlog(&core->commit);
+	uint64_t now = clock_now_ns();
+
+	if (log_low(&core->log) && log_spare(&core->log, core->tuning.sync == SLF_SYNC_COMMIT))
+		core_log(core, 4, "the next log extent cannot be prepared");
+	if (core->tuning.sync == SLF_SYNC_COMMIT) {
+		if (backlog)
+			commit_sync(&core->commit, NULL);
+		return -1;
+	}
+	if (!backlog && !core->commit.unsynced)
+		return -1;
+	if (!*gathering_since)
+		*gathering_since = now;
+	if (core->tuning.sync == SLF_SYNC_AUTO &&
+	    (now - *gathering_since >= core->tuning.auto_sync_ns ||
+	     core->log.slab_bytes - core->commit.settled_slab_bytes + backlog >= core->tuning.auto_sync_bytes)) {
+		*gathering_since = 0;
+		commit_sync(&core->commit, NULL);
+		return -1;
+	}
+	if (backlog >= WRITE_OUT_BYTES || now - *gathering_since >= (uint64_t)WRITE_OUT_NS)
+		commit_write_out(&core->commit);
+	if (core->tuning.sync == SLF_SYNC_AUTO)
+		return (int64_t)u64_max(core->tuning.auto_sync_ns / 4, 1000000);
+	if (!commit_backlog(&core->commit)) {
+		*gathering_since = 0;
+		return -1;
+	}
+	return WRITE_OUT_NS;
+}
+
+static void *flusher_main(void *context)
+{
+	struct worker *worker = context;
+	uint64_t gathering_since = 0;
+
+	while (!atomic_load(&worker->stop)) {
+		uint32_t seen = atomic_load(&worker->word);
+		int64_t timeout_ns = -1;
+
+		if (!atomic_load(&worker->core->commit.poisoned))
+			timeout_ns = flusher_step(worker->core, &gathering_since);
+		worker_sleep(worker, seen, timeout_ns);
+	}
+	return NULL;
+}
+
+static void *checkpointer_main(void *context)
+{
+	struct worker *worker = context;
+	struct core *core = worker->core;
+
+	while (!atomic_load(&worker->stop)) {
+		uint32_t seen = atomic_load(&worker->word);
+		int64_t timeout_ns = -1;
+
+		if (!atomic_load(&core->commit.poisoned) && checkpoint_due(core))
+			timeout_ns = checkpoint_run(core) ? RETRY_NS : 0;
+		if (timeout_ns)
+			worker_sleep(worker, seen, timeout_ns);
+	}
+	return NULL;
+}
+
+static int worker_start(struct worker *worker, struct core *core, void *(*main)(void *context))
+{
+	int result;
+
+	worker->core = core;
+	result = -pthread_create(&worker->thread, NULL, main, worker);
+	worker->started = result == 0;
+	return result;
+}
+
+static void worker_stop(struct worker *worker)
+{
+	if (!worker->started)
+		return;
+	atomic_store(&worker->stop, true);
+	atomic_fetch_add(&worker->word, 1);
+	futex_wake(&worker->word, 1);
+	pthread_join(worker->thread, NULL);
+	worker->started = false;
+}
+
+int service_start(struct service *service, struct core *core)
+{
+	sigset_t all, before;
+	int result;
+
+	*service = (struct service){ 0 };
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	result = worker_start(&service->flusher, core, flusher_main);
+	if (!result)
+		result = worker_start(&service->checkpointer, core, checkpointer_main);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (result) {
+		service_stop(service);
+		return result;
+	}
+	core->commit.wake_context = &service->flusher;
+	core->commit.wake = worker_wake;
+	core->wake_context = &service->checkpointer;
+	core->wake_checkpoint = worker_wake;
+	return 0;
+}
+
+void service_stop(struct service *service)
+{
+	worker_stop(&service->checkpointer);
+	worker_stop(&service->flusher);
+}

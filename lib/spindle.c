@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Spindles. Windows of the map are made when first looked into and live until the spindle is closed, so that a view needs
+ * neither a lock nor a call once its window is there. The first window is made at opening: where that fails, the whole
+ * spindle goes without maps; where a later one fails (no address space), its views are NULL and its bytes are read.
+ *
+ * size only says what may be looked at through the map: bytes beyond the end of a file would kill us with SIGBUS.
+ */
+#include "spindle.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "error.h"
+
+static int spindle_failed(struct spindle *spindle, int code, uint64_t offset, const char *action)
+{
+	return error_set(code, spindle->path, (int)spindle->index, offset, "%s: %s", action, error_text(code));
+}
+
+static int open_failed(struct spindle *spindle, int code)
+{
+	const char *reason = error_text(code);
+
+	if (code == -ELOOP)
+		reason = "it is a symbolic link";
+	else if (code == -EISDIR)
+		reason = "it is a directory";
+	else if (code == -EINVAL)
+		reason = "it is not a regular file";
+	return error_set(code, spindle->path, (int)spindle->index, OFFSET_NONE, "cannot open: %s", reason);
+}
+
+/* A file system that cannot map, or no room for the first window, is no failure. */
+static int windows_init(struct spindle *spindle)
+{
+	const void *first = NULL;
+
+	spindle->windows = calloc(WINDOWS_MAX, sizeof(*spindle->windows));
+	if (!spindle->windows)
+		return -ENOMEM;
+	if (io_map(spindle->file, 0, WINDOW_BYTES, &first) < 0) {
+		free(spindle->windows);
+		spindle->windows = NULL;
+		return 0;
+	}
+	atomic_store_explicit(&spindle->windows[0], first, memory_order_release);
+	spindle->mapped = true;
+	return 0;
+}
+
+/* What opening and creating share: where is what io_open is told. */
+static int spindle_start(struct spindle *spindle, struct io *io, const char *path, const char *where, unsigned index,
+			 unsigned flags, bool map)
+{
+	int result = 0;
+
+	memset(spindle, 0, sizeof(*spindle));
+	spindle->io = io;
+	spindle->index = index;
+	spindle->path = strdup(path);
+	if (!spindle->path)
+		return error_set(-ENOMEM, path, (int)index, OFFSET_NONE, "no memory to open");
+	pthread_mutex_init(&spindle->mutex, NULL);
+	result = io_open(io, where, flags, &spindle->file);
+	if (result == 0)
+		result = io_info(spindle->file, &spindle->info);
+	if (result == 0 && map)
+		result = windows_init(spindle);
+	if (result < 0) {
+		open_failed(spindle, result);
+		spindle_close(spindle);
+		return result;
+	}
+	atomic_store(&spindle->size, spindle->info.size);
+	return 0;
+}
+
+int spindle_open(struct spindle *spindle, struct io *io, const char *path, unsigned index, unsigned flags, bool map)
+{
+	return spindle_start(spindle, io, path, path, index, flags, map);
+}
+
+int spindle_create(struct spindle *spindle, struct io *io, const char *path, unsigned index, bool map)
+{
+	char *directory = malloc(strlen(path) + 2);
+	int result = 0;
+
+	memset(spindle, 0, sizeof(*spindle));
+	if (!directory)
+		return error_set(-ENOMEM, path, (int)index, OFFSET_NONE, "no memory to create");
+	io_directory_of(path, directory);
+	result = spindle_start(spindle, io, path, directory, index, IO_OPEN_WRITE | IO_OPEN_TEMPORARY, map);
+	free(directory);
+	return result;
+}
+
+int spindle_link(struct spindle *spindle)
+{
+	int result = io_link(spindle->file, spindle->path);
+
+	return result < 0 ? spindle_failed(spindle, result, OFFSET_NONE, "cannot create") : 0;
+}
+
+void spindle_close(struct spindle *spindle)
+{
+	if (!spindle->path)
+		return;
+	for (size_t i = 0; spindle->windows && i < WINDOWS_MAX; i++) {
+		const uint8_t *window = atomic_load_explicit(&spindle->windows[i], memory_order_relaxed);
+
+		if (window)
+			io_unmap(spindle->io, window, WINDOW_BYTES);
+	}
+	free(spindle->windows);
+	io_close(spindle->file);
+	pthread_mutex_destroy(&spindle->mutex);
+	free(spindle->path);
+	memset(spindle, 0, sizeof(*spindle));
+}
+
+static void spindle_raise(struct spindle *spindle, uint64_t end)
+{
+	if (end <= atomic_load_explicit(&spindle->size, memory_order_relaxed))
+		return;
+	pthread_mutex_lock(&spindle->mutex);
+	if (end > atomic_load_explicit(&spindle->size, memory_order_relaxed))
+		atomic_store_explicit(&spindle->size, end, memory_order_release);
+	pthread_mutex_unlock(&spindle->mutex);
+}
+
+static int read_past_end(struct spindle *spindle, uint64_t offset, uint64_t length)
+{
+	struct io_info info;
+
+	if (io_info(spindle->file, &info) < 0)
+		info.size = spindle->info.size;
+	return error_set(SLF_ECORRUPT, spindle->path, (int)spindle->index, offset,
+			 "file ends at %" PRIu64 ", but %" PRIu64 " bytes are needed here", info.size, length);
+}
+
+int spindle_read(struct spindle *spindle, unsigned flags, uint64_t offset, void *data, uint64_t length)
+{
+	int result = 0;
+
+	/* Such an offset comes from damaged bytes; the system would call it an invalid argument. */
+	if (offset > OFFSET_MAX || length > OFFSET_MAX - offset)
+		return read_past_end(spindle, offset, length);
+	result = io_read(spindle->file, flags, offset, data, length);
+	if (result == -ENODATA)
+		return read_past_end(spindle, offset, length);
+	return result < 0 ? spindle_failed(spindle, result, offset, "cannot read") : 0;
+}
+
+int spindle_write(struct spindle *spindle, unsigned flags, uint64_t offset, const void *data, uint64_t length)
+{
+	int result = io_write(spindle->file, flags, offset, data, length);
+
+	if (result < 0)
+		return spindle_failed(spindle, result, offset, "cannot write");
+	spindle_raise(spindle, offset + length);
+	return 0;
+}
+
+int spindle_sync(struct spindle *spindle)
+{
+	int result = io_sync(spindle->file);
+
+	return result < 0 ? spindle_failed(spindle, result, OFFSET_NONE, "cannot flush") : 0;
+}
+
+int spindle_allocate(struct spindle *spindle, uint64_t offset, uint64_t length)
+{
+	int result = io_allocate(spindle->file, offset, length);
+
+	if (result < 0)
+		return spindle_failed(spindle, result, offset, "cannot allocate space");
+	spindle_raise(spindle, offset + length);
+	return 0;
+}
+
+/* Under the mutex, so that an allocation that ends meanwhile is not taken back by an older answer. */
+int spindle_refresh(struct spindle *spindle)
+{
+	struct io_info info;
+	int result = 0;
+
+	pthread_mutex_lock(&spindle->mutex);
+	result = io_info(spindle->file, &info);
+	if (result == 0)
+		atomic_store_explicit(&spindle->size, info.size, memory_order_release);
+	pthread_mutex_unlock(&spindle->mutex);
+	return result < 0 ? spindle_failed(spindle, result, OFFSET_NONE, "cannot ask for the size") : 0;
+}
+
+const void *spindle_view_slow(struct spindle *spindle, uint64_t offset, uint64_t length)
+{
+	uint64_t size = atomic_load_explicit(&spindle->size, memory_order_acquire);
+	uint64_t index = offset / WINDOW_BYTES;
+	const uint8_t *window = NULL;
+	const void *made = NULL;
+
+	if (!spindle->mapped || length == 0 || length > size || offset > size - length)
+		return NULL;
+	if (index >= WINDOWS_MAX || (offset + length - 1) / WINDOW_BYTES != index)
+		return NULL;
+	pthread_mutex_lock(&spindle->mutex);
+	window = atomic_load_explicit(&spindle->windows[index], memory_order_acquire);
+	if (!window && io_map(spindle->file, index * WINDOW_BYTES, WINDOW_BYTES, &made) == 0) {
+		window = made;
+		atomic_store_explicit(&spindle->windows[index], window, memory_order_release);
+	}
+	pthread_mutex_unlock(&spindle->mutex);
+	return window ? window + offset % WINDOW_BYTES : NULL;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A spindle: one file of the database, with its name for messages, its size and its window maps. Failures are noted with
+ * path and offset. Any thread.
+ */
+#ifndef SPINDLE_H
+#define SPINDLE_H
+
+#include <pthread.h>
+
+#include "base.h"
+#include "format.h"
+#include "io.h"
+
+#define WINDOW_BYTES GIB
+#define WINDOWS_MAX 16384 /* 16 TiB, the file limit of ext4 */
+
+struct spindle {
+	struct io *io;
+	struct io_file *file;
+	char *path;
+	unsigned index;
+	struct io_info info;    /* as of opening */
+	_Atomic uint64_t size;  /* bytes known to be in the file: allocation raises it */
+	pthread_mutex_t mutex;  /* guards the making of windows and the raising of size */
+	_Atomic(const uint8_t *) *windows; /* WINDOWS_MAX entries, mapped lazily; NULL table in pread mode */
+	bool mapped;            /* views come from maps */
+};
+
+/* Opens path and reads what it is; refuses what is not a regular file. flags as io_open. */
+int spindle_open(struct spindle *spindle, struct io *io, const char *path, unsigned index, unsigned flags, bool map);
+/* A new file without a name in the directory of path. */
+int spindle_create(struct spindle *spindle, struct io *io, const char *path, unsigned index, bool map);
+/* Gives it its name: -EEXIST when it is taken. */
+int spindle_link(struct spindle *spindle);
+/* Accepts a zeroed object. */
+void spindle_close(struct spindle *spindle);
+
+/* As the io functions, with the failure noted. A read beyond the end is SLF_ECORRUPT ("file ends at ..."). */
+int spindle_read(struct spindle *spindle, unsigned flags, uint64_t offset, void *data, uint64_t length);
+int spindle_write(struct spindle *spindle, unsigned flags, uint64_t offset, const void *data, uint64_t length);
+int spindle_sync(struct spindle *spindle);
+/* Allocates and raises size. */
+int spindle_allocate(struct spindle *spindle, uint64_t offset, uint64_t length);
+/* Looks again how large the file is (another process may have made it grow). */
+int spindle_refresh(struct spindle *spindle);
+
+/* The bytes [offset, offset + length) in the map: NULL in pread mode, or when they reach beyond the file, cross a window
+ * or cannot be mapped; then spindle_read tells what is the matter. No lock and no call into the kernel once mapped. */
+const void *spindle_view_slow(struct spindle *spindle, uint64_t offset, uint64_t length);
+static inline const void *spindle_view(struct spindle *spindle, uint64_t offset, uint64_t length)
+{
+	uint64_t size = atomic_load_explicit(&spindle->size, memory_order_acquire);
+	const uint8_t *window;
+
+	if (unlikely(!spindle->mapped || length > size || offset > size - length))
+		return spindle_view_slow(spindle, offset, length);
+	if (unlikely((offset ^ (offset + length - 1)) >= WINDOW_BYTES || offset / WINDOW_BYTES >= WINDOWS_MAX))
+		return spindle_view_slow(spindle, offset, length);
+	window = atomic_load_explicit(&spindle->windows[offset / WINDOW_BYTES], memory_order_acquire);
+	return likely(window != NULL) ? window + offset % WINDOW_BYTES : spindle_view_slow(spindle, offset, length);
+}
+
+#endif

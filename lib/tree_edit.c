@@ -1,0 +1,734 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The changing half of trees. A change goes down once and makes the branches on its way its own (copied where another
+ * epoch made them), changes the leaf, and goes up once: counts where nothing else changed, else the child is replaced by
+ * pieces (none: it became empty; two or more: it was split), level by level.
+ *
+ * What happens to a leaf: a leaf on disk gets an overlay; an overlay that has grown to a quarter of its base is folded
+ * with it into a whole leaf; a whole leaf above leaf_bytes is split; one below a quarter of it is merged with a neighbour
+ * when both fit in three quarters.
+ *
+ * The fence of a node is a key by which it is found from the root, not a bound: when the first child of a branch goes,
+ * the second takes over its range and keeps its fence.
+ *
+ * Failure: -ENOMEM and errors of reading leave the working tree in between; the caller undoes the edit as a whole.
+ */
+#include "tree.h"
+
+#define OVERLAY_BASE_BYTES_MIN 512
+#define PIECES_MAX 16
+
+struct step {
+	struct node *node; /* owned branch */
+	uint32_t index;
+};
+
+struct path {
+	unsigned height;
+	bool rightmost; /* every index is the last */
+	struct step steps[NODE_LEVELS_MAX]; /* by level; steps[0] unused */
+};
+
+/* What takes the place of a child. separator of the first: that of the place. */
+struct pieces {
+	struct child items[PIECES_MAX];
+	size_t count;
+};
+
+static bool is_owned(const struct edit *edit, uint64_t word)
+{
+	return word_is_heap(word) && block_of(word_node(word))->birth == edit->epoch;
+}
+
+static int drop_word(struct edit *edit, uint64_t word)
+{
+	return word_is_heap(word) ? edit_drop(edit, block_of(word_node(word))) : 0;
+}
+
+/* ---- Down -------------------------------------------------------------------------------------------------------- */
+
+/* Makes the branch at *child the edit's own. */
+static int own_branch(struct edit *edit, uint32_t tree, unsigned level, struct child *child, struct node **owned)
+{
+	const struct node *branch;
+	struct block *copy;
+	int result;
+
+	if (is_owned(edit, child->word)) {
+		*owned = word_node(child->word);
+		return 0;
+	}
+	result = tree_node(edit->store, tree, level, child->word, child->hash, child->length,
+			   &edit->lenses.level[0].node, &branch);
+	if (result)
+		return result;
+	copy = edit_alloc(edit, node_length(branch), BLOCK_NODE);
+	if (!copy)
+		return -ENOMEM;
+	*owned = block_payload(copy);
+	memcpy(*owned, branch, node_length(branch));
+	result = drop_word(edit, child->word);
+	child->word = node_word(*owned);
+	child->hash = 0;
+	child->length = 0;
+	return result;
+}
+
+static void root_child(const struct tree_root *root, struct child *child)
+{
+	*child = (struct child){ .word = root->word, .hash = root->hash, .count = root->count, .length = root->length };
+}
+
+static void root_set(struct tree_root *root, const struct child *child)
+{
+	root->word = child->word;
+	root->hash = child->hash;
+	root->count = child->count;
+	root->length = child->length;
+}
+
+/* Descends to the leaf for key; all branches on the way become the edit's own. *leaf is the child word of the leaf. */
+static int descend(struct edit *edit, uint32_t tree, struct tree_root *root, struct slf_slice key, struct path *path,
+		   struct child *leaf)
+{
+	struct child child;
+
+	path->height = root->height;
+	path->rightmost = true;
+	root_child(root, &child);
+	for (unsigned level = root->height - 1; level > 0; level--) {
+		struct step *step = &path->steps[level];
+		uint64_t before = child.word;
+		int result = own_branch(edit, tree, level, &child, &step->node);
+
+		if (result)
+			return result;
+		if (child.word != before) {
+			if (level + 1 == root->height)
+				root_set(root, &child);
+			else
+				node_child_set(path->steps[level + 1].node, path->steps[level + 1].index, &child);
+		}
+		step->index = node_branch_find(step->node, key);
+		path->rightmost &= step->index + 1 == node_count(step->node);
+		node_child(step->node, step->index, &child);
+	}
+	*leaf = child;
+	return 0;
+}
+
+/* ---- Leaves ------------------------------------------------------------------------------------------------------ */
+
+static size_t leaf_used_bytes(const struct leaf_view *leaf)
+{
+	const uint8_t *bytes = node_bytes(leaf->top);
+
+	if (leaf->base)
+		return (size_t)((uint64_t)node_length(leaf->base) * node_live(leaf->top) /
+				(node_count(leaf->base) ? node_count(leaf->base) : 1));
+	return NODE_HEADER_BYTES + 8 * (size_t)node_count(leaf->top) + node_length(leaf->top) - get_u32(bytes + 40) -
+	       get_u32(bytes + 44);
+}
+
+static int leaf_gather(const struct leaf_view *leaf, struct records *records)
+{
+	return leaf->base ? node_merge(leaf->base, leaf->top, records) : node_gather(leaf->top, records);
+}
+
+static size_t records_find(const struct records *records, struct slf_slice key, bool *found)
+{
+	size_t low = 0, high = records->count;
+
+	*found = false;
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+		int order = slice_compare(records->items[middle].key, key);
+
+		if (order == 0) {
+			*found = true;
+			return middle;
+		}
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+/* Puts the record into the sorted vector; a tombstone stays one. */
+static int records_put(struct records *records, const struct record *record, size_t *index)
+{
+	bool found;
+	int result;
+
+	*index = records_find(records, record->key, &found);
+	if (found) {
+		records->items[*index] = *record;
+		return 0;
+	}
+	result = records_add(records, record);
+	if (result)
+		return result;
+	memmove(&records->items[*index + 1], &records->items[*index],
+		(records->count - 1 - *index) * sizeof(*records->items));
+	records->items[*index] = *record;
+	return 0;
+}
+
+static void records_remove(struct records *records, struct slf_slice key)
+{
+	bool found;
+	size_t index = records_find(records, key, &found);
+
+	if (!found)
+		return;
+	records->count--;
+	memmove(&records->items[index], &records->items[index + 1],
+		(records->count - index) * sizeof(*records->items));
+}
+
+/* One image on the heap, with room to grow up to `limit`. */
+static int emit_image(struct edit *edit, uint32_t tree, struct slf_slice fence, const struct delta_base *base,
+		      const struct record *records, size_t count, uint32_t live, size_t limit, struct child *piece)
+{
+	size_t capacity = count + count / 4 + 3;
+	size_t bytes = node_leaf_bytes(records, count, capacity, fence.size, base != NULL);
+	size_t room = bytes + bytes / 4 < limit ? bytes + bytes / 4 : limit;
+	struct block *block = edit_alloc(edit, room > bytes ? room : bytes, BLOCK_NODE);
+
+	if (!block)
+		return -ENOMEM;
+	node_leaf_build(block_payload(block), heap_room(block), tree, fence, base, records, count, capacity, live);
+	*piece = (struct child){ .word = node_word(block_payload(block)),
+				 .count = live,
+				 .separator = node_fence(block_payload(block)) };
+	return 0;
+}
+
+/* Whole leaves on the heap for the records. */
+static int emit_leaves(struct edit *edit, uint32_t tree, struct slf_slice fence, const struct records *records,
+		       bool append, struct pieces *pieces)
+{
+	size_t limit = edit->store->settings.leaf_bytes;
+	size_t cuts[PIECES_MAX - 1], from = 0;
+
+	pieces->count = 0;
+	if (records->count == 0)
+		return 0;
+	/* Keys below the fence have come when the leaf took over a range; the second piece must not get the fence. */
+	if (slice_compare(records->items[0].key, fence) < 0)
+		fence = records->items[0].key;
+	size_t count = node_cut(records->items, records->count, limit, append, cuts, ARRAY_SIZE(cuts));
+	for (size_t i = 0; i < count; i++) {
+		size_t to = i + 1 < count ? cuts[i] : records->count;
+		int result;
+
+		if (i) {
+			struct slf_slice first = records->items[from].key;
+			fence = slice(first.data, node_separator_bytes(records->items[from - 1].key, first));
+		}
+		result = emit_image(edit, tree, fence, NULL, records->items + from, to - from, (uint32_t)(to - from),
+				    limit, &pieces->items[i]);
+		if (result)
+			return result;
+		pieces->count = i + 1;
+		from = to;
+	}
+	return 0;
+}
+
+/* The leaf's own image as a base. */
+static void base_of(const struct leaf_view *leaf, const struct child *at, struct delta_base *base)
+{
+	if (leaf->base)
+		node_delta_base(leaf->top, base);
+	else
+		*base = (struct delta_base){ .position = at->word,
+					     .hash = at->hash,
+					     .length = at->length,
+					     .count = node_count(leaf->top) };
+}
+
+/* A change of one leaf, on its way. */
+struct change {
+	struct slf_slice key;
+	const struct record *record; /* NULL: delete */
+	bool in_base;                /* the base (or the leaf on disk that becomes one) has the key */
+	bool exists;                 /* the key is there before */
+	struct found old;            /* its record */
+	uint32_t live;               /* entries of the leaf afterwards */
+	bool append;
+};
+
+/* Gathers the overlay's records with the change applied; tombstones only where the base has the key. */
+static int gather_overlay(struct edit *edit, const struct leaf_view *leaf, const struct change *change)
+{
+	struct record tomb = { .key = change->key, .kind = RECORD_TOMB };
+	size_t index;
+	int result = 0;
+
+	edit->records.count = 0;
+	if (node_kind(leaf->top) == NODE_DELTA)
+		result = node_gather(leaf->top, &edit->records);
+	if (result)
+		return result;
+	if (change->record)
+		return records_put(&edit->records, change->record, &index);
+	if (change->in_base)
+		return records_put(&edit->records, &tomb, &index);
+	records_remove(&edit->records, change->key);
+	return 0;
+}
+
+/* Tries an overlay: 0 done, NODE_FULL when the leaf is to be folded instead. */
+static int rebuild_overlay(struct edit *edit, uint32_t tree, const struct leaf_view *leaf, const struct child *at,
+			   const struct change *change, struct pieces *pieces)
+{
+	const struct node *bottom = leaf->base ? leaf->base : leaf->top;
+	struct delta_base base;
+	size_t limit = node_length(bottom) / 4, bytes;
+	int result;
+
+	if (node_length(bottom) < OVERLAY_BASE_BYTES_MIN)
+		return NODE_FULL;
+	result = gather_overlay(edit, leaf, change);
+	if (result)
+		return result;
+	bytes = node_leaf_bytes(edit->records.items, edit->records.count, edit->records.count, 0, true);
+	if (bytes > limit + NODE_HEADER_BYTES + DELTA_BASE_BYTES)
+		return NODE_FULL;
+	base_of(leaf, at, &base);
+	pieces->count = 1;
+	return emit_image(edit, tree, node_fence(leaf->top), &base, edit->records.items, edit->records.count,
+			  change->live, node_length(bottom), &pieces->items[0]);
+}
+
+static int rebuild_whole(struct edit *edit, uint32_t tree, const struct leaf_view *leaf, const struct change *change,
+			 struct pieces *pieces)
+{
+	size_t index = 0;
+	int result;
+
+	edit->records.count = 0;
+	result = leaf_gather(leaf, &edit->records);
+	if (result)
+		return result;
+	if (change->record)
+		result = records_put(&edit->records, change->record, &index);
+	else
+		records_remove(&edit->records, change->key);
+	if (result)
+		return result;
+	return emit_leaves(edit, tree, node_fence(leaf->top), &edit->records,
+			   change->append && index + 1 == edit->records.count, pieces);
+}
+
+/* Applies the change to an image that the edit owns: 0 or NODE_FULL. */
+static int change_in_place(struct node *top, const struct change *change)
+{
+	struct record tomb = { .key = change->key, .kind = RECORD_TOMB };
+	uint32_t index;
+	int result = 0;
+
+	if (change->record)
+		result = node_put(top, change->record);
+	else if (node_kind(top) == NODE_DELTA && change->in_base)
+		result = node_put(top, &tomb);
+	else if (node_find(top, change->key, &index))
+		node_remove(top, index);
+	if (result == 0)
+		node_set_live(top, change->live);
+	return result;
+}
+
+/* Copies a heap image of another epoch as it is and changes the copy: most often there is room. */
+static int change_copy(struct edit *edit, const struct node *top, const struct change *change, struct pieces *pieces)
+{
+	struct block *copy = edit_alloc(edit, node_length(top), BLOCK_NODE);
+	int result;
+
+	if (!copy)
+		return -ENOMEM;
+	memcpy(block_payload(copy), top, node_length(top));
+	result = change_in_place(block_payload(copy), change);
+	if (result) {
+		edit_drop(edit, copy);
+		return result;
+	}
+	pieces->count = 1;
+	pieces->items[0] = (struct child){ .word = node_word(block_payload(copy)),
+					   .count = change->live,
+					   .separator = node_fence(block_payload(copy)) };
+	return 0;
+}
+
+/* Changes the leaf at *at. *same: it was changed in place and nothing else is to be done but counts. */
+static int change_leaf(struct edit *edit, uint32_t tree, const struct leaf_view *leaf, const struct child *at,
+		       const struct change *change, struct pieces *pieces, bool *same)
+{
+	int result = NODE_FULL;
+
+	*same = false;
+	pieces->count = 0;
+	if (change->live == 0)
+		return drop_word(edit, at->word);
+	if (is_owned(edit, at->word)) {
+		result = change_in_place(word_node(at->word), change);
+		if (result == 0) {
+			*same = true;
+			return 0;
+		}
+	} else if (leaf->heap) {
+		result = change_copy(edit, leaf->top, change, pieces);
+	}
+	if (result == NODE_FULL && (leaf->base || !leaf->heap))
+		result = rebuild_overlay(edit, tree, leaf, at, change, pieces);
+	if (result == NODE_FULL)
+		result = rebuild_whole(edit, tree, leaf, change, pieces);
+	return result ? result : drop_word(edit, at->word);
+}
+
+/* ---- Up ---------------------------------------------------------------------------------------------------------- */
+
+static void path_add(struct tree_root *root, const struct path *path, unsigned level, int64_t added)
+{
+	for (; level < path->height; level++) {
+		struct child child;
+
+		node_child(path->steps[level].node, path->steps[level].index, &child);
+		child.count += (uint64_t)added;
+		node_child_set(path->steps[level].node, path->steps[level].index, &child);
+	}
+	root->count += (uint64_t)added;
+}
+
+static int emit_branches(struct edit *edit, uint32_t tree, unsigned level, struct slf_slice fence,
+			 const struct child *children, size_t count, bool append, struct pieces *pieces)
+{
+	size_t limit = edit->store->settings.branch_bytes;
+	size_t cuts[PIECES_MAX - 1], from = 0;
+	size_t pieces_count = node_branch_cut(children, count, limit, append, cuts, ARRAY_SIZE(cuts));
+
+	/* As for leaves. */
+	if (pieces_count > 1 && slice_compare(children[1].separator, fence) < 0)
+		fence = children[1].separator;
+	for (size_t i = 0; i < pieces_count; i++) {
+		size_t to = i + 1 < pieces_count ? cuts[i] : count;
+		struct slf_slice low = i ? children[from].separator : fence;
+		size_t bytes = node_branch_bytes(children + from, to - from, low.size);
+		struct block *block = edit_alloc(edit, bytes, BLOCK_NODE);
+
+		if (!block)
+			return -ENOMEM;
+		node_branch_build(block_payload(block), bytes, tree, level, low, children + from, to - from);
+		pieces->items[i] = (struct child){ .word = node_word(block_payload(block)),
+						   .count = node_entries(block_payload(block)),
+						   .separator = node_fence(block_payload(block)) };
+		from = to;
+	}
+	pieces->count = pieces_count;
+	return 0;
+}
+
+/* Gathers the children of branch with [from, from + removed) replaced by the pieces. */
+static int splice_children(struct edit *edit, const struct node *branch, uint32_t from, uint32_t removed,
+			   const struct pieces *pieces)
+{
+	edit->children.count = 0;
+	for (uint32_t i = 0; i < node_count(branch); i++) {
+		struct child child;
+		int result = 0;
+
+		if (i == from)
+			for (size_t j = 0; j < pieces->count && !result; j++) {
+				child = pieces->items[j];
+				if (j == 0)
+					child.separator = node_separator(branch, from);
+				result = children_add(&edit->children, &child);
+			}
+		if (!result && (i < from || i >= from + removed)) {
+			node_child(branch, i, &child);
+			result = children_add(&edit->children, &child);
+		}
+		if (result)
+			return result;
+	}
+	return 0;
+}
+
+/* The replaced root: grows by a level while there are several pieces. */
+static int replace_root(struct edit *edit, uint32_t tree, struct tree_root *root, bool append, struct pieces *pieces)
+{
+	while (pieces->count > 1) {
+		struct pieces above = { 0 };
+		int result = emit_branches(edit, tree, root->height, slice("", 0), pieces->items, pieces->count, append,
+					   &above);
+		if (result)
+			return result;
+		root->height++;
+		*pieces = above;
+	}
+	if (pieces->count == 0)
+		*root = (struct tree_root){ 0 };
+	else
+		root_set(root, &pieces->items[0]);
+	return 0;
+}
+
+/* A root with one child is not needed. */
+static int lower_root(struct edit *edit, uint32_t tree, struct tree_root *root)
+{
+	while (root->height > 1) {
+		const struct node *branch;
+		struct child child;
+		uint64_t word = root->word;
+		int result = tree_node(edit->store, tree, root->height - 1, word, root->hash, root->length,
+				       &edit->lenses.level[0].node, &branch);
+
+		if (result || node_count(branch) > 1)
+			return result;
+		node_child(branch, 0, &child);
+		root_set(root, &child);
+		root->height--;
+		result = drop_word(edit, word);
+		if (result)
+			return result;
+	}
+	return 0;
+}
+
+/* The gathered children of a branch that became small, joined with those of its neighbour under the same parent, when
+ * both fit in one node. *from and *removed become the pair in the parent; *fence that of the left one. */
+static int join_branch(struct edit *edit, uint32_t tree, const struct path *path, unsigned level, uint32_t *from,
+		       uint32_t *removed, struct slf_slice *fence, uint64_t *joined)
+{
+	const struct step *up = &path->steps[level + 1];
+	uint32_t left = up->index ? up->index - 1 : up->index;
+	size_t own = edit->children.count;
+	struct children *children = &edit->children;
+	const struct node *other;
+	struct child child;
+	int result;
+
+	if (node_count(up->node) < 2)
+		return 0;
+	node_child(up->node, up->index ? up->index - 1 : 1, &child);
+	result = tree_node(edit->store, tree, level, child.word, child.hash, child.length, &edit->sibling.node, &other);
+	if (result || node_length(other) + node_branch_bytes(children->items, own, 0) >
+			      edit->store->settings.branch_bytes * 3 / 4)
+		return result;
+	if (up->index) { /* own children stand to the right: their first gets the separator of the own node */
+		children->items[0].separator = node_separator(up->node, up->index);
+		*fence = node_fence(other);
+	}
+	for (uint32_t i = 0; i < node_count(other) && !result; i++) {
+		struct child moved;
+
+		node_child(other, i, &moved);
+		if (i == 0 && !up->index)
+			moved.separator = node_separator(up->node, 1);
+		result = children_add(children, &moved);
+	}
+	if (result)
+		return result;
+	if (up->index) { /* rotate: the neighbour's children come first */
+		for (uint32_t i = 0; i < node_count(other); i++) {
+			struct child last = children->items[children->count - 1];
+
+			memmove(children->items + 1, children->items, (children->count - 1) * sizeof(last));
+			children->items[0] = last;
+		}
+	}
+	*from = left;
+	*removed = 2;
+	*joined = child.word;
+	return 0;
+}
+
+/* One level of replace: gives the pieces for the level above. */
+static int replace_at(struct edit *edit, uint32_t tree, const struct path *path, unsigned level, uint32_t *from,
+		      uint32_t *removed, struct pieces *pieces)
+{
+	struct node *branch = path->steps[level].node;
+	struct slf_slice fence = node_fence(branch);
+	bool top = level + 1 == path->height, shrunk = pieces->count < *removed;
+	uint64_t joined = 0;
+	int result = splice_children(edit, branch, *from, *removed, pieces);
+
+	if (result)
+		return result;
+	*from = top ? 0 : path->steps[level + 1].index;
+	*removed = 1;
+	if (edit->children.count == 0) {
+		pieces->count = 0;
+		return edit_drop(edit, block_of(branch));
+	}
+	if (shrunk && !top &&
+	    node_branch_bytes(edit->children.items, edit->children.count, 0) < edit->store->settings.branch_bytes / 4) {
+		result = join_branch(edit, tree, path, level, from, removed, &fence, &joined);
+		if (result)
+			return result;
+	}
+	result = emit_branches(edit, tree, level, fence, edit->children.items, edit->children.count, path->rightmost,
+			       pieces);
+	if (result)
+		return result;
+	if (joined)
+		result = drop_word(edit, joined);
+	return result ? result : edit_drop(edit, block_of(branch));
+}
+
+/* Replaces children [from, from + removed) of the branch at `level` by the pieces, and what follows from it above.
+ * added: change of the number of entries. */
+static int replace(struct edit *edit, uint32_t tree, struct tree_root *root, const struct path *path, unsigned level,
+		   uint32_t from, uint32_t removed, struct pieces *pieces, int64_t added)
+{
+	for (; level < path->height; level++) {
+		if (pieces->count == 1 && removed == 1) {
+			node_child_set(path->steps[level].node, from, &pieces->items[0]);
+			path_add(root, path, level + 1, added);
+			return 0;
+		}
+		int result = replace_at(edit, tree, path, level, &from, &removed, pieces);
+		if (result)
+			return result;
+	}
+	int result = replace_root(edit, tree, root, path->rightmost, pieces);
+	return result ? result : lower_root(edit, tree, root);
+}
+
+/* ---- Merging leaves ---------------------------------------------------------------------------------------------- */
+
+/* After a deletion: joins the leaf under the path with a neighbour when it became small and both fit. The path is owned
+ * and its counts are right. */
+static int join_leaf(struct edit *edit, uint32_t tree, struct tree_root *root, const struct path *path)
+{
+	const struct step *up = &path->steps[1];
+	uint32_t left = up->index ? up->index - 1 : 0;
+	size_t limit = edit->store->settings.leaf_bytes;
+	struct leaf_view views[2] = { 0 };
+	struct child at[2];
+	struct pieces pieces = { 0 };
+	int result;
+
+	if (path->height < 2 || node_count(up->node) < 2)
+		return 0;
+	node_child(up->node, up->index, &at[0]);
+	result = tree_leaf(edit->store, tree, at[0].word, at[0].hash, at[0].length, &edit->lenses.level[0], &views[0]);
+	if (result || leaf_used_bytes(&views[0]) >= limit / 4)
+		return result;
+	node_child(up->node, left, &at[0]);
+	node_child(up->node, left + 1, &at[1]);
+	result = tree_leaf(edit->store, tree, at[0].word, at[0].hash, at[0].length, &edit->lenses.level[0], &views[0]);
+	if (!result)
+		result = tree_leaf(edit->store, tree, at[1].word, at[1].hash, at[1].length, &edit->sibling, &views[1]);
+	if (result || leaf_used_bytes(&views[0]) + leaf_used_bytes(&views[1]) > limit * 3 / 4)
+		return result;
+	edit->records.count = 0;
+	result = leaf_gather(&views[0], &edit->records);
+	if (!result)
+		result = leaf_gather(&views[1], &edit->records);
+	if (!result)
+		result = emit_leaves(edit, tree, node_fence(views[0].top), &edit->records, false, &pieces);
+	if (!result)
+		result = drop_word(edit, at[0].word);
+	if (!result)
+		result = drop_word(edit, at[1].word);
+	return result ? result : replace(edit, tree, root, path, 1, left, 2, &pieces, 0);
+}
+
+/* ---- The two changes --------------------------------------------------------------------------------------------- */
+
+static int first_leaf(struct edit *edit, uint32_t tree, struct tree_root *root, const struct record *record)
+{
+	struct child piece;
+	int result = emit_image(edit, tree, slice("", 0), NULL, record, 1, 1, edit->store->settings.leaf_bytes, &piece);
+
+	if (result)
+		return result;
+	root_set(root, &piece);
+	root->height = 1;
+	return 0;
+}
+
+/* The heap block of the value that is being replaced or deleted. */
+static struct block *old_value(const struct change *change)
+{
+	if (!change->exists || change->old.record.kind != RECORD_HEAP)
+		return NULL;
+	return heap_ref_block(change->old.record.value);
+}
+
+/* Looks at the leaf for what the change meets there. */
+static void change_meet(const struct leaf_view *leaf, struct change *change)
+{
+	uint32_t index;
+
+	change->exists = leaf_find(leaf, change->key, &change->old);
+	if (leaf->base)
+		change->in_base = node_find(leaf->base, change->key, &index);
+	else
+		change->in_base = !leaf->heap && change->exists;
+	change->live = node_live(leaf->top);
+	if (change->record)
+		change->live += !change->exists;
+	else
+		change->live -= change->exists;
+}
+
+static int tree_change(struct edit *edit, uint32_t tree, struct tree_root *root, struct change *change)
+{
+	struct path path;
+	struct pieces pieces;
+	struct leaf_view leaf = { 0 };
+	struct child at = { 0 };
+	struct block *value;
+	int64_t added;
+	bool same, stands;
+	int result = descend(edit, tree, root, change->key, &path, &at);
+
+	if (!result)
+		result = tree_leaf(edit->store, tree, at.word, at.hash, at.length, &edit->lenses.level[1], &leaf);
+	if (result)
+		return result;
+	change_meet(&leaf, change);
+	if (!change->record && !change->exists)
+		return SLF_NOTFOUND;
+	change->append = path.rightmost && change->record && !change->exists;
+	added = (int64_t)change->live - (int64_t)at.count;
+	value = old_value(change);
+	result = change_leaf(edit, tree, &leaf, &at, change, &pieces, &same);
+	if (!result && value)
+		result = edit_drop(edit, value);
+	if (result)
+		return result;
+	stands = same || pieces.count == 1; /* else branches of the path are about to be replaced */
+	if (same)
+		path_add(root, &path, 1, added);
+	else if (path.height == 1)
+		result = replace_root(edit, tree, root, path.rightmost, &pieces);
+	else
+		result = replace(edit, tree, root, &path, 1, path.steps[1].index, 1, &pieces, added);
+	if (result || change->record || !stands)
+		return result;
+	return join_leaf(edit, tree, root, &path);
+}
+
+int tree_put(struct edit *edit, uint32_t tree, struct tree_root *root, const struct record *record)
+{
+	struct change change = { .key = record->key, .record = record };
+
+	if (!root->word)
+		return first_leaf(edit, tree, root, record);
+	return tree_change(edit, tree, root, &change);
+}
+
+int tree_del(struct edit *edit, uint32_t tree, struct tree_root *root, struct slf_slice key)
+{
+	struct change change = { .key = key };
+
+	if (!root->word)
+		return SLF_NOTFOUND;
+	return tree_change(edit, tree, root, &change);
+}

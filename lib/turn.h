@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The writer's turn: a lock that is handed over in the order of arrival, can be tried, can time out and is not owned by
+ * a thread (a transaction may be begun on one thread and ended on another). Built on futex words; no spinning.
+ */
+#ifndef TURN_H
+#define TURN_H
+
+#include <pthread.h>
+
+#include "base.h"
+
+struct turn_waiter;
+
+struct turn {
+	pthread_mutex_t mutex; /* guards the rest; never held across a wait */
+	bool taken;
+	bool closed;
+	struct turn_waiter *first, *last;
+};
+
+int turn_init(struct turn *turn);
+void turn_release_all(struct turn *turn); /* destroys; nobody waits any more */
+
+/* 0, -EBUSY (timeout_ns == 0), -ETIMEDOUT, or SLF_EBADHANDLE after turn_close. timeout_ns < 0 waits forever. */
+int turn_take(struct turn *turn, int64_t timeout_ns);
+/* Hands the turn to the first waiter, or frees it. */
+void turn_pass(struct turn *turn);
+/* Sends all waiters home with SLF_EBADHANDLE; later takes fail likewise. The holder keeps its turn. */
+void turn_close(struct turn *turn);
+/* Is anybody waiting? A hint for work that is done under the turn in slices. */
+bool turn_wanted(struct turn *turn);
+
+/* Futex wait and wake on a 32-bit word, shared by turn and the commit groups. wait returns 0, -EAGAIN when the word was
+ * not value, -ETIMEDOUT. Bump the word before the wake. */
+int futex_wait(const _Atomic uint32_t *word, uint32_t value, int64_t timeout_ns);
+void futex_wake(_Atomic uint32_t *word, int count);
+
+#endif

@@ -1,0 +1,594 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Beginning, reading and changing. Committing is txn_commit.c.
+ *
+ * States: ENDED -> READING -> ENDED, ENDED -> WRITING (has the turn) -> ENDED. A failure inside a change leaves the working
+ * tree in between, so it dooms the transaction: every later call answers SLF_ECANCELLED until it is aborted.
+ */
+#include "txn.h"
+
+#include <stdlib.h>
+#include <time.h>
+#include <xxhash.h>
+
+#include "error.h"
+
+#define CHUNK_BYTES ((size_t)512 * 1024)
+#define BACK_PRESSURE_NS ((uint64_t)2000000) /* longest delay before the hard limit */
+#define PARTS_SYNC 512 /* a transaction with more parts flushes bulk itself */
+
+/* ---- Handles ----------------------------------------------------------------------------------------------------- */
+
+int txn_new(struct core *core, struct slf_db *db, struct slf_txn **result)
+{
+	struct reader *reader = reader_claim(&core->versions.readers);
+	struct slf_txn *txn;
+
+	if (!reader)
+		return -ENOMEM;
+	txn = reader->context;
+	if (!txn) {
+		txn = calloc(1, sizeof(*txn));
+		if (!txn) {
+			reader_free(reader);
+			return -ENOMEM;
+		}
+		reader->context = txn;
+		txn->reader = reader;
+		arena_init(&txn->arena, core->tuning.arena_bytes);
+		txn->trees = txn->trees_inline;
+		txn->tree_capacity = TXN_TREES_INLINE;
+		txn->core = core;
+		txn->db = db;
+	}
+	*result = txn;
+	return 0;
+}
+
+bool txn_recycle(struct slf_txn *txn)
+{
+	arena_reset(&txn->arena);
+	txn->tree_count = 0;
+	txn->state = TXN_ENDED;
+	reader_idle(txn->reader);
+	return reader_free(txn->reader);
+}
+
+void txn_free(struct slf_txn *txn)
+{
+	if (!txn)
+		return;
+	arena_release(&txn->arena);
+	tree_lenses_release(&txn->lenses);
+	if (txn->trees != txn->trees_inline)
+		free(txn->trees);
+	free(txn->actions);
+	free(txn->blob);
+	free(txn->chunks);
+	free(txn->parts);
+	free(txn);
+}
+
+int txn_begin_read(struct slf_txn *txn, bool durable)
+{
+	if (unlikely(atomic_load_explicit(&txn->core->commit.poisoned, memory_order_relaxed)) && !durable)
+		return commit_check(&txn->core->commit);
+	txn->version = version_acquire(&txn->core->versions, txn->reader, durable);
+	txn->next_tree = txn->version->next_tree;
+	txn->state = TXN_READING;
+	atomic_store_explicit(&txn->read_seq, txn->version->seq, memory_order_relaxed);
+	atomic_store_explicit(&txn->reads, atomic_load_explicit(&txn->reads, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+	return 0;
+}
+
+/* Delays writers smoothly between three quarters of the heap budget and all of it; at the limit waits for the running
+ * checkpoint. Called without the turn. */
+static int back_pressure(struct core *core)
+{
+	uint64_t limit = core->tuning.heap_bytes, used = heap_used(core->heap), start;
+	struct checkpoint *checkpoint = &core->checkpoint;
+
+	if (!core->tuning.threads)
+		return checkpoint_due(core) && !atomic_load(&checkpoint->failed_space) ? checkpoint_run(core) : 0;
+	if (likely(used < limit / 4 * 3))
+		return 0;
+	if (core->wake_checkpoint)
+		core->wake_checkpoint(core->wake_context);
+	start = clock_now_ns();
+	if (used < limit) {
+		double part = (double)(used - limit / 4 * 3) / (double)(limit / 4);
+		uint64_t delay = (uint64_t)(part * part * (double)BACK_PRESSURE_NS);
+		struct timespec pause = { .tv_nsec = (long)delay };
+
+		nanosleep(&pause, NULL);
+	} else {
+		pthread_mutex_lock(&checkpoint->mutex);
+		if (checkpoint->state != CHECKPOINT_IDLE)
+			pthread_cond_wait(&checkpoint->changed, &checkpoint->mutex);
+		pthread_mutex_unlock(&checkpoint->mutex);
+	}
+	stats_add(&core->stats.values.checkpoint_stall_ns, clock_now_ns() - start);
+	return 0;
+}
+
+int txn_begin_write(struct slf_txn *txn, int64_t timeout_ns)
+{
+	struct core *core = txn->core;
+	int result = commit_check(&core->commit);
+
+	if (!result && timeout_ns != 0)
+		result = back_pressure(core);
+	if (!result)
+		result = turn_take(&core->turn, timeout_ns);
+	if (result)
+		return result;
+	commit_rollback(&core->commit);
+	edit_init(&txn->edit, &core->store, core->heap, core->epoch);
+	txn->version = core->versions.tip;
+	txn->rollbacks = atomic_load(&core->commit.rollbacks);
+	txn->next_tree = txn->version->next_tree;
+	txn->doom = 0;
+	txn->action_bytes = 0;
+	txn->action_total = 0;
+	txn->action_count = 0;
+	txn->digest = (struct digest){ 0 };
+	txn->blob_bytes = 0;
+	txn->chunk_count = 0;
+	txn->part_count = 0;
+	txn->entries_added = 0;
+	txn->heap_start = heap_used(core->heap);
+	txn->spilled = false;
+	txn->state = TXN_WRITING;
+	return 0;
+}
+
+/* ---- Trees ------------------------------------------------------------------------------------------------------- */
+
+static int tree_slot(struct slf_txn *txn, struct txn_tree **slot)
+{
+	if (txn->tree_count == txn->tree_capacity) {
+		size_t capacity = txn->tree_capacity * 2;
+		struct txn_tree *trees = malloc(capacity * sizeof(*trees));
+
+		if (!trees)
+			return -ENOMEM;
+		memcpy(trees, txn->trees, txn->tree_count * sizeof(*trees));
+		if (txn->trees != txn->trees_inline)
+			free(txn->trees);
+		txn->trees = trees;
+		txn->tree_capacity = capacity;
+	}
+	*slot = &txn->trees[txn->tree_count];
+	return 0;
+}
+
+/* Looks the root up in the forest, else in the roots tree on disk. */
+static int find_root(struct slf_txn *txn, uint32_t id, struct tree_root *root)
+{
+	const struct tree_root *recent = forest_get(txn->version->forest, id);
+	struct found found;
+	uint8_t key[4];
+	int result;
+
+	*root = (struct tree_root){ 0 };
+	if (recent) {
+		*root = *recent;
+		return 0;
+	}
+	put_be32(key, id);
+	result = tree_get(&txn->core->store, TREE_ROOTS, &txn->version->roots, slice(key, sizeof(key)), &txn->lenses,
+			  &found);
+	if (result)
+		return result == SLF_NOTFOUND ? 0 : result;
+	if (found.record.kind != RECORD_INLINE || found.record.value.size != TREE_ROOT_BYTES)
+		return store_corrupt(&txn->core->store, txn->version->roots.word, TREE_ROOT_BYTES,
+				     found.record.value.size, "record of the roots tree is no root");
+	tree_root_decode(found.record.value.data, root);
+	if (root->height > NODE_LEVELS_MAX || (root->word == 0) != (root->height == 0) || root->word % ENTRY_ALIGN)
+		return store_corrupt(&txn->core->store, txn->version->roots.word, NODE_LEVELS_MAX, root->height,
+				     "root of a tree is out of range");
+	return 0;
+}
+
+int txn_tree(struct slf_txn *txn, uint32_t id, struct txn_tree **tree)
+{
+	struct txn_tree *slot;
+	int result;
+
+	for (size_t i = 0; i < txn->tree_count; i++)
+		if (likely(txn->trees[i].id == id)) {
+			*tree = &txn->trees[i];
+			return 0;
+		}
+	if (id != TREE_NAMES && (id < TREE_FIRST_USER || id >= txn->next_tree))
+		return error_set(-EINVAL, NULL, -1, OFFSET_NONE, "there is no tree with id %u", id);
+	result = tree_slot(txn, &slot);
+	if (!result)
+		result = find_root(txn, id, &slot->root);
+	if (result)
+		return result;
+	slot->id = id;
+	slot->dirty = false;
+	txn->tree_count++;
+	*tree = slot;
+	return 0;
+}
+
+/* ---- Reading ----------------------------------------------------------------------------------------------------- */
+
+void *txn_arena_alloc(void *context, size_t size, int *error)
+{
+	struct slf_txn *txn = context;
+
+	return arena_alloc(&txn->arena, size, error);
+}
+
+static int copy_out(struct slf_slice from, value_alloc_fn *alloc, void *context, struct slf_slice *to)
+{
+	int error = 0;
+	void *copy = alloc(context, from.size, &error);
+
+	if (!copy)
+		return error;
+	if (from.size)
+		memcpy(copy, from.data, from.size);
+	*to = slice(copy, from.size);
+	return 0;
+}
+
+/* Do bytes inside the record's node live as long as the transaction? */
+static bool stays(const struct slf_txn *txn, const struct found *found)
+{
+	return found->heap ? !txn_owns(txn, found->birth) : txn->core->tuning.map;
+}
+
+int txn_key(struct slf_txn *txn, const struct found *found, value_alloc_fn *alloc, void *context, struct slf_slice *key)
+{
+	if (unlikely(!stays(txn, found)))
+		return copy_out(found->record.key, alloc, context, key);
+	*key = found->record.key;
+	return 0;
+}
+
+int txn_value(struct slf_txn *txn, const struct found *found, value_alloc_fn *alloc, void *context,
+	      struct slf_slice *value)
+{
+	struct slf_slice in_heap;
+	struct value_ref ref;
+	struct block *block;
+
+	switch (found->record.kind) {
+	case RECORD_INLINE:
+		if (unlikely(!stays(txn, found)))
+			return copy_out(found->record.value, alloc, context, value);
+		*value = found->record.value;
+		return 0;
+	case RECORD_HEAP:
+		block = heap_ref_block(found->record.value);
+		in_heap = slice(block_payload(block), block->raw);
+		if (txn_owns(txn, block->birth))
+			return copy_out(in_heap, alloc, context, value);
+		*value = in_heap;
+		return 0;
+	case RECORD_REF:
+		value_ref_decode(found->record.value.data, &ref);
+		return store_value(&txn->core->store, &ref, found->settled, alloc, context, value);
+	default:
+		assert(!"a tombstone is not found");
+		return SLF_ECORRUPT;
+	}
+}
+
+int txn_get(struct slf_txn *txn, uint32_t id, struct slf_slice key, struct slf_slice *value)
+{
+	struct txn_tree *tree = NULL;
+	struct found found;
+	int result = txn_tree(txn, id, &tree);
+
+	if (likely(!result))
+		result = tree_get(&txn->core->store, id, &tree->root, key, &txn->lenses, &found);
+	if (result || !value)
+		return result;
+	return txn_value(txn, &found, txn_arena_alloc, txn, value);
+}
+
+/* ---- Changing ---------------------------------------------------------------------------------------------------- */
+
+static int doom(struct slf_txn *txn, int result)
+{
+	if (result < 0 && !txn->doom)
+		txn->doom = result;
+	return result;
+}
+
+static int add_ref(struct entry_ref **refs, size_t *count, size_t *capacity, const struct entry_ref *ref)
+{
+	if (*count == *capacity) {
+		size_t grown = *capacity ? *capacity * 2 : 8;
+		struct entry_ref *items = realloc(*refs, grown * sizeof(*items));
+
+		if (!items)
+			return -ENOMEM;
+		*refs = items;
+		*capacity = grown;
+	}
+	(*refs)[(*count)++] = *ref;
+	return 0;
+}
+
+/* More parts than a slab should list: flush them now, then the commit needs to name none. */
+static int add_part(struct slf_txn *txn, const struct entry_ref *part)
+{
+	int result = 0;
+
+	if (txn->part_count >= PARTS_SYNC) {
+		result = bulk_sync(&txn->core->large);
+		if (result) {
+			commit_poison(&txn->core->commit);
+			return result;
+		}
+		txn->part_count = 0;
+	}
+	return add_ref(&txn->parts, &txn->part_count, &txn->part_capacity, part);
+}
+
+int txn_spill_actions(struct slf_txn *txn)
+{
+	struct core *core = txn->core;
+	uint32_t length = (uint32_t)(ACTIONS_ENTRY_HEADER_BYTES + txn->action_bytes);
+	struct entry_ref ref;
+	uint64_t position;
+	void *entry;
+	int result;
+
+	if (!txn->action_bytes)
+		return 0;
+	if (txn->chunk_count >= UINT16_MAX)
+		return error_set(SLF_ETOOBIG, NULL, -1, OFFSET_NONE, "the transaction's actions exceed 32 GiB");
+	result = bulk_place(&core->large, length, false, &position, &entry);
+	if (result)
+		return result;
+	memcpy((uint8_t *)entry + ACTIONS_ENTRY_HEADER_BYTES, txn->actions, txn->action_bytes);
+	actions_entry_seal(entry, length, core->store.seed, position, 0, &ref);
+	result = add_ref(&txn->chunks, &txn->chunk_count, &txn->chunk_capacity, &ref);
+	if (!result)
+		result = add_part(txn, &ref);
+	txn->action_bytes = 0;
+	return result;
+}
+
+static int record_action(struct slf_txn *txn, const struct action *action)
+{
+	size_t bytes = action_bytes(action);
+	int result = 0;
+
+	if (txn->action_bytes && txn->action_bytes + bytes > CHUNK_BYTES)
+		result = txn_spill_actions(txn);
+	if (result)
+		return result;
+	if (txn->action_bytes + bytes > txn->action_capacity) {
+		size_t capacity = txn->action_capacity ? txn->action_capacity * 2 : 1024;
+		uint8_t *actions;
+
+		while (capacity < txn->action_bytes + bytes)
+			capacity *= 2;
+		actions = realloc(txn->actions, capacity);
+		if (!actions)
+			return -ENOMEM;
+		txn->actions = actions;
+		txn->action_capacity = capacity;
+	}
+	action_encode(txn->actions + txn->action_bytes, action);
+	digest_action(&txn->digest, action);
+	txn->action_bytes += bytes;
+	txn->action_total += bytes;
+	txn->action_count++;
+	return 0;
+}
+
+/* A value that goes to bulk at once; *ref leads to it. */
+static int write_large(struct slf_txn *txn, uint32_t tree, struct slf_slice key, struct slf_slice value,
+		       struct value_ref *ref)
+{
+	struct core *core = txn->core;
+	uint64_t length = value_entry_bytes(key.size, value.size), position;
+	uint8_t header[EXTENT_HEADER_BYTES], *compressed = NULL, *entry = NULL;
+	const void *stored = value.data;
+	uint32_t stored_bytes = (uint32_t)value.size;
+	struct entry_ref part;
+	void *place;
+	int result = 0;
+
+	if (core->store.settings.compression && value.size <= LZ4_BYTES_MAX) {
+		compressed = malloc(value.size);
+		if (!compressed)
+			return -ENOMEM;
+		stored_bytes = value_compress(value, compressed);
+		stored = stored_bytes ? compressed : value.data;
+		stored_bytes = stored_bytes ? stored_bytes : (uint32_t)value.size;
+		length = value_entry_bytes(key.size, stored_bytes);
+	}
+	if (length <= BULK_ENTRY_BYTES_MAX) {
+		result = bulk_place(&core->large, length, false, &position, &place);
+		if (!result)
+			value_entry_encode(place, core->store.seed, position, tree, key, stored, stored_bytes,
+					   (uint32_t)value.size, ref);
+	} else {
+		entry = malloc(length);
+		result = entry ? bulk_take_run(&core->large, length, &position, header) : -ENOMEM;
+		if (!result) {
+			value_entry_encode(entry, core->store.seed, position, tree, key, stored, stored_bytes,
+					   (uint32_t)value.size, ref);
+			result = bulk_write_run(&core->large, position, header, entry, length);
+		}
+	}
+	if (!result) {
+		part = (struct entry_ref){ .position = ref->position, .hash = ref->hash, .length = (uint32_t)length };
+		result = add_part(txn, &part);
+		stats_add(&core->stats.values.bulk_values, 1);
+		stats_add(&core->stats.values.bulk_value_raw_bytes, value.size);
+		stats_add(&core->stats.values.bulk_value_stored_bytes, stored_bytes);
+	}
+	free(compressed);
+	free(entry);
+	return result;
+}
+
+/* Room on the disks for what the heap holds, raised in steps; at the limit after a checkpoint that found no space only
+ * deletes go on. */
+static int reserve_space(struct slf_txn *txn)
+{
+	struct core *core = txn->core;
+	uint64_t used = heap_used(core->heap), wanted;
+	int result;
+
+	if (unlikely(used > core->tuning.heap_bytes && atomic_load(&core->checkpoint.failed_space)))
+		return error_set(-ENOSPC, core->store.spindles[0].path, 0, OFFSET_NONE,
+				 "no space to write the changes gathered in memory: delete something or make space");
+	if (likely(used <= core->reserved_bytes))
+		return 0;
+	wanted = used + used / 4;
+	result = extents_reserve(&core->extents, wanted);
+	if (result)
+		return result;
+	core->reserved_bytes = wanted;
+	return 0;
+}
+
+/* The record that a value becomes. ref_bytes: room for a reference. */
+static int make_record(struct slf_txn *txn, uint32_t tree, struct action *action, struct record *record,
+		       uint8_t *ref_bytes)
+{
+	const struct settings *settings = &txn->core->store.settings;
+	struct slf_slice value = action->value;
+	struct block *block;
+	int result;
+
+	record->key = action->key;
+	record->value = value;
+	record->kind = RECORD_INLINE;
+	if (value.size <= settings->inline_bytes)
+		return 0;
+	record->value = slice(ref_bytes, VALUE_REF_BYTES);
+	if (value.size < settings->bulk_bytes) {
+		block = edit_alloc(&txn->edit, value.size, BLOCK_VALUE);
+		if (!block)
+			return -ENOMEM;
+		memcpy(block_payload(block), value.data, value.size);
+		block->raw = (uint32_t)value.size;
+		block->tree = tree;
+		heap_ref_encode(ref_bytes, block);
+		record->kind = RECORD_HEAP;
+		return 0;
+	}
+	result = write_large(txn, tree, action->key, value, &action->ref);
+	if (result)
+		return result;
+	action->op = ACTION_PUT_REF;
+	action->value_hash = XXH3_64bits(value.data, value.size);
+	value_ref_encode(ref_bytes, &action->ref);
+	record->kind = RECORD_REF;
+	return 0;
+}
+
+static void count_entries(struct slf_txn *txn, uint32_t id, uint64_t before, uint64_t after)
+{
+	if (id >= TREE_FIRST_USER)
+		txn->entries_added += (int64_t)(after - before);
+}
+
+/* A transaction that outgrows the heap writes its nodes out. */
+static int spill_when_large(struct slf_txn *txn)
+{
+	uint64_t used = heap_used(txn->core->heap);
+
+	if (likely(used < txn->core->tuning.heap_bytes || used < txn->heap_start + txn->core->tuning.heap_bytes / 4))
+		return 0;
+	return txn_spill(txn);
+}
+
+int txn_put(struct slf_txn *txn, uint32_t id, struct slf_slice key, struct slf_slice value)
+{
+	struct action action = { .op = ACTION_PUT, .tree = id, .key = key, .value = value };
+	uint8_t ref_bytes[VALUE_REF_BYTES];
+	struct txn_tree *tree = NULL;
+	struct record record;
+	uint64_t before;
+	int result = txn_tree(txn, id, &tree);
+
+	if (!result)
+		result = reserve_space(txn);
+	if (result)
+		return result;
+	before = tree->root.count;
+	result = make_record(txn, id, &action, &record, ref_bytes);
+	if (!result)
+		result = record_action(txn, &action);
+	if (!result)
+		result = tree_put(&txn->edit, id, &tree->root, &record);
+	if (result)
+		return doom(txn, result);
+	tree->dirty = true;
+	txn->changes++;
+	count_entries(txn, id, before, tree->root.count);
+	return doom(txn, spill_when_large(txn));
+}
+
+int txn_del(struct slf_txn *txn, uint32_t id, struct slf_slice key)
+{
+	struct action action = { .op = ACTION_DEL, .tree = id, .key = key };
+	struct txn_tree *tree = NULL;
+	uint64_t before;
+	int result = txn_tree(txn, id, &tree);
+
+	if (result)
+		return result;
+	before = tree->root.count;
+	result = tree_del(&txn->edit, id, &tree->root, key);
+	if (result)
+		return doom(txn, result);
+	result = record_action(txn, &action);
+	if (result)
+		return doom(txn, result);
+	tree->dirty = true;
+	txn->changes++;
+	count_entries(txn, id, before, tree->root.count);
+	return doom(txn, spill_when_large(txn));
+}
+
+int txn_apply(struct slf_txn *txn, const struct action *action)
+{
+	struct record record = { .key = action->key };
+	struct action copy = *action;
+	uint8_t ref_bytes[VALUE_REF_BYTES];
+	struct txn_tree *tree = NULL;
+	uint64_t before;
+	int result;
+
+	if (action->tree >= txn->next_tree)
+		txn->next_tree = action->tree + 1;
+	result = txn_tree(txn, action->tree, &tree);
+	if (result)
+		return result;
+	before = tree->root.count;
+	if (action->op == ACTION_DEL) {
+		result = tree_del(&txn->edit, action->tree, &tree->root, action->key);
+		if (result == SLF_NOTFOUND)
+			return SLF_ECORRUPT; /* it was there when it was deleted */
+	} else if (action->op == ACTION_PUT_REF) {
+		value_ref_encode(ref_bytes, &action->ref);
+		record.kind = RECORD_REF;
+		record.value = slice(ref_bytes, VALUE_REF_BYTES);
+		result = tree_put(&txn->edit, action->tree, &tree->root, &record);
+	} else {
+		result = make_record(txn, action->tree, &copy, &record, ref_bytes);
+		if (!result)
+			result = tree_put(&txn->edit, action->tree, &tree->root, &record);
+	}
+	if (result)
+		return result;
+	tree->dirty = true;
+	count_entries(txn, action->tree, before, tree->root.count);
+	return 0;
+}

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The end of a write transaction.
+ *
+ * Ordinary: working roots into the forest, the entry sealed into the fill group, the turn passed, then the wait.
+ * Large (its actions exceed a quarter of the log budget, or it had to spill): it commits as a checkpoint. All heap nodes of
+ * its version are written and synced first; the slab carries the entry and a MARK together, so what must be replayed after
+ * it is nothing.
+ *
+ * Failure points: no memory for version or forest, no space for bulk, no room in the log, a doomed or rolled back base:
+ * everything is undone, nothing has reached the log. From the seal on the fate is commit.c's.
+ */
+#include <stdlib.h>
+
+#include "error.h"
+#include "txn.h"
+
+#define RECYCLABLE_MAX 4096
+
+static void pass_turn(struct slf_txn *txn)
+{
+	edit_release(&txn->edit);
+	txn->state = TXN_ENDED;
+	turn_pass(&txn->core->turn);
+}
+
+void txn_abort(struct slf_txn *txn)
+{
+	if (txn->state != TXN_WRITING)
+		return;
+	edit_undo(&txn->edit);
+	stats_add(&txn->core->stats.values.txn_aborts, 1);
+	pass_turn(txn);
+}
+
+/* ---- Spilling ---------------------------------------------------------------------------------------------------- */
+
+/* Writes the dirty trees; the materialiser is ours. */
+static int spill_trees(struct slf_txn *txn)
+{
+	struct materialiser *materialiser = &txn->core->checkpoint.materialiser;
+	int result = 0;
+
+	for (size_t i = 0; i < txn->tree_count && !result; i++)
+		if (txn->trees[i].dirty)
+			result = materialise_tree(materialiser, txn->trees[i].id, &txn->trees[i].root);
+	if (result) {
+		materialise_forget(materialiser);
+		return result;
+	}
+	result = materialise_drop(materialiser, &txn->edit);
+	if (result)
+		return result;
+	born_free(txn->edit.heap, txn->edit.born);
+	txn->edit.born = NULL;
+	txn->spilled = true;
+	return 0;
+}
+
+int txn_spill(struct slf_txn *txn)
+{
+	int result;
+
+	checkpoint_enter_private(txn->core);
+	materialise_begin(&txn->core->checkpoint.materialiser);
+	result = spill_trees(txn);
+	checkpoint_leave_private(txn->core);
+	txn->heap_start = heap_used(txn->core->heap);
+	return result;
+}
+
+/* ---- The version ------------------------------------------------------------------------------------------------- */
+
+static int make_version(struct slf_txn *txn, struct version **result)
+{
+	struct version *version = version_new();
+	int error = 0;
+
+	if (!version)
+		return -ENOMEM;
+	version->epoch = txn->edit.epoch;
+	version->forest = txn->version->forest;
+	version->roots = txn->version->roots;
+	version->next_tree = txn->next_tree;
+	version->user_entries = txn->version->user_entries + (uint64_t)txn->entries_added;
+	for (size_t i = 0; i < txn->tree_count && !error; i++)
+		if (txn->trees[i].dirty) {
+#ifdef PARANOID
+			tree_assert(&txn->core->store, txn->trees[i].id, &txn->trees[i].root);
+#endif
+			error = forest_put(&txn->edit, &version->forest, txn->trees[i].id, &txn->trees[i].root);
+		}
+	if (error) {
+		version_free(version);
+		return error;
+	}
+	*result = version;
+	return 0;
+}
+
+/* Writes the whole version to bulk, on stable storage, and prepares the mark for it. */
+static int make_checkpoint(struct slf_txn *txn, struct version *version, struct mark *mark, uint64_t *recyclable)
+{
+	struct core *core = txn->core;
+	struct materialiser *materialiser = &core->checkpoint.materialiser;
+	struct tree_root roots = version->roots;
+	int result;
+
+	materialise_begin(materialiser);
+	result = materialise_forest(materialiser, version->forest, &roots);
+	if (result) {
+		materialise_forget(materialiser);
+		return result;
+	}
+	result = materialise_sync(materialiser);
+	if (!result)
+		result = bulk_sync(&core->large);
+	if (result) {
+		commit_poison(&core->commit);
+		return result;
+	}
+	checkpoint_mark(core, mark, &roots, version->user_entries, version->next_tree, recyclable, RECYCLABLE_MAX);
+	pthread_mutex_lock(&core->commit.lock);
+	mark->replay_position = core->commit.settled_place.position;
+	mark->replay_next = core->commit.settled_place.next;
+	mark->replay_number = core->commit.settled_place.number;
+	mark->replay_previous = core->commit.settled_place.previous;
+	pthread_mutex_unlock(&core->commit.lock);
+	result = forest_drop(&txn->edit, version->forest);
+	if (!result)
+		result = materialise_drop(materialiser, &txn->edit);
+	if (result)
+		return result;
+	born_free(txn->edit.heap, txn->edit.born); /* nothing leads to them any more */
+	txn->edit.born = NULL;
+	version->forest = NULL;
+	version->roots = roots;
+	return 0;
+}
+
+/* ---- Committing -------------------------------------------------------------------------------------------------- */
+
+static int seal(struct slf_txn *txn, struct version *version, struct mark *mark, uint64_t *seq, uint32_t *round)
+{
+	struct core *core = txn->core;
+	struct slf_slice encoded = { 0 };
+	struct sealing sealing = {
+		.version = version,
+		.txn_digest = &txn->digest,
+		.rollbacks = txn->rollbacks,
+		.mark = slice(mark, mark ? sizeof(*mark) : 0),
+		.entry = { .action_count = txn->action_count,
+			   .blob = slice(txn->blob, txn->blob_bytes),
+			   .actions = slice(txn->actions, txn->action_bytes),
+			   .chunk_count = (uint32_t)txn->chunk_count },
+	};
+	uint8_t *chunks = NULL;
+	int result = 0;
+
+	if (txn->chunk_count) {
+		chunks = malloc(txn->chunk_count * SLAB_PART_BYTES);
+		if (!chunks)
+			return -ENOMEM;
+		for (size_t i = 0; i < txn->chunk_count; i++)
+			entry_ref_encode(chunks + i * SLAB_PART_BYTES, &txn->chunks[i]);
+		encoded = slice(chunks, txn->chunk_count * SLAB_PART_BYTES);
+	}
+	sealing.entry.chunks = encoded;
+	if (txn->part_count && !mark) { /* a checkpoint has flushed them */
+		result = bulk_flush(&core->large);
+		sealing.parts = txn->parts;
+		sealing.part_count = txn->part_count;
+		sealing.dirty = core->large.dirty;
+	}
+	version->born = txn->edit.born;
+	if (!result)
+		result = commit_seal(&core->commit, &sealing, seq, round);
+	free(chunks);
+	if (result)
+		return result;
+	if (sealing.dirty)
+		memset(core->large.dirty, 0, sizeof(core->large.dirty));
+	version->garbage = txn->edit.garbage;
+	txn->edit.garbage = (struct garbage){ 0 };
+	txn->edit.born = NULL;
+	core->epoch++;
+	core->extents.seq = *seq;
+	return 0;
+}
+
+/* After the turn has been passed: waits as the mode asks, and finishes a large commit's checkpoint. */
+static int finish(struct core *core, bool async, bool large, uint64_t seq, uint32_t round)
+{
+	int result = 0;
+	struct log_slab slab;
+
+	if (large) {
+		result = commit_wait(&core->commit, seq, round, -1);
+		if (!result) {
+			pthread_mutex_lock(&core->commit.lock);
+			slab = core->commit.mark_slab;
+			core->log.mark_payload = core->commit.settled_payload;
+			core->log.mark_slab_bytes = core->commit.settled_slab_bytes;
+			pthread_mutex_unlock(&core->commit.lock);
+			result = checkpoint_publish(core, &slab, seq, slab.number);
+			stats_add(&core->stats.values.checkpoints, 1);
+		}
+		checkpoint_leave_private(core);
+		return result;
+	}
+	if (core->tuning.sync == SLF_SYNC_COMMIT && !async)
+		return commit_wait(&core->commit, seq, round, -1);
+	if (core->commit.wake && core->tuning.sync == SLF_SYNC_COMMIT)
+		core->commit.wake(core->commit.wake_context);
+	else if (!core->commit.wake && commit_backlog(&core->commit) >= 64 * 1024)
+		commit_write_out(&core->commit);
+	return 0;
+}
+
+/* A commit without changes stands on its base: it must not report what could still be taken back. */
+static int commit_nothing(struct slf_txn *txn, bool async, uint64_t *seq)
+{
+	struct core *core = txn->core;
+	uint64_t base = txn->version->seq;
+	uint32_t round = commit_round(&core->commit);
+
+	pass_turn(txn);
+	*seq = base;
+	if (core->tuning.sync != SLF_SYNC_COMMIT || async)
+		return 0;
+	return commit_wait(&core->commit, base, round, -1);
+}
+
+static bool is_large(const struct slf_txn *txn)
+{
+	return txn->spilled || txn->action_total > txn->core->tuning.log_bytes / 4;
+}
+
+/* Everything up to the seal, under the turn. */
+static int prepare_and_seal(struct slf_txn *txn, bool large, uint64_t *seq, uint32_t *round)
+{
+	uint64_t *recyclable = NULL;
+	struct version *version = NULL;
+	struct mark *mark = NULL;
+	int result = make_version(txn, &version);
+
+	if (!result && txn->chunk_count)
+		result = txn_spill_actions(txn);
+	if (!result && large) {
+		recyclable = malloc(RECYCLABLE_MAX * sizeof(*recyclable));
+		mark = malloc(sizeof(*mark));
+		result = mark && recyclable ? make_checkpoint(txn, version, mark, recyclable) : -ENOMEM;
+	}
+	if (!result)
+		result = seal(txn, version, mark, seq, round);
+	free(mark);
+	free(recyclable);
+	if (result)
+		version_free(version);
+	return result;
+}
+
+int txn_commit(struct slf_txn *txn, bool async, uint64_t *seq)
+{
+	struct core *core = txn->core;
+	bool large = is_large(txn);
+	uint64_t start = clock_now_ns();
+	uint32_t round = 0;
+	int result;
+
+	if (txn->doom) {
+		result = txn->doom;
+		txn_abort(txn);
+		return result == SLF_ECANCELLED ? result : error_set(SLF_ECANCELLED, NULL, -1, OFFSET_NONE,
+			"the transaction was doomed by an earlier failure: %s", error_text(result));
+	}
+	if (!txn->action_count && !txn->blob_bytes)
+		return commit_nothing(txn, async, seq);
+	if (large)
+		checkpoint_enter_private(core);
+	result = prepare_and_seal(txn, large, seq, &round);
+	if (result) {
+		if (large)
+			checkpoint_leave_private(core);
+		txn_abort(txn);
+		return result;
+	}
+	commit_sweep(&core->commit);
+	if ((core->versions.unswept == 0 || txn->action_total > 64 * 1024) && core->wake_checkpoint &&
+	    checkpoint_due(core))
+		core->wake_checkpoint(core->wake_context);
+	pass_turn(txn);
+	result = finish(core, async, large, *seq, round);
+	stats_add(&core->stats.values.txn_commits, 1);
+	stats_time(&core->stats.values.commit_ns, clock_now_ns() - start);
+	return result;
+}

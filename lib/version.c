@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT */
+#include "version.h"
+
+#include <stdlib.h>
+
+int versions_init(struct versions *versions, struct heap *heap)
+{
+	memset(versions, 0, sizeof(*versions));
+	versions->heap = heap;
+	return readers_init(&versions->readers);
+}
+
+struct version *version_new(void)
+{
+	return calloc(1, sizeof(struct version));
+}
+
+void version_free(struct version *version)
+{
+	if (!version)
+		return;
+	garbage_release(&version->garbage);
+	free(version);
+}
+
+/* The blocks go with the heap, so only our own memory is freed. */
+void versions_release(struct versions *versions)
+{
+	while (versions->oldest) {
+		struct version *next = versions->oldest->next;
+
+		version_free(versions->oldest);
+		versions->oldest = next;
+	}
+	for (size_t i = 0; i < versions->held_count; i++)
+		garbage_release(&versions->held[i].garbage);
+	free(versions->held);
+	free(versions->active);
+	readers_release(&versions->readers);
+}
+
+void version_show(struct versions *versions, struct version *version)
+{
+	atomic_store_explicit(&versions->visible, version, memory_order_release);
+	/* after the pointer: a floor is never above the version that is loaded behind it */
+	atomic_store_explicit(&versions->visible_epoch, version->epoch, memory_order_release);
+}
+
+void version_settle(struct versions *versions, struct version *version)
+{
+	atomic_store_explicit(&versions->durable, version, memory_order_release);
+}
+
+void versions_append(struct versions *versions, struct version *version)
+{
+	assert(version->epoch > versions->tip->epoch);
+	versions->tip->next = version;
+	versions->tip = version;
+	versions->unswept++;
+}
+
+void versions_start(struct versions *versions, struct version *version)
+{
+	versions->oldest = version;
+	versions->tip = version;
+	version->swept = true;
+	version_show(versions, version);
+	version_settle(versions, version);
+}
+
+void versions_rollback(struct versions *versions, struct version *last)
+{
+	while (versions->tip != last) {
+		struct version *newest = versions->tip, *before = last;
+
+		while (before->next != newest)
+			before = before->next;
+		garbage_unmark(&newest->garbage);
+		born_free(versions->heap, newest->born);
+		before->next = NULL;
+		versions->tip = before;
+		version_free(newest);
+	}
+}
+
+/* ---- Sweeping ---------------------------------------------------------------------------------------------------- */
+
+struct collection {
+	struct versions *versions;
+	int result;
+};
+
+static int active_add(struct versions *versions, uint64_t epoch)
+{
+	if (versions->active_count == versions->active_capacity) {
+		size_t capacity = versions->active_capacity ? versions->active_capacity * 2 : 64;
+		uint64_t *active = realloc(versions->active, capacity * sizeof(*active));
+
+		if (!active)
+			return -ENOMEM;
+		versions->active = active;
+		versions->active_capacity = capacity;
+	}
+	versions->active[versions->active_count++] = epoch;
+	return 0;
+}
+
+static void collect_reader(void *context, struct reader *reader)
+{
+	struct collection *collection = context;
+	uint64_t word = atomic_load_explicit(&reader->epoch, memory_order_acquire);
+
+	if (word == READER_IDLE)
+		return;
+	if (word & 1)
+		collection->versions->floor = u64_min(collection->versions->floor, word >> 1);
+	else if (!collection->result)
+		collection->result = active_add(collection->versions, word >> 1);
+}
+
+static int compare_epochs(const void *a, const void *b)
+{
+	uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
+
+	return left < right ? -1 : left > right;
+}
+
+/* Gathers the epochs in use. The pointers are loaded before the fence, so a reader that we do not see gets versions at
+ * least as new. */
+static int collect_active(struct versions *versions, const uint64_t *targets, size_t count, uint64_t *visible)
+{
+	struct collection collection = { .versions = versions };
+	uint64_t durable = atomic_load_explicit(&versions->durable, memory_order_acquire)->epoch;
+
+	*visible = atomic_load_explicit(&versions->visible, memory_order_acquire)->epoch;
+	versions->active_count = 0;
+	versions->floor = UINT64_MAX;
+	atomic_thread_fence(memory_order_seq_cst);
+	readers_each(&versions->readers, collect_reader, &collection);
+	if (!collection.result)
+		collection.result = active_add(versions, *visible);
+	if (!collection.result)
+		collection.result = active_add(versions, durable);
+	for (size_t i = 0; i < count && !collection.result; i++)
+		collection.result = active_add(versions, targets[i]);
+	if (!collection.result && atomic_load(&versions->pinned))
+		collection.result = active_add(versions, atomic_load(&versions->pinned));
+	if (collection.result)
+		return collection.result;
+	qsort(versions->active, versions->active_count, sizeof(*versions->active), compare_epochs);
+	return 0;
+}
+
+/* The youngest epoch in use within [birth, retire): false when there is none. */
+static bool youngest_user(const struct versions *versions, uint64_t birth, uint64_t retire, uint64_t *user)
+{
+	size_t low = 0, high = versions->active_count;
+
+	if (retire > versions->floor) {
+		*user = versions->floor;
+		return true;
+	}
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+
+		if (versions->active[middle] < retire)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low == 0 || versions->active[low - 1] < birth)
+		return false;
+	*user = versions->active[low - 1];
+	return true;
+}
+
+static struct held *held_find(struct versions *versions, uint64_t epoch)
+{
+	for (size_t i = 0; i < versions->held_count; i++)
+		if (versions->held[i].epoch == epoch)
+			return &versions->held[i];
+	if (versions->held_count == versions->held_capacity) {
+		size_t capacity = versions->held_capacity ? versions->held_capacity * 2 : 8;
+		struct held *held = realloc(versions->held, capacity * sizeof(*held));
+
+		if (!held)
+			return NULL;
+		versions->held = held;
+		versions->held_capacity = capacity;
+	}
+	versions->held[versions->held_count] = (struct held){ .epoch = epoch };
+	return &versions->held[versions->held_count++];
+}
+
+/* Frees the blocks of the list that nobody sees and moves the others to their holders; block->spare2 is the epoch of
+ * retirement. Without memory what is left stays in the list for the next sweep. */
+static bool sweep_list(struct versions *versions, struct garbage *list)
+{
+	while (list->count) {
+		struct block *block = list->blocks[list->count - 1];
+		uint64_t user;
+
+		if (youngest_user(versions, block->birth, block->spare2, &user)) {
+			struct held *held = held_find(versions, user);
+
+			if (!held || garbage_add(&held->garbage, block))
+				return false;
+		} else {
+			heap_free(versions->heap, block);
+		}
+		list->count--;
+	}
+	return true;
+}
+
+static bool is_active(const struct versions *versions, uint64_t epoch)
+{
+	return versions->floor == epoch ||
+	       (versions->active_count && bsearch(&epoch, versions->active, versions->active_count, sizeof(epoch),
+						  compare_epochs));
+}
+
+static void sweep_held(struct versions *versions)
+{
+	for (size_t i = 0; i < versions->held_count;) {
+		struct garbage list = versions->held[i].garbage;
+
+		if (is_active(versions, versions->held[i].epoch)) {
+			i++;
+			continue;
+		}
+		/* taken out first: sweeping may add holders and move the array */
+		versions->held[i] = versions->held[--versions->held_count];
+		if (!sweep_list(versions, &list)) {
+			struct held *back = held_find(versions, 0);
+
+			/* the slot that was just given up is free, so this cannot fail */
+			if (back->garbage.count == 0 && !back->garbage.blocks)
+				back->garbage = list;
+			return;
+		}
+		garbage_release(&list);
+	}
+}
+
+/* Frees versions that nobody reads; the chain keeps visible, durable and everything newer. */
+static void sweep_chain(struct versions *versions, uint64_t visible)
+{
+	struct version **link = &versions->oldest;
+
+	while (*link && (*link)->epoch < visible) {
+		struct version *version = *link;
+		uint64_t user;
+
+		if (!version->swept || youngest_user(versions, version->epoch, version->next->epoch, &user)) {
+			link = &version->next;
+			continue;
+		}
+		*link = version->next;
+		version_free(version);
+	}
+}
+
+void versions_sweep(struct versions *versions, const uint64_t *targets, size_t count)
+{
+	struct version *version;
+	uint64_t visible;
+
+	if (versions->unswept < VERSIONS_SWEEP_EVERY)
+		return;
+	versions->unswept = 0;
+	if (collect_active(versions, targets, count, &visible))
+		return;
+	sweep_held(versions);
+	for (version = versions->oldest; version && version->epoch <= visible; version = version->next) {
+		if (version->swept)
+			continue;
+		for (size_t i = 0; i < version->garbage.count; i++)
+			version->garbage.blocks[i]->spare2 = version->epoch;
+		version->born = NULL;
+		if (!sweep_list(versions, &version->garbage))
+			return;
+		garbage_release(&version->garbage);
+		version->swept = true;
+	}
+	sweep_chain(versions, visible);
+}

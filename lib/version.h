@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Versions: the states after commits, and the freeing of what no version in use can reach.
+ *
+ * An *epoch* counts published versions (a checkpoint's install publishes one with the seq of the version before); births
+ * and retirements of blocks are epochs. A block born at b and retired at r is seen by the snapshots in [b, r).
+ *
+ * Chain: oldest ... visible ... tip. Versions behind visible are pending: sealed, not yet acknowledged; they can be taken
+ * back, newest first (versions_rollback). Garbage of a version is looked at when it is visible; blocks that an active
+ * snapshot still sees are held in the list of the youngest such snapshot and looked at again when that one is gone (as
+ * the deadlists of ZFS: Ahrens, "How ZFS snapshots really work").
+ *
+ * Thread rule: the holder of the turn, but for `visible`, `durable` and their epoch, which any thread loads, and
+ * version_show/version_settle, which the committer calls under its lock.
+ */
+#ifndef VERSION_H
+#define VERSION_H
+
+#include "action.h"
+#include "base.h"
+#include "forest.h"
+#include "reader.h"
+#include "slab.h"
+
+struct version {
+	uint64_t epoch, seq;
+	struct forest *forest;
+	struct tree_root roots; /* the roots tree on disk */
+	struct digest digest;
+	uint64_t search_ns;
+	uint32_t next_tree;
+	uint64_t user_entries;
+	struct version *next; /* newer */
+	struct block *born;   /* while pending */
+	struct garbage garbage; /* retired at epoch; emptied once looked at */
+	bool swept;             /* garbage has been looked at */
+};
+
+/* Garbage that a snapshot still sees. */
+struct held {
+	uint64_t epoch;
+	struct garbage garbage;
+};
+
+struct versions {
+	struct heap *heap;
+	struct readers readers;
+	_Atomic(struct version *) visible, durable;
+	_Atomic uint64_t visible_epoch;
+	struct version *oldest, *tip;
+	_Atomic uint64_t pinned; /* epoch of the version that a checkpoint is writing, 0 for none */
+	struct held *held;
+	size_t held_count, held_capacity;
+	uint64_t *active;  /* scratch of the sweep */
+	size_t active_count, active_capacity;
+	uint64_t floor;    /* lowest floor among the slots, UINT64_MAX without one */
+	unsigned unswept;  /* versions since the last sweep */
+};
+
+int versions_init(struct versions *versions, struct heap *heap);
+void versions_release(struct versions *versions);
+
+/* A zeroed version that is not in the chain; freed by version_free. */
+struct version *version_new(void);
+void version_free(struct version *version);
+
+/* Makes version the new tip. */
+void versions_append(struct versions *versions, struct version *version);
+/* The first version of an open. */
+void versions_start(struct versions *versions, struct version *version);
+
+/* Lets readers see version (release: they find its nodes complete). */
+void version_show(struct versions *versions, struct version *version);
+void version_settle(struct versions *versions, struct version *version);
+
+/* Takes back all versions newer than `last` (a pending suffix), newest first: frees what they bore, revives what they
+ * dropped. */
+void versions_rollback(struct versions *versions, struct version *last);
+
+/* Frees what nobody sees. targets: further epochs in use (versions on their way to the disk). Does nothing before
+ * VERSIONS_SWEEP_EVERY versions have come. */
+#define VERSIONS_SWEEP_EVERY 32
+void versions_sweep(struct versions *versions, const uint64_t *targets, size_t count);
+
+/* Starts a snapshot in the slot: no lock, no call into the kernel. */
+static inline struct version *version_acquire(struct versions *versions, struct reader *reader, bool durable)
+{
+	struct version *version;
+
+	if (durable) {
+		/* the durable version may be older than the visible one: floor 0 holds everything for a moment */
+		reader_floor(reader, 0);
+		version = atomic_load_explicit(&versions->durable, memory_order_acquire);
+	} else {
+		reader_floor(reader, atomic_load_explicit(&versions->visible_epoch, memory_order_relaxed));
+		version = atomic_load_explicit(&versions->visible, memory_order_acquire);
+	}
+	reader_exact(reader, version->epoch);
+	return version;
+}
+
+#endif

@@ -1,0 +1,240 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# The command solifuge: exit codes, messages, and that dumps go to LMDB's tools and back unchanged.
+# Usage: cli.sh SOLIFUGE
+set -uo pipefail
+
+tool=$(realpath "$1")
+directory=$(mktemp -d)
+trap 'rm -rf "$directory"' EXIT
+cd "$directory" || exit 1
+passed=0
+failed=0
+
+# note NAME CONDITION-STATUS: counts one check.
+note() {
+	if [ "$2" -eq 0 ]; then
+		passed=$((passed + 1))
+	else
+		failed=$((failed + 1))
+		echo "cli: FAILED: $1" >&2
+		head -n 12 out err | sed 's/^/cli:   /' >&2
+	fi
+}
+
+# expect CODE NAME ARGUMENTS...: runs the tool; output in out and err. Standard input is passed on.
+expect() {
+	local code=$1 name=$2
+	shift 2
+	"$tool" "$@" >out 2>err
+	local got=$?
+	[ $got -eq "$code" ] || echo "exit code $got, expected $code" >>err
+	note "$name" $((got != code))
+}
+
+# says PATTERN NAME: the last command's standard error has the pattern.
+says() { grep -q -- "$1" err; note "$2: says '$1'" $?; }
+# prints TEXT NAME: the last command's output is exactly the text (printf escapes, with a newline at its end).
+prints() { printf "$1\n" | cmp -s - out; note "$2: prints $1" $?; }
+# same FILE FILE NAME
+same() { cmp -s "$1" "$2"; note "$3" $?; }
+
+# ---- one key at a time ----
+expect 0 "create" create db
+expect 1 "create over an existing database" create db
+says "db" "create over an existing database"
+expect 0 "put an argument" put db apple green
+expect 0 "get it" get db apple
+printf green >want; same want out "a value comes out byte for byte"
+printf 'a\0b\377\n' >binary
+expect 0 "put from standard input" put db blob <binary
+expect 0 "get binary" get db blob
+same binary out "a binary value comes out byte for byte"
+expect 0 "put from a file" put --file binary db file
+expect 0 "get what came from a file" get db file
+same binary out "a file's bytes come out"
+expect 0 "put a binary key" put --hex db 00ff0a5c 01
+expect 0 "get a binary key" get --hex db 00FF0a5c
+prints 01 "get a binary key"
+expect 0 "put an empty value" put db empty ""
+expect 0 "get an empty value" get db empty
+[ ! -s out ]; note "an empty value is empty" $?
+expect 0 "put an empty key" put db "" nothing
+expect 0 "get an empty key" get db ""
+expect 0 "del the empty key" del db ""
+expect 3 "get what is not there" get db pear
+says "not found" "get what is not there"
+[ ! -s out ]; note "nothing is printed for what is not there" $?
+expect 3 "get from a tree that is not there" get --tree none db apple
+says "no tree 'none'" "get from a tree that is not there"
+expect 0 "put into a tree" put --tree sub db apple red
+expect 0 "get from a tree" get --tree sub db apple
+printf red >want; same want out "trees are apart"
+expect 0 "get json" get --json db apple
+prints '{"key":"apple","value":"green"}' "get json"
+expect 0 "get json of bytes" get --json db blob
+prints '{"key":"blob","value_hex":"610062ff0a"}' "get json of bytes"
+expect 0 "put to remove" put db gone 1
+expect 3 "del one that is there and one that is not" del db gone never
+expect 3 "it is gone" get db gone
+
+# ---- scans ----
+expect 0 "scan" scan db
+prints '\\x00\\xff\\x0a\\\\\t\\x01\napple\tgreen\nblob\ta\\x00b\\xff\\x0a\nempty\t\nfile\ta\\x00b\\xff\\x0a' "scan"
+expect 0 "scan keys backwards" scan --keys --reverse --limit 2 db
+prints 'file\nempty' "scan keys backwards"
+expect 0 "scan from to" scan --keys --from b --to file db
+prints 'blob\nempty' "scan from to"
+expect 0 "scan prefix" scan --keys --prefix fi db
+prints file "scan prefix"
+expect 0 "scan hex" scan --hex --keys --from 00 --to 6170706c6500 db
+prints '00ff0a5c\n6170706c65' "scan hex"
+expect 0 "scan json" scan --json --prefix a db
+prints '{"key":"apple","value":"green"}' "scan json"
+expect 0 "scan nothing" scan --prefix zz db
+[ ! -s out ]; note "scan nothing prints nothing" $?
+
+# ---- stat and info ----
+expect 0 "stat" stat db
+grep -Eq '^ +16 +5 +[0-9]+  \(main\)$' out; note "stat counts the main tree" $?
+expect 0 "stat json" stat --json db
+python3 -c 'import json; o = json.load(open("out")); t = {x["name"]: x["entries"] for x in o["trees"]}
+assert t == {None: 5, "sub": 1}, t; assert o["stats"]' 2>>err; note "stat json is right" $?
+expect 0 "info json" info --json db
+python3 -c 'import json; o = json.load(open("out")); assert len(o["uuid"]) == 36 and o["spindle_count"] == 1 and o["format"] >= 1' \
+	2>>err; note "info json is right" $?
+
+# ---- usage ----
+expect 2 "no command"
+expect 2 "unknown command" frobnicate db
+says "no command 'frobnicate'" "unknown command"
+expect 2 "no database" get
+says "no database" "no database"
+expect 2 "no key" get db
+expect 2 "too many arguments" get db a b
+expect 2 "unknown option" scan --bogus db
+expect 2 "bad back end" get --io tape db apple
+expect 2 "bad number" scan --limit x db
+expect 2 "bad hex" get --hex db 0g
+expect 2 "prefix and from" scan --prefix a --from b db
+expect 0 "help" --help
+expect 0 "help of a command" help scan
+expect 0 "version" --version
+
+# ---- bad databases: told with the file's name, and not touched ----
+expect 1 "no such database" get nowhere apple
+says "nowhere" "no such database"
+says "solifuge create" "no such database"
+[ ! -e nowhere ]; note "a read makes no file" $?
+mkdir folder
+expect 1 "a directory" get folder apple
+printf 'this is no database, it is text that goes on for a while' >foreign
+cp foreign foreign.before
+expect 1 "a foreign file" put foreign key value
+says "foreign" "a foreign file"
+same foreign foreign.before "a foreign file is not touched"
+
+# ---- dump and load ----
+# No leading run of one format only: text, binary and empty values, keys with every byte.
+for i in $(seq 0 255); do printf ' %02x%02x\n %08x\n' "$i" $((255 - i)) "$i"; done >records
+{ printf 'VERSION=3\nformat=bytevalue\ntype=btree\nmapsize=1048576\nmaxreaders=126\ndb_pagesize=4096\nHEADER=END\n'
+  cat records; printf ' ff01\n \nDATA=END\n'; } >in.bytes
+expect 0 "load from a file" load a.db in.bytes
+expect 0 "dump" dump a.db
+cp out a.dump
+sed '/^mapsize=/d; /^maxreaders=/d; /^db_pagesize=/d' in.bytes >want
+same want a.dump "a dump is what was loaded"
+expect 0 "load from standard input" load b.db <a.dump
+expect 0 "dump again" dump b.db
+same a.dump out "dump, load, dump is the identity"
+expect 0 "dump printable" dump -p a.db
+mv out a.print
+expect 0 "load printable, by the other back end" load --io posix --batch 7 --sync none c.db a.print
+expect 0 "dump what was loaded as printable" dump c.db
+same a.dump out "printable text loses nothing"
+expect 0 "dump with trees" dump db
+cp out trees.dump
+grep -q '^database=sub$' out; note "a dump names the trees" $?
+expect 0 "load trees" load d.db trees.dump
+expect 0 "dump trees again" dump d.db
+same trees.dump out "trees come back"
+expect 0 "dump to a file" dump -f file.dump db
+same trees.dump file.dump "a dump in a file is the same"
+expect 0 "list trees" dump -l db
+prints sub "list trees"
+expect 0 "dump one tree" dump -s sub db
+mv out sub.dump
+expect 0 "load into a tree" load -s other d.db sub.dump
+expect 0 "get from it" get -s other d.db apple
+expect 0 "create for named trees" create n.db
+expect 0 "only named trees" put --tree only n.db k v
+expect 0 "dump only named trees" dump n.db
+[ "$(grep -c VERSION out)" -eq 1 ]; note "an empty main tree is left out beside named ones" $?
+expect 0 "plain lines" load -T d.db <<<$'plain\\20key\nvalue'
+expect 0 "get a plain key" get d.db "plain key"
+printf value >want; same want out "plain lines decode escapes"
+expect 0 "no overwrite" load -N -T d.db <<<$'plain key\nother'
+expect 0 "get it still" get d.db "plain key"
+same want out "no overwrite keeps the old value"
+
+# bad NAME PATTERN: standard input is refused with file, line and reason.
+bad() { expect 1 "$1" load bad.db; says "line.*$2" "$1"; }
+printf 'junk\n' | bad "input of another kind" "VERSION=3"
+[ ! -e bad.db ]; note "input of another kind makes no database" $?
+printf 'VERSION=2\nHEADER=END\n' | bad "another version" "VERSION=3"
+printf 'VERSION=3\nformat=base64\nHEADER=END\n' | bad "another format" "format"
+printf 'VERSION=3\ntype=recno\nHEADER=END\n' | bad "another type" "btree"
+printf 'VERSION=3\nduplicates=1\nHEADER=END\n' | bad "duplicates" "several values"
+printf 'VERSION=3\nHEADER=END\n 0\n 00\nDATA=END\n' | bad "odd digits" "hexadecimal"
+printf 'VERSION=3\nHEADER=END\n 00\n 0x\nDATA=END\n' | bad "bad digits" "hexadecimal"
+printf 'VERSION=3\nHEADER=END\n00\n 00\nDATA=END\n' | bad "no space" "space"
+printf 'VERSION=3\nHEADER=END\n 00\nDATA=END\n' | bad "a key without a value" "pairs"
+printf 'VERSION=3\nHEADER=END\n 00\n 00\n' | bad "no end" "DATA=END"
+printf 'VERSION=3\nformat=print\nHEADER=END\n a\\z\n 00\nDATA=END\n' | bad "a bad escape" "backslash"
+expect 1 "nothing at all" load bad.db </dev/null
+expect 1 "no such input" load bad.db missing
+if [ -e /dev/full ]; then
+	"$tool" dump a.db >/dev/full 2>err
+	note "a full disk is told" $(($? != 1))
+fi
+
+# ---- LMDB's own tools ----
+if command -v mdb_load >/dev/null && command -v mdb_dump >/dev/null; then
+	# mdb_dump adds its own header lines.
+	plain() { sed '/^mapsize=/d; /^maxreaders=/d; /^db_pagesize=/d'; }
+	mdb_load -n -f a.dump a.mdb >out 2>err; note "mdb_load reads a dump" $?
+	mdb_dump -n a.mdb >a.mdb.dump 2>err; note "mdb_dump" $?
+	plain <a.mdb.dump >want; same want a.dump "LMDB gives back what it got"
+	expect 0 "load what mdb_dump wrote" load e.db a.mdb.dump
+	expect 0 "dump that" dump e.db
+	same a.dump out "a round trip through LMDB changes nothing"
+	mdb_load -n -f trees.dump t.mdb >out 2>err; note "mdb_load reads trees" $?
+	mdb_dump -n -s sub t.mdb 2>err | plain >want
+	expect 0 "dump the tree" dump -s sub db
+	same want out "a tree goes through LMDB"
+	for i in $(seq 1 3000); do printf ' %08x\n %0400d\n' "$i" 0; done >records
+	{ printf 'VERSION=3\nHEADER=END\n'; cat records; echo DATA=END; } >big
+	expect 0 "load more than LMDB's first map" load big.db big
+	expect 0 "dump it for LMDB" dump --lmdb big.db
+	cp out big.dump
+	mdb_load -n -f big.dump big.mdb >out 2>err; note "mdb_load has room for it" $?
+else
+	echo "cli: lmdb-utils is not installed, its part was left out" >&2
+fi
+
+# ---- Berkeley DB's tools ----
+if command -v db_load >/dev/null; then
+	db_load -f a.dump a.bdb >out 2>err; note "db_load reads a dump" $?
+	db_dump a.bdb 2>err | sed '/^db_pagesize=/d' >want; same want a.dump "Berkeley DB gives back what it got"
+	db_dump a.bdb >want 2>err
+	expect 0 "load what db_dump wrote" load f.db want
+fi
+
+# ---- spindles ----
+expect 0 "create with spindles" create --spindle s.1 --spindle s.2 s.db
+expect 0 "put there" put s.db key value
+expect 0 "info of it" info s.db
+grep -Eq '^spindle_count +3$' out; note "three spindles" $?
+
+echo "cli: $passed passed, $failed failed"
+[ $failed -eq 0 ]

@@ -1,0 +1,43 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""Counts passed and failed test cases over testlog.json files of meson; Criterion's cases count one by one.
+
+Usage: count.py TESTLOG.json... Prints "N passed, N failed" as its last line; exits with 1 when one failed or none ran.
+"""
+import json
+import re
+import sys
+
+SYNTHESIS = re.compile(r"Synthesis: Tested:\s*(\d+)\s*\|\s*Passing:\s*(\d+)\s*\|\s*Failing:\s*(\d+)\s*\|\s*Crashing:\s*(\d+)")
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def count(test):
+    """(passed, failed) of one meson test."""
+    good = test["result"] in ("OK", "EXPECTEDFAIL")
+    if test["result"] == "SKIP":
+        print(f"skipped: {test['name']}")
+        return 0, 0
+    found = SYNTHESIS.search(COLOURS.sub("", (test.get("stdout") or "") + (test.get("stderr") or "")))
+    if not found:
+        return (1, 0) if good else (0, 1)
+    passed, failed = int(found.group(2)), int(found.group(3)) + int(found.group(4))
+    return passed, failed if good or failed else 1
+
+
+def main():
+    passed = failed = 0
+    for path in sys.argv[1:]:
+        try:
+            with open(path, encoding="utf-8") as log:
+                results = [count(json.loads(line)) for line in log if line.strip()]
+        except OSError as error:
+            print(f"{path}: {error.strerror}: these tests did not run")
+            results = [(0, 1)]
+        passed += sum(result[0] for result in results)
+        failed += sum(result[1] for result in results)
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed or not passed else 0
+
+
+sys.exit(main())

@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Files of the simulated disk. A file is two images, what a process sees and what is durable, and the log of what
+ * happened between them. An image lies in address space reserved for the largest file, so that it never moves and only
+ * the pages in use cost memory. A flush applies the log to the durable image.
+ */
+#include "sim_inode.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#define BLOCKS_MAX (SIM_FILE_BYTES_MAX / BLOCK_BYTES)
+#define AREA_ALIGN (2 * MIB)
+#define AREA_BYTES (SIM_FILE_BYTES_MAX + AREA_ALIGN + BLOCKS_MAX)
+#define PUNCH_PIECE_BYTES (64 * KIB)
+#define BLOCK_ALLOCATED 1u
+#define BLOCK_WRITTEN 2u /* may hold bytes other than zero */
+
+void *sim_grow(void *old, size_t count, size_t size)
+{
+	void *memory = realloc(old, count > 0 ? count * size : 1);
+
+	if (!memory)
+		abort();
+	return memory;
+}
+
+/* ---- Images ------------------------------------------------------------------------------------------------------ */
+
+static void image_init(struct image *image)
+{
+	memset(image, 0, sizeof(*image));
+	image->area = mmap(NULL, AREA_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (image->area == MAP_FAILED)
+		abort();
+	image->data = (uint8_t *)align_up((uintptr_t)image->area, AREA_ALIGN);
+	image->blocks = image->data + SIM_FILE_BYTES_MAX;
+}
+
+static void image_release(struct image *image)
+{
+	if (image->area)
+		munmap(image->area, AREA_BYTES);
+}
+
+static void image_mark(struct image *image, uint64_t offset, uint64_t length, uint8_t marks)
+{
+	uint64_t last = (offset + length - 1) / BLOCK_BYTES;
+
+	for (uint64_t block = offset / BLOCK_BYTES; length && block <= last; block++) {
+		if (!image->blocks[block])
+			image->allocated_bytes += BLOCK_BYTES;
+		image->blocks[block] |= marks;
+	}
+	image->used = u64_max(image->used, align_up(offset + length, BLOCK_BYTES));
+}
+
+void image_mark_allocated(struct image *image, uint64_t offset, uint64_t length)
+{
+	image_mark(image, offset, length, BLOCK_ALLOCATED);
+}
+
+void image_write(struct image *image, uint64_t offset, const void *data, uint64_t length)
+{
+	image_mark(image, offset, length, BLOCK_ALLOCATED | BLOCK_WRITTEN);
+	memcpy(image->data + offset, data, length);
+}
+
+void image_punch(struct image *image, uint64_t offset, uint64_t length)
+{
+	uint64_t end = u64_min(offset + length, image->used);
+
+	while (offset < end) {
+		uint64_t block = offset / BLOCK_BYTES;
+		uint64_t part_end = u64_min((block + 1) * BLOCK_BYTES, end);
+
+		if (image->blocks[block] & BLOCK_WRITTEN)
+			memset(image->data + offset, 0, part_end - offset);
+		if (image->blocks[block] && part_end - offset == BLOCK_BYTES) {
+			image->blocks[block] = 0;
+			image->allocated_bytes -= BLOCK_BYTES;
+		}
+		offset = part_end;
+	}
+}
+
+void image_resize(struct image *image, uint64_t size)
+{
+	if (size < image->used)
+		image_punch(image, size, image->used - size);
+	image->used = u64_min(image->used, align_up(size, BLOCK_BYTES));
+	image->size = size;
+}
+
+void image_copy(struct image *to, const struct image *from)
+{
+	for (uint64_t block = 0; block < from->used / BLOCK_BYTES; block++) {
+		uint64_t offset = block * BLOCK_BYTES;
+
+		if (from->blocks[block] & BLOCK_WRITTEN)
+			memcpy(to->data + offset, from->data + offset, BLOCK_BYTES);
+		if (from->blocks[block])
+			to->blocks[block] = from->blocks[block];
+	}
+	to->size = from->size;
+	to->used = from->used;
+	to->allocated_bytes = from->allocated_bytes;
+}
+
+/* ---- The log of a file ------------------------------------------------------------------------------------------- */
+
+struct change *change_add(struct inode *inode, enum sim_unit_kind kind, uint64_t offset, uint64_t length)
+{
+	struct change *change = NULL;
+
+	if (inode->change_count == inode->change_room) {
+		inode->change_room = inode->change_room * 2 + 8;
+		inode->changes = sim_grow(inode->changes, inode->change_room, sizeof(*inode->changes));
+	}
+	change = &inode->changes[inode->change_count++];
+	*change = (struct change){ .kind = kind, .offset = offset, .length = length };
+	return change;
+}
+
+void change_add_write(struct inode *inode, uint64_t offset, uint64_t length, const uint8_t *data)
+{
+	uint8_t *copy = sim_grow(NULL, length, 1);
+
+	memcpy(copy, data, length);
+	change_add(inode, SIM_UNIT_WRITE, offset, length)->data = copy;
+}
+
+static void changes_clear(struct inode *inode)
+{
+	for (size_t i = 0; i < inode->change_count; i++)
+		free(inode->changes[i].data);
+	inode->change_count = 0;
+}
+
+bool change_has_pieces(const struct change *change)
+{
+	return change->kind == SIM_UNIT_WRITE || change->kind == SIM_UNIT_PUNCH;
+}
+
+/* Takes [from, end) out of the changes of bytes; the order of the rest stays. */
+static void changes_forget(struct inode *inode, uint64_t from, uint64_t end)
+{
+	struct change *old = inode->changes;
+	size_t count = inode->change_count;
+
+	inode->changes = NULL;
+	inode->change_count = 0;
+	inode->change_room = 0;
+	for (size_t i = 0; i < count; i++) {
+		uint64_t offset = old[i].offset, old_end = old[i].offset + old[i].length;
+
+		if (!change_has_pieces(&old[i]) || old_end <= from || offset >= end) {
+			change_add(inode, old[i].kind, offset, old[i].length)->data = old[i].data;
+			continue;
+		}
+		for (int side = 0; side < 2; side++) {
+			uint64_t a = side ? end : offset, b = side ? old_end : from;
+
+			if (a < b && old[i].kind == SIM_UNIT_WRITE)
+				change_add_write(inode, a, b - a, old[i].data + (a - offset));
+			else if (a < b)
+				change_add(inode, old[i].kind, a, b - a);
+		}
+		free(old[i].data);
+	}
+	free(old);
+}
+
+void change_apply(const struct change *change, struct image *image, uint64_t offset, uint64_t length, const void *data)
+{
+	switch (change->kind) {
+	case SIM_UNIT_WRITE:
+		image_write(image, offset, data ? data : change->data + (offset - change->offset), length);
+		break;
+	case SIM_UNIT_PUNCH:
+		image_punch(image, offset, length);
+		break;
+	case SIM_UNIT_GROW:
+		image->size = u64_max(image->size, change->length);
+		break;
+	case SIM_UNIT_ALLOCATE:
+		image_mark(image, offset, length, BLOCK_ALLOCATED);
+		image->size = u64_max(image->size, offset + length);
+		break;
+	case SIM_UNIT_TRUNCATE:
+		image_resize(image, change->length);
+		break;
+	case SIM_UNIT_NAME:
+		abort();
+	}
+}
+
+uint64_t change_piece_length(const struct change *change, uint64_t offset)
+{
+	uint64_t end = change->offset + change->length;
+
+	if (change->kind == SIM_UNIT_WRITE)
+		return SIM_SECTOR_BYTES;
+	if (change->kind == SIM_UNIT_PUNCH)
+		return u64_min(end, align_down(offset, PUNCH_PIECE_BYTES) + PUNCH_PIECE_BYTES) - offset;
+	return change->length;
+}
+
+void inode_flush(struct inode *inode)
+{
+	for (size_t i = 0; i < inode->change_count; i++)
+		change_apply(&inode->changes[i], &inode->durable, inode->changes[i].offset, inode->changes[i].length, NULL);
+	changes_clear(inode);
+}
+
+static bool inode_has_change(const struct inode *inode, enum sim_unit_kind kind)
+{
+	for (size_t i = 0; i < inode->change_count; i++)
+		if (inode->changes[i].kind == kind)
+			return true;
+	return false;
+}
+
+void inode_flush_range(struct inode *inode, uint64_t from, uint64_t end, uint64_t size_end)
+{
+	if (inode_has_change(inode, SIM_UNIT_TRUNCATE)) {
+		inode_flush(inode);
+		return;
+	}
+	changes_forget(inode, from, end);
+	image_write(&inode->durable, from, inode->seen.data + from, end - from);
+	inode->durable.size = u64_max(inode->durable.size, size_end);
+}
+
+void inode_forget_lies(struct inode *inode, uint64_t from, uint64_t end)
+{
+	struct range *old = inode->lies;
+	size_t count = inode->lie_count;
+
+	if (count == 0)
+		return;
+	inode->lies = sim_grow(NULL, 2 * count, sizeof(*inode->lies));
+	inode->lie_count = 0;
+	for (size_t i = 0; i < count; i++) {
+		struct range before = { old[i].offset, u64_min(old[i].end, from) };
+		struct range after = { u64_max(old[i].offset, end), old[i].end };
+
+		if (before.offset < before.end)
+			inode->lies[inode->lie_count++] = before;
+		if (after.offset < after.end)
+			inode->lies[inode->lie_count++] = after;
+	}
+	free(old);
+}
+
+void inode_drop(struct inode *inode, uint64_t from, uint64_t end)
+{
+	for (size_t i = 0; i < inode->change_count; i++) {
+		struct range lie = { u64_max(inode->changes[i].offset, from),
+				     u64_min(inode->changes[i].offset + inode->changes[i].length, end) };
+
+		if (inode->changes[i].kind != SIM_UNIT_WRITE || lie.offset >= lie.end)
+			continue;
+		inode->lies = sim_grow(inode->lies, inode->lie_count + 1, sizeof(*inode->lies));
+		inode->lies[inode->lie_count++] = lie;
+	}
+	changes_forget(inode, from, end);
+}
+
+struct inode *inode_new(struct sim_disk *disk, uint64_t number)
+{
+	struct inode *inode = sim_grow(NULL, 1, sizeof(*inode));
+
+	memset(inode, 0, sizeof(*inode));
+	inode->number = number;
+	image_init(&inode->seen);
+	image_init(&inode->durable);
+	disk->inodes = sim_grow(disk->inodes, disk->inode_count + 1, sizeof(*disk->inodes));
+	disk->inodes[disk->inode_count++] = inode;
+	return inode;
+}
+
+void inode_free(struct inode *inode)
+{
+	changes_clear(inode);
+	free(inode->changes);
+	free(inode->lies);
+	free(inode->locks);
+	image_release(&inode->seen);
+	image_release(&inode->durable);
+	free(inode);
+}
+
+/* ---- Names ------------------------------------------------------------------------------------------------------- */
+
+struct name *name_find(struct sim_disk *disk, const char *path)
+{
+	for (size_t i = 0; i < disk->name_count; i++)
+		if (strcmp(disk->names[i].path, path) == 0)
+			return &disk->names[i];
+	return NULL;
+}
+
+struct name *name_add(struct sim_disk *disk, const char *path)
+{
+	struct name *name = name_find(disk, path);
+
+	if (name)
+		return name;
+	disk->names = sim_grow(disk->names, disk->name_count + 1, sizeof(*disk->names));
+	name = &disk->names[disk->name_count++];
+	*name = (struct name){ .path = strdup(path) };
+	if (!name->path)
+		abort();
+	return name;
+}
+
+struct inode *inode_find(struct sim_disk *disk, const char *path)
+{
+	struct name *name = name_find(disk, path);
+
+	return name ? name->seen : NULL;
+}

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+#include "tool.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+uint64_t parse_number(const char *text, const char *what, const struct argp_state *state)
+{
+	char *end = NULL;
+	unsigned long long number = 0;
+	unsigned shift = 0;
+
+	errno = 0;
+	number = strtoull(text, &end, 10);
+	switch (*end) {
+	case 'K':
+		shift = 10;
+		end++;
+		break;
+	case 'M':
+		shift = 20;
+		end++;
+		break;
+	case 'G':
+		shift = 30;
+		end++;
+		break;
+	default: break;
+	}
+	if (errno || *end || text[0] < '0' || text[0] > '9' || number > UINT64_MAX >> shift)
+		argp_error(state, "%s: '%s' is not a number; use digits, with K, M or G for KiB, MiB or GiB", what,
+			   text);
+	return (uint64_t)number << shift;
+}
+
+static int parse_io(const char *arg, const struct argp_state *state)
+{
+	if (!strcmp(arg, "uring"))
+		return SLF_IO_URING;
+	if (strcmp(arg, "posix") != 0)
+		argp_error(state, "--io: '%s' is not a back end; use uring or posix", arg);
+	return SLF_IO_POSIX;
+}
+
+static int parse_sync(const char *arg, const struct argp_state *state)
+{
+	if (!strcmp(arg, "commit"))
+		return SLF_SYNC_COMMIT;
+	if (strcmp(arg, "none") != 0)
+		argp_error(state, "--sync: '%s' is not a mode; use commit or none", arg);
+	return SLF_SYNC_NONE;
+}
+
+error_t common_parse(struct common *common, int key, char *arg, struct argp_state *state)
+{
+	switch (key) {
+	case KEY_IO: common->io = parse_io(arg, state); return 0;
+	case KEY_SYNC: common->sync = parse_sync(arg, state); return 0;
+	case KEY_BATCH:
+		common->batch = parse_number(arg, "--batch", state);
+		if (!common->batch)
+			argp_error(state, "--batch: 0 records never finish; use 1 or more");
+		return 0;
+	case 's': common->tree_name = arg; return 0;
+	case KEY_HEX: common->hex = true; return 0;
+	case KEY_JSON: common->json = true; return 0;
+	case ARGP_KEY_ARG:
+		if (common->path)
+			return ARGP_ERR_UNKNOWN;
+		common->path = arg;
+		return 0;
+	case ARGP_KEY_END:
+		if (!common->path)
+			argp_error(state, "no database given");
+		return 0;
+	default: return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static const char *hint_of(int code)
+{
+	switch (code) {
+	case -ENOENT: return "check the path, or make a new database with: solifuge create DB";
+	case -EEXIST: return "choose another path, or remove the old database first";
+	case -EACCES: return "check the permissions of the file and of its directory";
+	case -ENOSPC: return "free some space on that file system and run the command again";
+	case -EISDIR: return "give the path of the database file; a database is a file, not a directory";
+	case SLF_ELOCKED: return "end the program that has it open for writing, or wait for it";
+	case SLF_ENOTDB: return "check the path; nothing was changed";
+	case SLF_EINCOMPATIBLE: return "use a newer version of solifuge; nothing was changed";
+	case SLF_ECORRUPT: return "keep the file as it is, save what can be read with: solifuge dump DB";
+	case SLF_ETOOBIG: return "keys end at 65535 bytes, values at 4 GiB - 64 KiB";
+	default: return NULL;
+	}
+}
+
+static int exit_of(int code)
+{
+	if (code == 0)
+		return EXIT_OK;
+	if (code == SLF_NOTFOUND)
+		return EXIT_NOTFOUND;
+	return code == SLF_ECORRUPT ? EXIT_DAMAGED : EXIT_FAILED;
+}
+
+int fail(const struct common *common, int code, const char *format, ...)
+{
+	struct slf_errinfo info = { .size = sizeof(info) };
+	const char *hint = hint_of(code);
+	va_list arguments;
+
+	slf_errinfo(&info);
+	fprintf(stderr, "%s: ", common->command);
+	va_start(arguments, format);
+	vfprintf(stderr, format, arguments);
+	va_end(arguments);
+	fprintf(stderr, ": %s (%d)\n", info.code == code && info.text[0] ? info.text : slf_strerror(code), code);
+	if (hint)
+		fprintf(stderr, "%s: %s\n", common->command, hint);
+	return exit_of(code);
+}
+
+int fail_plain(const struct common *common, const char *format, ...)
+{
+	va_list arguments;
+
+	fprintf(stderr, "%s: ", common->command);
+	va_start(arguments, format);
+	vfprintf(stderr, format, arguments);
+	va_end(arguments);
+	fputc('\n', stderr);
+	return EXIT_FAILED;
+}
+
+int common_open(struct common *common, unsigned flags, struct slf_db **db)
+{
+	struct slf_options options = SLF_OPTIONS_INIT;
+	int result = 0;
+
+	options.flags = flags;
+	options.io = common->io;
+	options.sync = common->sync;
+	options.progress = progress_phase;
+	options.progress_context = &common->recovery;
+	result = slf_open(common->path, &options, db);
+	return result ? fail(common, result, "cannot open %s", common->path) : EXIT_OK;
+}
+
+int common_begin(const struct common *common, struct slf_db *db, unsigned flags, struct slf_txn **txn)
+{
+	int result = slf_begin(db, flags, txn);
+
+	return result ? fail(common, result, "%s: cannot begin a transaction", common->path) : EXIT_OK;
+}
+
+int common_tree(const struct common *common, struct slf_txn *txn, unsigned flags, uint32_t *tree)
+{
+	int result = 0;
+
+	*tree = SLF_MAIN;
+	if (!common->tree_name)
+		return EXIT_OK;
+	result = slf_tree_open(txn, common->tree_name, flags, tree);
+	if (result == SLF_NOTFOUND) {
+		fprintf(stderr, "%s: %s has no tree '%s'; list the trees with: solifuge stat %s\n", common->command,
+			common->path, common->tree_name, common->path);
+		return EXIT_NOTFOUND;
+	}
+	return result ? fail(common, result, "%s: cannot open tree '%s'", common->path, common->tree_name) : EXIT_OK;
+}
+
+int common_close(const struct common *common, struct slf_db *db, int result)
+{
+	int closed = slf_close(db);
+
+	if (!closed)
+		return result;
+	closed = fail(common, closed, "cannot close %s, the last changes may not be durable", common->path);
+	return result ? result : closed;
+}
+
+int output_finish(const struct common *common, int result)
+{
+	if (!fflush(stdout) && !ferror(stdout))
+		return result;
+	fail_plain(common, "cannot write to standard output: %s; the output is incomplete", strerror(errno));
+	return result ? result : EXIT_FAILED;
+}

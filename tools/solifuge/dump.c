@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * solifuge dump: the text format that Berkeley DB defined and LMDB took over. The main tree comes first, without a
+ * name; an empty main tree is left out when there are named trees, because db_load(1) cannot put named databases into a
+ * file that has an unnamed one. The line mapsize= is written on request only: mdb_load(1) needs it above 1 MiB of data
+ * and db_load refuses it.
+ */
+#include "tool.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "text.h"
+
+enum key { KEY_LMDB = KEY_OWN, KEY_ALL = 'a', KEY_FILE = 'f', KEY_LIST = 'l', KEY_PRINT = 'p' };
+
+struct dump {
+	struct common common;
+	const char *file;
+	bool lmdb;
+	bool list;
+	bool print;
+	uint64_t map_bytes; /* for mapsize=, 0: no such line */
+	FILE *out;
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+	struct dump *dump = state->input;
+
+	switch (key) {
+	case KEY_LMDB: dump->lmdb = true; return 0;
+	case KEY_ALL: return 0;
+	case KEY_FILE: dump->file = arg; return 0;
+	case KEY_LIST: dump->list = true; return 0;
+	case KEY_PRINT: dump->print = true; return 0;
+	default: return common_parse(&dump->common, key, arg, state);
+	}
+}
+
+/* Calls each for every record of tree until it is through or the output fails. A library result. */
+static int walk(struct dump *dump, struct slf_txn *txn, uint32_t tree,
+		void (*each)(struct dump *, struct slf_slice, struct slf_slice))
+{
+	struct slf_range range = { .flags = SLF_TRANSIENT };
+	struct slf_slice key = { 0 };
+	struct slf_slice value = { 0 };
+	struct slf_cursor *cursor = NULL;
+	int result = slf_cursor_open(txn, tree, &range, &cursor);
+
+	while (!result && !ferror(dump->out)) {
+		result = slf_cursor_next(cursor, &key, &value);
+		if (!result)
+			each(dump, key, value);
+	}
+	slf_cursor_close(cursor);
+	return result < 0 ? result : 0;
+}
+
+static void write_record(struct dump *dump, struct slf_slice key, struct slf_slice value)
+{
+	void (*write_bytes)(FILE *, struct slf_slice) = dump->print ? text_print : text_hex;
+
+	putc_unlocked(' ', dump->out);
+	write_bytes(dump->out, key);
+	fputs("\n ", dump->out);
+	write_bytes(dump->out, value);
+	putc_unlocked('\n', dump->out);
+}
+
+/* What LMDB may need at worst for a record: half-full leaves, and whole pages for a large value. */
+static void add_map_bytes(struct dump *dump, struct slf_slice key, struct slf_slice value)
+{
+	dump->map_bytes += 2 * (key.size + value.size + 32);
+	if (value.size > 1024)
+		dump->map_bytes += 8192;
+}
+
+static int write_tree(struct dump *dump, struct slf_txn *txn, const char *name, uint32_t tree)
+{
+	int result = 0;
+
+	fprintf(dump->out, "VERSION=3\nformat=%s\n", dump->print ? "print" : "bytevalue");
+	if (name)
+		fprintf(dump->out, "database=%s\n", name);
+	fputs("type=btree\n", dump->out);
+	if (dump->map_bytes)
+		fprintf(dump->out, "mapsize=%llu\n", (unsigned long long)dump->map_bytes);
+	fputs("HEADER=END\n", dump->out);
+	result = walk(dump, txn, tree, write_record);
+	if (!result)
+		fputs("DATA=END\n", dump->out);
+	return result;
+}
+
+/* One pass over what is to be written: the names alone, the size for mapsize=, or the records. */
+enum pass { PASS_LIST, PASS_SIZE, PASS_WRITE };
+
+static int visit(struct dump *dump, struct slf_txn *txn, const char *name, uint32_t tree, enum pass pass)
+{
+	if (pass == PASS_LIST) {
+		if (name)
+			fprintf(dump->out, "%s\n", name);
+		return 0;
+	}
+	return pass == PASS_SIZE ? walk(dump, txn, tree, add_map_bytes) : write_tree(dump, txn, name, tree);
+}
+
+static int visit_main(struct dump *dump, struct slf_txn *txn, enum pass pass)
+{
+	char name[256] = "";
+	struct slf_tree_stat stat = { 0 };
+	uint32_t tree = 0;
+	int result = slf_tree_stat(txn, SLF_MAIN, &stat);
+
+	if (result)
+		return result;
+	result = slf_tree_next(txn, name, sizeof(name), &tree);
+	if (result < 0)
+		return result;
+	return stat.entries || result == SLF_END ? visit(dump, txn, NULL, SLF_MAIN, pass) : 0;
+}
+
+static int visit_all(struct dump *dump, struct slf_txn *txn, enum pass pass)
+{
+	char name[256] = "";
+	uint32_t tree = 0;
+	int result = visit_main(dump, txn, pass);
+
+	while (!result) {
+		result = slf_tree_next(txn, name, sizeof(name), &tree);
+		if (!result)
+			result = visit(dump, txn, name, tree, pass);
+	}
+	return result < 0 ? result : 0;
+}
+
+static int dump_pass(struct dump *dump, struct slf_txn *txn, enum pass pass)
+{
+	const struct common *common = &dump->common;
+	uint32_t tree = 0;
+	int result = common_tree(common, txn, 0, &tree);
+
+	if (result)
+		return result;
+	result = common->tree_name && !dump->list ? visit(dump, txn, common->tree_name, tree, pass)
+						  : visit_all(dump, txn, pass);
+	return result ? fail(common, result, "%s: cannot read on, the output is incomplete", common->path) : EXIT_OK;
+}
+
+static int dump_all(struct dump *dump, struct slf_txn *txn)
+{
+	int result = EXIT_OK;
+
+	if (dump->list)
+		return dump_pass(dump, txn, PASS_LIST);
+	if (dump->lmdb) {
+		dump->map_bytes = 1 << 20;
+		result = dump_pass(dump, txn, PASS_SIZE);
+		dump->map_bytes = (dump->map_bytes + 4095) / 4096 * 4096;
+	}
+	return result ? result : dump_pass(dump, txn, PASS_WRITE);
+}
+
+/* Puts a file in the place of standard output. */
+static int redirect(const struct dump *dump)
+{
+	int fd = open(dump->file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	int result = fd < 0 ? -1 : dup2(fd, STDOUT_FILENO);
+
+	if (result < 0)
+		result = fail_plain(&dump->common, "cannot write %s: %s", dump->file, strerror(errno));
+	else
+		result = EXIT_OK;
+	if (fd >= 0)
+		close(fd);
+	return result;
+}
+
+static const struct argp_option option_table[] = {
+	OPTION_TREE,
+	{ "all", KEY_ALL, NULL, 0, "Dump all trees: this is the default", 1 },
+	{ "list", KEY_LIST, NULL, 0, "Only list the names of the trees", 1 },
+	{ "print", KEY_PRINT, NULL, 0, "Write printable characters as they are (format=print)", 1 },
+	{ "file", KEY_FILE, "FILE", 0, "Write to FILE instead of standard output", 1 },
+	{ "lmdb", KEY_LMDB, NULL, 0, "Add the line mapsize= that mdb_load needs above 1 MiB; db_load refuses it", 1 },
+	OPTION_IO,
+	{ 0 },
+};
+
+int command_dump(int argc, char **argv)
+{
+	static const struct argp argp = {
+		option_table, parse, "DB", "Write all records as text that solifuge load, mdb_load and db_load read.",
+		NULL,         NULL,  NULL,
+	};
+	struct dump dump = { .out = stdout };
+	struct slf_txn *txn = NULL;
+	struct slf_db *db = NULL;
+	int result = 0;
+
+	dump.common.command = argv[0];
+	argp_parse(&argp, argc, argv, 0, NULL, &dump);
+	result = common_open(&dump.common, SLF_READONLY, &db);
+	if (!result)
+		result = common_begin(&dump.common, db, SLF_READ, &txn);
+	if (!result && dump.file)
+		result = redirect(&dump);
+	if (!result)
+		result = dump_all(&dump, txn);
+	slf_abort(txn);
+	return output_finish(&dump.common, common_close(&dump.common, db, result));
+}

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+#include "text.h"
+
+#include <json-c/json.h>
+#include <limits.h>
+#include <stdlib.h>
+
+static const char digits[] = "0123456789abcdef";
+
+static void put_hex(FILE *out, unsigned char byte)
+{
+	putc_unlocked(digits[byte >> 4], out);
+	putc_unlocked(digits[byte & 15], out);
+}
+
+void text_hex(FILE *out, struct slf_slice bytes)
+{
+	const unsigned char *data = bytes.data;
+
+	for (size_t i = 0; i < bytes.size; i++)
+		put_hex(out, data[i]);
+}
+
+static bool is_plain(unsigned char byte)
+{
+	return byte >= 0x20 && byte < 0x7f && byte != '\\';
+}
+
+void text_escaped(FILE *out, struct slf_slice bytes)
+{
+	const unsigned char *data = bytes.data;
+
+	for (size_t i = 0; i < bytes.size; i++) {
+		if (is_plain(data[i])) {
+			putc_unlocked(data[i], out);
+		} else if (data[i] == '\\') {
+			fputs("\\\\", out);
+		} else {
+			fputs("\\x", out);
+			put_hex(out, data[i]);
+		}
+	}
+}
+
+void text_print(FILE *out, struct slf_slice bytes)
+{
+	const unsigned char *data = bytes.data;
+
+	for (size_t i = 0; i < bytes.size; i++) {
+		if (is_plain(data[i])) {
+			putc_unlocked(data[i], out);
+		} else {
+			putc_unlocked('\\', out);
+			put_hex(out, data[i]);
+		}
+	}
+}
+
+static int digit_of(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
+/* Two digits at input; -1 when they are not. */
+static int byte_of(const char *input)
+{
+	int high = digit_of(input[0]);
+	int low = digit_of(input[1]);
+
+	return high < 0 || low < 0 ? -1 : high << 4 | low;
+}
+
+long long text_unhex(const char *input, size_t size, unsigned char *output)
+{
+	if (size % 2)
+		return -1;
+	for (size_t i = 0; i < size / 2; i++) {
+		int byte = byte_of(input + 2 * i);
+
+		if (byte < 0)
+			return -1;
+		output[i] = (unsigned char)byte;
+	}
+	return (long long)(size / 2);
+}
+
+long long text_unprint(const char *input, size_t size, unsigned char *output)
+{
+	size_t from = 0;
+	size_t to = 0;
+
+	while (from < size) {
+		int byte = (unsigned char)input[from];
+
+		if (byte != '\\') {
+			from++;
+		} else if (from + 1 < size && input[from + 1] == '\\') {
+			from += 2;
+		} else {
+			byte = from + 2 < size ? byte_of(input + from + 1) : -1;
+			from += 3;
+		}
+		if (byte < 0)
+			return -1;
+		output[to++] = (unsigned char)byte;
+	}
+	return (long long)to;
+}
+
+/* The length of the UTF-8 sequence at data, 0 when there is none. Overlong forms and surrogates are none. */
+static size_t utf8_length(const unsigned char *data, size_t size)
+{
+	size_t length = data[0] < 0x80 ? 1 : data[0] < 0xc2 ? 0 : data[0] < 0xe0 ? 2 : data[0] < 0xf0 ? 3 : 4;
+
+	if (!length || length > size || data[0] > 0xf4)
+		return 0;
+	for (size_t i = 1; i < length; i++) {
+		if ((data[i] & 0xc0) != 0x80)
+			return 0;
+	}
+	if ((data[0] == 0xe0 && data[1] < 0xa0) || (data[0] == 0xed && data[1] >= 0xa0) ||
+	    (data[0] == 0xf0 && data[1] < 0x90) || (data[0] == 0xf4 && data[1] >= 0x90))
+		return 0;
+	return length;
+}
+
+static bool is_utf8(struct slf_slice bytes)
+{
+	const unsigned char *data = bytes.data;
+	size_t done = 0;
+
+	while (done < bytes.size) {
+		size_t length = utf8_length(data + done, bytes.size - done);
+
+		if (!length)
+			return false;
+		done += length;
+	}
+	return true;
+}
+
+static struct json_object *hex_string(struct slf_slice bytes)
+{
+	const unsigned char *data = bytes.data;
+	struct json_object *string = NULL;
+	char *text = bytes.size < INT_MAX / 2 ? malloc(2 * bytes.size + 1) : NULL;
+
+	if (!text)
+		return NULL;
+	for (size_t i = 0; i < bytes.size; i++) {
+		text[2 * i] = digits[data[i] >> 4];
+		text[2 * i + 1] = digits[data[i] & 15];
+	}
+	string = json_object_new_string_len(text, (int)(2 * bytes.size));
+	free(text);
+	return string;
+}
+
+int text_json_add(struct json_object *object, const char *name, struct slf_slice bytes, bool hex)
+{
+	struct json_object *string = NULL;
+	char hex_name[64];
+
+	if (hex || bytes.size > INT_MAX || !is_utf8(bytes)) {
+		snprintf(hex_name, sizeof(hex_name), "%s_hex", name);
+		name = hex_name;
+		string = hex_string(bytes);
+	} else {
+		string = json_object_new_string_len(bytes.size ? bytes.data : "", (int)bytes.size);
+	}
+	if (!string)
+		return -1;
+	return json_object_object_add(object, name, string);
+}
+
+void text_json_line(FILE *out, struct json_object *object)
+{
+	fputs(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE), out);
+	fputc('\n', out);
+	json_object_put(object);
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/* Bytes as text: escapes, hexadecimal digits, JSON. Pure but for the stream written to. */
+#ifndef TEXT_H
+#define TEXT_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include <solifuge.h>
+
+struct json_object;
+
+/* Writes every byte as two hexadecimal digits. */
+void text_hex(FILE *out, struct slf_slice bytes);
+
+/* Writes printable ASCII as it is, a backslash as \\ and any other byte as \xHH. */
+void text_escaped(FILE *out, struct slf_slice bytes);
+
+/* Writes printable ASCII as it is, a backslash and any other byte as \HH: the format=print of db_dump(1). */
+void text_print(FILE *out, struct slf_slice bytes);
+
+/* Decodes pairs of hexadecimal digits from input to output (which may be the same). The size, or -1. */
+long long text_unhex(const char *input, size_t size, unsigned char *output);
+
+/* Decodes \HH and \\ likewise. */
+long long text_unprint(const char *input, size_t size, unsigned char *output);
+
+/* Adds bytes to object as name, a string, or as name_hex where they are not UTF-8 or hex is asked for. -1: no memory. */
+int text_json_add(struct json_object *object, const char *name, struct slf_slice bytes, bool hex);
+
+/* Writes object as one line and frees it. */
+void text_json_line(FILE *out, struct json_object *object);
+
+#endif
