@@ -292,6 +292,13 @@ static void end_txn(struct slf_txn *txn)
 		db_unreference(db);
 }
 
+static int begin_write(struct slf_txn *txn, unsigned flags, int64_t timeout_ns)
+{
+	int result = txn_begin_write(txn, flags & SLF_TRY ? 0 : timeout_ns);
+
+	return result == -EBUSY && !(flags & SLF_TRY) ? -ETIMEDOUT : result;
+}
+
 int slf_begin_timeout(struct slf_db *db, unsigned flags, int64_t timeout_ns, struct slf_txn **result)
 {
 	struct slf_txn *txn = NULL;
@@ -308,7 +315,7 @@ int slf_begin_timeout(struct slf_db *db, unsigned flags, int64_t timeout_ns, str
 	if (unlikely(error))
 		return error;
 	if (flags & SLF_WRITE)
-		error = txn_begin_write(txn, flags & SLF_TRY ? 0 : timeout_ns);
+		error = begin_write(txn, flags, timeout_ns);
 	else
 		error = txn_begin_read(txn, flags & SLF_DURABLE);
 	if (unlikely(error)) {

@@ -236,7 +236,7 @@ static void settle(struct commit *commit, struct version *version)
 	version_settle(commit->versions, version);
 	if (!shows_at_seal(commit))
 		version_show(commit->versions, version);
-	commit->settled_seq = version->seq;
+	commit->settled_seq = u64_max(commit->settled_seq, version->seq); /* burnt seqs may lie above */
 	atomic_store(&commit->durable_seq, version->seq);
 	if (commit->eventfd >= 0) {
 		uint64_t one = 1;

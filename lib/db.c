@@ -452,6 +452,8 @@ static int open_all(struct slf_db *db, const char *path, const struct slf_option
 	}
 	if (!result)
 		result = open_spindles(core);
+	for (unsigned i = 0; i < core->store.spindle_count; i++)
+		core->tuning.map &= core->store.spindles[i].mapped;
 	if (!result)
 		result = init_parts(core);
 	if (!result)
@@ -460,6 +462,18 @@ static int open_all(struct slf_db *db, const char *path, const struct slf_option
 		return result;
 	core->commit.sync = core->tuning.sync;
 	return core->tuning.threads ? service_start(&db->service, core) : 0;
+}
+
+/* What this opening has made, and could not bring to life. */
+static void remove_created(struct slf_db *db)
+{
+	const struct store *store = &db->core.store;
+	char side[4096];
+
+	for (unsigned i = 0; i < store->spindle_count; i++)
+		io_remove(db->core.io, store->spindles[i].path);
+	if (db->side && (size_t)snprintf(side, sizeof(side), "%s%s", store->spindles[0].path, SIDE_SUFFIX) < sizeof(side))
+		io_remove(db->core.io, side);
 }
 
 int db_open(const char *path, const struct slf_options *from, struct slf_db **result)
@@ -485,6 +499,8 @@ int db_open(const char *path, const struct slf_options *from, struct slf_db **re
 
 		error_get(&info);
 		service_stop(&db->service);
+		if (db->core.created)
+			remove_created(db);
 		release_parts(db);
 		db_destroy(db);
 		error_restore(&info);

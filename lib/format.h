@@ -223,7 +223,7 @@ enum action_op { ACTION_PUT = 1, ACTION_PUT_REF = 2, ACTION_DEL = 3 };
  *    20     1  type (enum entry_type)
  *    21     1  kind: of a node (enum node_kind); of a value: 0 raw, 1 lz4
  *    22     1  level: of a node, 0 for leaf and delta; else 0
- *    23     1  0
+ *    23     1  flags: of a leaf or delta, 1: it holds value references; else 0
  *    24     4  tree that owns it
  *    28     4  value: key bytes; node: 0; actions: 0
  */
@@ -246,7 +246,8 @@ enum value_coding { VALUE_RAW = 0, VALUE_LZ4 = 1 };
  *    40     4  records: offset of the lowest record byte, from the start of the node
  *    44     4  dead bytes among the records; 0 on disk
  *    48     2  fence bytes: the low fence key, by which the node can be found from the root
- *    50     2  prefix bytes that all keys share (longest common prefix of first and last; 0 when count < 2)
+ *    50     2  prefix bytes that all keys share (longest common prefix of first and last; 0 when count < 2; of a branch
+ *              that of separators 1..n-1; 0 when there are fewer than two of them)
  *    52     4  live: entries of the leaf with the delta applied; 0 in a branch
  *    56     8  0
  *
@@ -258,7 +259,8 @@ enum value_coding { VALUE_RAW = 0, VALUE_LZ4 = 1 };
  *
  * heads: the first 4 bytes of the key behind the prefix, as a big-endian number, zero-filled.
  * slots: offset of the record or separator from the start of the node.
- * Record: u16 key bytes, u16 kind and inline bytes (kind in the top 2 bits), key, inline value or VALUE_REF.
+ * Record: u16 key bytes, u16 kind and value bytes (kind in the top 2 bits; 24 for REF and HEAP, 0 for TOMB), key, inline
+ *         value or VALUE_REF.
  * Separator: u16 bytes, bytes. The first of a branch is empty and never looked at: it stands for everything below the
  * second. Child i holds the keys k with separator[i] <= k < separator[i + 1].
  */

@@ -254,7 +254,7 @@ int install_run(struct core *core, uint64_t frozen_epoch, uint64_t before, const
 	int result = 0;
 
 	while (!result) {
-		result = turn_take(&core->turn, -1);
+		result = turn_take_service(&core->turn);
 		if (result)
 			break;
 		result = slice_of_work(&install);

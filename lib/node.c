@@ -2,16 +2,17 @@
 /*
  * Leaves and deltas as bytes: search, building, changes in place, merging and cutting.
  *
- * A search compares the key with the prefix all keys share (the beginning of record 0's key), finds the key's head among
- * the heads without a jump that depends on data, and looks at whole keys only where heads are equal. Heads are filled up
- * with zeros, so a key and the same key with zero bytes behind it may have equal heads: equal heads say nothing.
+ * A search compares the key with the prefix all keys share (the beginning of record 0's key), finds the key's head
+ * among the heads without a jump that depends on data, and looks at whole keys only where heads are equal. Heads are
+ * filled up with zeros, so a key and the same key with zero bytes behind it may have equal heads: equal heads say
+ * nothing.
  *
- * Records grow downward from the end. A builder lays them in key order, so that record 0, which gives the prefix, is next
- * to the arrays and a scan runs forward. Changes in place only ever append below the lowest record and count what they
- * leave behind as dead; to make use of dead bytes is a rebuild, which the caller orders when it is told NODE_FULL.
+ * Records grow downward from the end. A builder lays them in key order, so that record 0, which gives the prefix, is
+ * next to the arrays and a scan runs forward. Changes in place only ever append below the lowest record and count what
+ * they leave behind as dead; to make use of dead bytes is a rebuild, which the caller orders when it is told NODE_FULL.
  *
- * The prefix is exact when built. It stays valid under node_put, which refuses keys outside it, and may become too short
- * under node_remove.
+ * The prefix is exact when built. It stays valid under node_put, which refuses keys outside it, and may become too
+ * short under node_remove.
  */
 #include "node_image.h"
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Branches as bytes. A branch is never changed in place but for its child words (and what belongs to them): a new set of
- * children is a new image, always without spare room.
+ * Branches as bytes. A branch is never changed in place but for its child words (and what belongs to them): a new set
+ * of children is a new image, always without spare room.
  *
- * Separators 1..n-1 are searched as the keys of a leaf are; separator 0 stands for everything below the first of them and
- * is stored empty. The prefix is that of separators 1 and n-1, and 0 when there are fewer than two of them.
+ * Separators 1..n-1 are searched as the keys of a leaf are; separator 0 stands for everything below the first of them
+ * and is stored empty. The prefix is that of separators 1 and n-1, and 0 when there are fewer than two of them.
  */
 #include "node_image.h"
 
@@ -87,8 +87,8 @@ uint32_t node_branch_find(const struct node *branch, struct slf_slice key)
 
 /* ---- Children ---------------------------------------------------------------------------------------------------- */
 
-/* Hash, length and entries may be read while the install pass of a checkpoint writes them; whoever does has seen the old
- * word and makes no use of them. Atomic accesses keep that within the language. */
+/* Hash, length and entries may be read while the install pass of a checkpoint writes them; whoever does has seen the
+ * old word and makes no use of them. Atomic accesses keep that within the language. */
 void node_child(const struct node *branch, uint32_t index, struct child *child)
 {
 	struct branch_layout layout = branch_layout(node_capacity(branch));

@@ -3,9 +3,9 @@
  * Nodes on disk: their two digests, and the check that everything behind relies on. No other code looks at a node from
  * disk before node_check has passed it, and no other code checks offsets.
  *
- * Content hash: XXH3-64 of the bytes from the tree id on, with positions counted as zero. A branch hashes the bytes before
- * its words, then those behind them seeded with the first result. A leaf without references is hashed as it stands; any
- * other leaf or delta is copied piece by piece and the positions in the copy are blanked.
+ * Content hash: XXH3-64 of the bytes from the tree id on, with positions counted as zero. A branch hashes the bytes
+ * before its words, then those behind them seeded with the first result. A leaf without references is hashed as it
+ * stands; any other leaf or delta is copied piece by piece and the positions in the copy are blanked.
  * Checksum: of the header and the positions, see entry_checksum.
  */
 #include "node_image.h"

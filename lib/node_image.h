@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The inside of a node image, for the node files only: offsets of header fields, places of the arrays, and the search over
- * heads that leaves and branches share. Nothing here checks its input: images are built by us or have passed node_check.
+ * The inside of a node image, for the node files only: offsets of header fields, places of the arrays, and the search
+ * over heads that leaves and branches share. Nothing here checks its input: images are built by us or have passed
+ * node_check.
  */
 #ifndef NODE_IMAGE_H
 #define NODE_IMAGE_H
@@ -28,7 +29,7 @@ enum {
 	NODE_AT_ZERO = 56,
 };
 
-/* The leaf or delta holds value references. Always set when it does; may outlive the last one until the next rebuild. */
+/* The leaf or delta holds value references. Set whenever it does; may outlive the last one until the next rebuild. */
 #define NODE_FLAG_REFS 0x1u
 
 #define HEAD_BYTES 4

@@ -26,8 +26,10 @@ static int open_failed(struct spindle *spindle, int code)
 		reason = "it is a symbolic link";
 	else if (code == -EISDIR)
 		reason = "it is a directory";
-	else if (code == -EINVAL)
+	else if (code == -EINVAL) {
+		code = SLF_ENOTDB;
 		reason = "it is not a regular file";
+	}
 	return error_set(code, spindle->path, (int)spindle->index, OFFSET_NONE, "cannot open: %s", reason);
 }
 
@@ -68,7 +70,7 @@ static int spindle_start(struct spindle *spindle, struct io *io, const char *pat
 	if (result == 0 && map)
 		result = windows_init(spindle);
 	if (result < 0) {
-		open_failed(spindle, result);
+		result = open_failed(spindle, result);
 		spindle_close(spindle);
 		return result;
 	}

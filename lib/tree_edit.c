@@ -693,8 +693,7 @@ static int tree_change(struct edit *edit, uint32_t tree, struct tree_root *root,
 	if (result)
 		return result;
 	change_meet(&leaf, change);
-	if (!change->record && !change->exists)
-		return SLF_NOTFOUND;
+	assert(change->record || change->exists);
 	change->append = path.rightmost && change->record && !change->exists;
 	added = (int64_t)change->live - (int64_t)at.count;
 	value = old_value(change);
@@ -727,8 +726,9 @@ int tree_put(struct edit *edit, uint32_t tree, struct tree_root *root, const str
 int tree_del(struct edit *edit, uint32_t tree, struct tree_root *root, struct slf_slice key)
 {
 	struct change change = { .key = key };
+	struct found found;
+	/* Looked up first: what is not there must not cost a copy of the path. */
+	int result = tree_get(edit->store, tree, root, key, &edit->lenses, &found);
 
-	if (!root->word)
-		return SLF_NOTFOUND;
-	return tree_change(edit, tree, root, &change);
+	return result ? result : tree_change(edit, tree, root, &change);
 }

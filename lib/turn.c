@@ -23,6 +23,7 @@ enum waiter_state { WAITER_WAITING, WAITER_GRANTED, WAITER_CLOSED };
 struct turn_waiter {
 	struct turn_waiter *next, *previous;
 	_Atomic uint32_t state; /* enum waiter_state */
+	bool service;
 };
 
 int futex_wait(const _Atomic uint32_t *word, uint32_t value, int64_t timeout_ns)
@@ -90,6 +91,7 @@ static _Atomic uint32_t *queue_dismiss_first(struct turn *turn, enum waiter_stat
 	struct turn_waiter *waiter = turn->first;
 
 	queue_remove(turn, waiter);
+	turn->service = waiter->service;
 	atomic_store_explicit(&waiter->state, state, memory_order_release);
 	return &waiter->state;
 }
@@ -114,9 +116,9 @@ static enum waiter_state waiter_sleep(struct turn_waiter *waiter, int64_t timeou
 	}
 }
 
-int turn_take(struct turn *turn, int64_t timeout_ns)
+static int take(struct turn *turn, int64_t timeout_ns, bool service)
 {
-	struct turn_waiter waiter = { 0 };
+	struct turn_waiter waiter = { .service = service };
 	enum waiter_state state = WAITER_GRANTED;
 	int result = 0;
 
@@ -125,9 +127,12 @@ int turn_take(struct turn *turn, int64_t timeout_ns)
 		result = SLF_EBADHANDLE;
 	} else if (!turn->taken) {
 		turn->taken = true;
-	} else if (timeout_ns == 0) {
+		turn->service = service;
+	} else if (timeout_ns == 0 && (!turn->service || turn->first)) {
 		result = -EBUSY;
 	} else {
+		if (timeout_ns == 0) /* held for a moment only, and nobody comes first */
+			timeout_ns = -1;
 		queue_append(turn, &waiter);
 		state = WAITER_WAITING;
 	}
@@ -146,6 +151,16 @@ int turn_take(struct turn *turn, int64_t timeout_ns)
 	if (state == WAITER_WAITING)
 		return -ETIMEDOUT;
 	return state == WAITER_CLOSED ? SLF_EBADHANDLE : 0;
+}
+
+int turn_take(struct turn *turn, int64_t timeout_ns)
+{
+	return take(turn, timeout_ns, false);
+}
+
+int turn_take_service(struct turn *turn)
+{
+	return take(turn, -1, true);
 }
 
 void turn_pass(struct turn *turn)

@@ -16,6 +16,7 @@ struct turn {
 	pthread_mutex_t mutex; /* guards the rest; never held across a wait */
 	bool taken;
 	bool closed;
+	bool service; /* the holder is no writer and will pass it in a moment */
 	struct turn_waiter *first, *last;
 };
 
@@ -24,6 +25,8 @@ void turn_release_all(struct turn *turn); /* destroys; nobody waits any more */
 
 /* 0, -EBUSY (timeout_ns == 0), -ETIMEDOUT, or SLF_EBADHANDLE after turn_close. timeout_ns < 0 waits forever. */
 int turn_take(struct turn *turn, int64_t timeout_ns);
+/* Takes it for a moment of work that is no writer's: a try that meets only this waits. */
+int turn_take_service(struct turn *turn);
 /* Hands the turn to the first waiter, or frees it. */
 void turn_pass(struct turn *turn);
 /* Sends all waiters home with SLF_EBADHANDLE; later takes fail likewise. The holder keeps its turn. */

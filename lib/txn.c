@@ -39,8 +39,8 @@ int txn_new(struct core *core, struct slf_db *db, struct slf_txn **result)
 		txn->trees = txn->trees_inline;
 		txn->tree_capacity = TXN_TREES_INLINE;
 		txn->core = core;
-		txn->db = db;
 	}
+	txn->db = db;
 	*result = txn;
 	return 0;
 }
@@ -140,6 +140,7 @@ int txn_begin_write(struct slf_txn *txn, int64_t timeout_ns)
 	txn->heap_start = heap_used(core->heap);
 	txn->spilled = false;
 	txn->state = TXN_WRITING;
+	stats_add(&core->stats.values.txn_writes, 1);
 	return 0;
 }
 
@@ -251,6 +252,14 @@ int txn_key(struct slf_txn *txn, const struct found *found, value_alloc_fn *allo
 	return 0;
 }
 
+static int flush_large(struct bulk *large, uint64_t position)
+{
+	if (!large->position || position < large->position + large->flushed ||
+	    position >= large->position + large->fill)
+		return 0;
+	return bulk_flush(large);
+}
+
 int txn_value(struct slf_txn *txn, const struct found *found, value_alloc_fn *alloc, void *context,
 	      struct slf_slice *value)
 {
@@ -273,6 +282,13 @@ int txn_value(struct slf_txn *txn, const struct found *found, value_alloc_fn *al
 		return 0;
 	case RECORD_REF:
 		value_ref_decode(found->record.value.data, &ref);
+		if (txn->state == TXN_WRITING) {
+			/* our own large value may still be on its way to the file */
+			int result = flush_large(&txn->core->large, ref.position);
+
+			if (result)
+				return result;
+		}
 		return store_value(&txn->core->store, &ref, found->settled, alloc, context, value);
 	default:
 		assert(!"a tombstone is not found");
@@ -517,10 +533,11 @@ int txn_put(struct slf_txn *txn, uint32_t id, struct slf_slice key, struct slf_s
 	uint64_t before;
 	int result = txn_tree(txn, id, &tree);
 
-	if (!result)
-		result = reserve_space(txn);
 	if (result)
 		return result;
+	result = reserve_space(txn);
+	if (result)
+		return doom(txn, result);
 	before = tree->root.count;
 	result = make_record(txn, id, &action, &record, ref_bytes);
 	if (!result)

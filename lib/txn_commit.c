@@ -224,6 +224,7 @@ static int commit_nothing(struct slf_txn *txn, bool async, uint64_t *seq)
 	uint64_t base = txn->version->seq;
 	uint32_t round = commit_round(&core->commit);
 
+	edit_undo(&txn->edit);
 	pass_turn(txn);
 	*seq = base;
 	if (core->tuning.sync != SLF_SYNC_COMMIT || async)

@@ -37,7 +37,8 @@ static inline uint64_t verified_extent(uint64_t position)
 
 static inline unsigned verified_slot_of(uint64_t extent)
 {
-	return (unsigned)((extent ^ extent >> 35) % VERIFIED_SLOTS);
+	/* spindles grow side by side: the same extent of each has a slot of its own */
+	return (unsigned)((extent + (extent >> 35) * 2531) % VERIFIED_SLOTS);
 }
 
 /* Has the entry at position been checked? */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Random keys for the tests of nodes, of the kinds that break searches: shared prefixes, zero bytes where a head ends, keys
- * that are beginnings of others, the empty key, very long ones. And memory that lives as long as the test.
+ * Random keys for the tests of nodes, of the kinds that break searches: shared prefixes, zero bytes where a head ends,
+ * keys that are beginnings of others, the empty key, very long ones. And memory that lives as long as the test.
  */
 #ifndef NODE_KEYS_H
 #define NODE_KEYS_H

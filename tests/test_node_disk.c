@@ -515,8 +515,8 @@ static struct node *plain_node(struct source *source, enum form form)
 }
 
 /* Offsets in plain_node. Leaf: heads 64, slots 76, fence 88, records 90, 102, 118, end 150. Delta: base 64, heads 96,
- * slots 108, fence 120, records 122, 134, 142, end 174. Branch: heads 64, words 80, hashes 112, counts 144, lengths 176,
- * slots 192, fence 208, separators 210, 212, 218, 224, end 230. */
+ * slots 108, fence 120, records 122, 134, 142, end 174. Branch: heads 64, words 80, hashes 112, counts 144, lengths
+ * 176, slots 192, fence 208, separators 210, 212, 218, 224, end 230. */
 static const struct breach breaches[] = {
 	{ FORM_LEAF, 16, 4, 151, "node: another length than its header says" },
 	{ FORM_LEAF, 20, 1, ENTRY_VALUE, "node: entry of another type" },

@@ -123,3 +123,13 @@ Test(verified, no_bit_passes_from_extent_to_extent)
 		cr_assert_null(wrong);
 	}
 }
+/* Spindles grow side by side: if their extents shared slots, every bit would be lost as soon as it is set. */
+Test(verified, spindles_of_the_same_size_do_not_share_slots)
+{
+	for (unsigned extent = 1; extent < 100; extent++)
+		for (unsigned spindle = 0; spindle < 8; spindle++)
+			verified_set(&verified, position_make(spindle, extent * EXTENT_BYTES));
+	for (unsigned extent = 1; extent < 100; extent++)
+		for (unsigned spindle = 0; spindle < 8; spindle++)
+			cr_assert(verified_test(&verified, position_make(spindle, extent * EXTENT_BYTES)));
+}
