@@ -173,9 +173,7 @@ int slf_info(struct slf_db *db, struct slf_info *info)
 	own.seq = visible_seq(core);
 	own.durable_seq = atomic_load(&core->commit.durable_seq);
 	own.checkpoint_seq = atomic_load(&core->checkpoint.seq);
-	pthread_mutex_lock(&core->checkpoint.mutex);
-	own.generation = core->tuning.readonly ? core->meta.generation : core->checkpoint.meta.generation;
-	pthread_mutex_unlock(&core->checkpoint.mutex);
+	own.generation = u64_max(core->meta.generation, atomic_load(&core->checkpoint.generation));
 	for (unsigned i = 0; i < core->store.spindle_count; i++) {
 		struct io_info file;
 

@@ -56,8 +56,8 @@ bool checkpoint_due(struct core *core)
 	if (heap_used(core->heap) >= core->tuning.heap_bytes / 2)
 		return true;
 	pthread_mutex_lock(&core->commit.lock);
-	payload = core->commit.settled_payload - core->log.mark_payload;
-	bytes = core->commit.settled_slab_bytes - core->log.mark_slab_bytes;
+	payload = core->commit.written_payload - core->log.mark_payload;
+	bytes = core->commit.written_slab_bytes - core->log.mark_slab_bytes;
 	pthread_mutex_unlock(&core->commit.lock);
 	return payload >= core->tuning.log_bytes / 2 || bytes >= core->tuning.log_bytes / 2 * LOG_SPACE_FACTOR;
 }
@@ -81,7 +81,26 @@ void checkpoint_enter_private(struct core *core)
 	/* an install under way needs its list again */
 	checkpoint->set_aside = checkpoint->materialiser.written;
 	checkpoint->materialiser.written = (struct garbage){ 0 };
+	checkpoint->list_lent = true;
 	pthread_mutex_unlock(&checkpoint->mutex);
+}
+
+/* The mutex is held. */
+static void return_list(struct checkpoint *checkpoint)
+{
+	if (!checkpoint->list_lent)
+		return;
+	garbage_release(&checkpoint->materialiser.written);
+	checkpoint->materialiser.written = checkpoint->set_aside;
+	checkpoint->set_aside = (struct garbage){ 0 };
+	checkpoint->list_lent = false;
+}
+
+void checkpoint_return_list(struct core *core)
+{
+	pthread_mutex_lock(&core->checkpoint.mutex);
+	return_list(&core->checkpoint);
+	pthread_mutex_unlock(&core->checkpoint.mutex);
 }
 
 void checkpoint_leave_private(struct core *core)
@@ -89,10 +108,8 @@ void checkpoint_leave_private(struct core *core)
 	struct checkpoint *checkpoint = &core->checkpoint;
 
 	pthread_mutex_lock(&checkpoint->mutex);
+	return_list(checkpoint);
 	checkpoint->private = false;
-	garbage_release(&checkpoint->materialiser.written);
-	checkpoint->materialiser.written = checkpoint->set_aside;
-	checkpoint->set_aside = (struct garbage){ 0 };
 	pthread_cond_broadcast(&checkpoint->changed);
 	pthread_mutex_unlock(&checkpoint->mutex);
 }
@@ -108,8 +125,14 @@ static int write_page(struct core *core, struct meta *meta)
 	if (!page)
 		return -ENOMEM;
 	meta_encode(page, meta);
-	result = spindle_write(spindle, IO_DSYNC, meta->slot ? META_PAGE_B : META_PAGE_A, page, META_PAGE_BYTES);
+	result = spindle_write(spindle, 0, meta->slot ? META_PAGE_B : META_PAGE_A, page, META_PAGE_BYTES);
 	free(page);
+	if (result)
+		return result;
+	/* Not as one write that flushes: a failed write is soft, a failed flush may have lost what others count on. */
+	result = spindle_sync(spindle);
+	if (result)
+		commit_poison(&core->commit);
 	return result;
 }
 
@@ -127,6 +150,7 @@ static int write_next_page(struct core *core)
 		return result;
 	checkpoint->meta = meta;
 	checkpoint->slot = meta.slot;
+	atomic_store(&checkpoint->generation, meta.generation);
 	return 0;
 }
 
@@ -152,15 +176,17 @@ int checkpoint_write_pages(struct core *core, bool both, bool clean)
 
 /* ---- Mark -------------------------------------------------------------------------------------------------------- */
 
-void checkpoint_mark(struct core *core, struct mark *mark, const struct tree_root *roots, uint64_t user_entries,
-		     uint32_t next_tree, uint64_t *recyclable, size_t count)
+void checkpoint_mark(struct core *core, struct mark *mark, const struct tree_root *roots, const struct log_place *place,
+		     uint64_t *recyclable, size_t count)
 {
 	uint64_t free_extents[RECYCLABLE_MAX];
 
 	memset(mark, 0, sizeof(*mark));
 	mark->roots = *roots;
-	mark->user_entries = user_entries;
-	mark->next_tree = next_tree;
+	mark->replay_position = place->position;
+	mark->replay_next = place->next;
+	mark->replay_number = place->number;
+	mark->replay_previous = place->previous;
 	pthread_mutex_lock(&core->extents.mutex);
 	mark->spindle_count = core->store.spindle_count;
 	mark->log_extents = core->extents.log_count;
@@ -169,7 +195,8 @@ void checkpoint_mark(struct core *core, struct mark *mark, const struct tree_roo
 		mark->spindles[i] = (struct mark_spindle){ core->extents.spindles[i].next,
 							   core->extents.spindles[i].bulk_bytes };
 	pthread_mutex_unlock(&core->extents.mutex);
-	count = log_free_list(&core->log, free_extents, count < RECYCLABLE_MAX ? count : RECYCLABLE_MAX);
+	/* with those that this mark sets free: they are used only when both pages lead to it */
+	count = log_free_list(&core->log, place->number, free_extents, count < RECYCLABLE_MAX ? count : RECYCLABLE_MAX);
 	for (size_t i = 0; i < count; i++)
 		put_u64(&recyclable[i], free_extents[i]);
 	mark->recyclable_count = (uint32_t)count;
@@ -235,6 +262,8 @@ static int write_version(struct core *core, const struct version *frozen, const 
 	materialise_begin(materialiser);
 	*roots = frozen->roots;
 	result = materialise_forest(materialiser, frozen->forest, roots);
+	if (!result)
+		result = materialise_flush(materialiser);
 	if (result) {
 		materialise_forget(materialiser);
 		return result;
@@ -244,14 +273,12 @@ static int write_version(struct core *core, const struct version *frozen, const 
 		commit_poison(&core->commit);
 		return result;
 	}
-	checkpoint_mark(core, &mark, roots, frozen->user_entries, frozen->next_tree, recyclable, RECYCLABLE_MAX);
+	checkpoint_mark(core, &mark, roots, place, recyclable, RECYCLABLE_MAX);
+	mark.user_entries = frozen->user_entries;
+	mark.next_tree = frozen->next_tree;
 	mark.root_seq = frozen->seq;
 	mark.digest = frozen->digest;
 	mark.search_ns = frozen->search_ns;
-	mark.replay_position = place->position;
-	mark.replay_next = place->next;
-	mark.replay_number = place->number;
-	mark.replay_previous = place->previous;
 	result = append_mark(core, &mark, &slab);
 	if (result) {
 		materialise_forget(materialiser);
@@ -289,7 +316,7 @@ static int run_exclusive(struct core *core)
 	pthread_mutex_unlock(&core->commit.lock);
 	set_state(&core->checkpoint, CHECKPOINT_INSTALLING);
 	if (!core->closing) /* else the heap goes as a whole */
-		result = install_run(core, frozen->epoch, frozen->roots.word, &roots);
+		result = install_run(core, frozen->epoch, frozen->roots_epoch, &roots);
 out:
 	atomic_store(&core->versions.pinned, 0);
 	return result;

@@ -30,12 +30,14 @@ struct checkpoint {
 	pthread_cond_t changed;
 	enum checkpoint_state state;
 	bool private;         /* a transaction is using the materialiser */
+	bool list_lent;       /* and materialiser.written is its */
 	struct garbage set_aside; /* the written list of an install under way, meanwhile */
 	struct materialiser materialiser;
 	_Atomic uint64_t seq;   /* root_seq of the newest checkpoint */
 	_Atomic bool failed_space; /* the last one failed for want of space */
 	struct meta meta;     /* the newest metadata page */
 	uint16_t slot;        /* that it stands in */
+	_Atomic uint64_t generation; /* of it, for slf_info */
 };
 
 int checkpoint_init(struct core *core);
@@ -50,10 +52,13 @@ bool checkpoint_due(struct core *core);
 /* The materialiser for a transaction; the caller holds the turn. */
 void checkpoint_enter_private(struct core *core);
 void checkpoint_leave_private(struct core *core);
-/* Fills a mark for the state with this root of the roots tree. recyclable: room for count positions. */
-void checkpoint_mark(struct core *core, struct mark *mark, const struct tree_root *roots, uint64_t user_entries,
-		     uint32_t next_tree, uint64_t *recyclable, size_t count);
-/* After the mark is durable: metadata pages, and recycling of the log before `number`. */
+/* Gives the list of written blocks back to an install under way; before the turn is passed, since that needs it then. */
+void checkpoint_return_list(struct core *core);
+/* Fills a mark for the state with this root of the roots tree, to be replayed from place. recyclable: room for count
+ * positions. */
+void checkpoint_mark(struct core *core, struct mark *mark, const struct tree_root *roots, const struct log_place *place,
+		     uint64_t *recyclable, size_t count);
+/* After the mark is durable: metadata pages, and recycling of the log before `number`, where the mark's replay begins. */
 int checkpoint_publish(struct core *core, const struct log_slab *slab, uint64_t root_seq, uint64_t number);
 
 /* Writes the metadata pages with the present state; both when `both`, else the older one. */

@@ -108,7 +108,8 @@ void commit_poison(struct commit *commit)
 
 int commit_check(struct commit *commit)
 {
-	if (likely(!atomic_load_explicit(&commit->poisoned, memory_order_relaxed)))
+	/* acquire: poison_info was written before */
+	if (likely(!atomic_load_explicit(&commit->poisoned, memory_order_acquire)))
 		return 0;
 	return error_set(SLF_EPOISONED, NULL, -1, OFFSET_NONE,
 			 "an earlier failure left durability in doubt, close and open the database again; it was: %s",
@@ -119,6 +120,13 @@ static int burn(struct commit *commit, uint64_t first, uint64_t last, int code)
 {
 	struct burnt *burnt;
 
+	if (commit->burnt_count) { /* a disk that stays full burns one after the other */
+		burnt = &commit->burnt[commit->burnt_count - 1];
+		if (burnt->last + 1 == first && burnt->code == code) {
+			burnt->last = last;
+			return 0;
+		}
+	}
 	if (commit->burnt_count == commit->burnt_capacity) {
 		size_t capacity = commit->burnt_capacity ? commit->burnt_capacity * 2 : 4;
 
@@ -167,15 +175,15 @@ static void place_parts(struct group *group)
 	group->payload += bytes;
 }
 
-/* Flushes the log and the spindles of the parts. */
-static int flush(struct commit *commit, const struct group *group)
+/* Flushes the log and the spindles of the parts, also of groups that were only written before. */
+static int flush(struct commit *commit)
 {
 	struct io_request requests[SPINDLES_MAX];
 	size_t count = 0;
 	int result;
 
 	for (unsigned i = 0; i < commit->store->spindle_count; i++)
-		if (i == 0 || (group && group->dirty[i / 64] >> i % 64 & 1))
+		if (i == 0 || commit->unsynced_dirty[i / 64] >> i % 64 & 1)
 			requests[count++] =
 				(struct io_request){ .op = IO_SYNC, .file = commit->store->spindles[i].file };
 	result = io_run(commit->store->io, requests, count);
@@ -184,8 +192,10 @@ static int flush(struct commit *commit, const struct group *group)
 			return error_set(SLF_EUNKNOWN, commit->store->spindles[0].path, 0, commit->log->end.position,
 					 "flush failed (%s): the last commits may or may not survive; close the database and "
 					 "open it again", error_text(requests[i].result));
-	if (!result)
+	if (!result) {
 		commit->log->unsynced = false;
+		memset(commit->unsynced_dirty, 0, sizeof(commit->unsynced_dirty));
+	}
 	return result;
 }
 
@@ -217,9 +227,11 @@ static enum outcome write_flight(struct commit *commit, struct group *group, boo
 		error_restore(&info);
 		return outcome;
 	}
+	for (unsigned i = 0; i < SPINDLE_WORDS; i++)
+		commit->unsynced_dirty[i] |= group->dirty[i];
 	if (!stable || (lone && !commit->log->unsynced))
 		return OUTCOME_DONE;
-	*code = flush(commit, group);
+	*code = flush(commit);
 	return *code ? OUTCOME_UNKNOWN : OUTCOME_DONE;
 }
 
@@ -254,8 +266,10 @@ static void abort_groups(struct commit *commit, struct group *flight, int code)
 	uint64_t last = fill->last_seq ? fill->last_seq : flight->last_seq;
 
 	if (first) {
-		if (burn(commit, first, last, code))
-			poison_locked(commit);
+		if (burn(commit, first, last, code)) {
+			poison_locked(commit); /* their fate cannot be kept: they stay open, which is answered as unknown */
+			return;
+		}
 		commit->settled_seq = last;
 		atomic_fetch_add(&commit->rollbacks, 1);
 		atomic_store(&commit->rollback, true);
@@ -274,6 +288,8 @@ static void conclude(struct commit *commit, struct group *flight, enum outcome o
 	} else {
 		if (flight->last)
 			commit->written = flight->last;
+		commit->written_payload = commit->log->payload_bytes;
+		commit->written_slab_bytes = commit->log->slab_bytes;
 		if (flight->has_mark)
 			commit->mark_slab = commit->log->last;
 		if (stable)
@@ -283,13 +299,13 @@ static void conclude(struct commit *commit, struct group *flight, enum outcome o
 	}
 }
 
-static void wake_waiters(struct commit *commit, uint32_t round)
+static void wake_waiters(struct commit *commit, uint32_t round, enum outcome outcome)
 {
 	atomic_fetch_add_explicit(&commit->words[round & 1], 1, memory_order_relaxed);
 	futex_wake(&commit->words[round & 1], INT32_MAX);
-	/* one of those whose group filled meanwhile leads next */
+	/* One of those whose group filled meanwhile leads next; after a failure their fate is known, and nobody may lead. */
 	atomic_fetch_add_explicit(&commit->words[(round + 1) & 1], 1, memory_order_relaxed);
-	futex_wake(&commit->words[(round + 1) & 1], 1);
+	futex_wake(&commit->words[(round + 1) & 1], outcome == OUTCOME_DONE ? 1 : INT32_MAX);
 }
 
 /* Writes (and flushes) the fill group. Called and left with the lock held; nobody else leads. */
@@ -310,8 +326,10 @@ static int lead(struct commit *commit, bool stable)
 	pthread_mutex_unlock(&commit->lock);
 	if (flight->record_count)
 		outcome = write_flight(commit, flight, stable, limit, last_seq, &code);
-	else if (stable && (commit->unsynced || commit->log->unsynced) && (code = flush(commit, NULL)))
+	else if (stable && (commit->unsynced || commit->log->unsynced) && (code = flush(commit)))
 		outcome = OUTCOME_UNKNOWN;
+	if (outcome == OUTCOME_UNKNOWN)
+		code = SLF_EUNKNOWN;
 	pthread_mutex_lock(&commit->lock);
 	if (outcome == OUTCOME_DONE && flight->record_count)
 		commit->seq_limit = limit; /* before the conclusion, which may make it the durable one */
@@ -319,7 +337,7 @@ static int lead(struct commit *commit, bool stable)
 	group_reset(flight);
 	commit->leading = false;
 	stats_add(&commit->store->stats->values.commit_groups, 1);
-	wake_waiters(commit, round);
+	wake_waiters(commit, round, outcome);
 	if (commit->wake && log_low(commit->log))
 		commit->wake(commit->wake_context);
 	return code;
@@ -418,14 +436,16 @@ uint32_t commit_round(struct commit *commit)
 	return round;
 }
 
-size_t commit_backlog(struct commit *commit)
+struct commit_load commit_load(struct commit *commit)
 {
-	size_t bytes;
+	struct commit_load load;
 
 	pthread_mutex_lock(&commit->lock);
-	bytes = fill_group(commit)->payload;
+	load = (struct commit_load){ .gathered = fill_group(commit)->payload,
+				     .unflushed = commit->written_slab_bytes - commit->settled_slab_bytes,
+				     .unsynced = commit->unsynced };
 	pthread_mutex_unlock(&commit->lock);
-	return bytes;
+	return load;
 }
 
 /* ---- Sealing ----------------------------------------------------------------------------------------------------- */
@@ -599,7 +619,7 @@ void commit_sweep(struct commit *commit)
 	uint64_t epochs[3];
 	size_t count = 0;
 
-	if (commit->versions->unswept < VERSIONS_SWEEP_EVERY)
+	if (!versions_wants_sweep(commit->versions))
 		return;
 	pthread_mutex_lock(&commit->lock);
 	targets[0] = commit->groups[0].last;

@@ -64,8 +64,10 @@ struct commit {
 	struct version *written; /* newest version whose slab is written, maybe not flushed */
 	struct log_place settled_place; /* log place behind the slab of the durable version */
 	uint64_t settled_payload, settled_slab_bytes; /* log->payload_bytes, slab_bytes there */
+	uint64_t written_payload, written_slab_bytes; /* the same behind the slab written last */
 	struct log_slab mark_slab; /* the newest written slab with a MARK */
 	bool unsynced;       /* something written is not flushed */
+	uint64_t unsynced_dirty[SPINDLE_WORDS]; /* spindles of parts of written groups that are not synced; the leader's */
 	_Atomic bool rollback; /* pending versions are to be taken back by the next holder of the turn */
 	_Atomic uint32_t rollbacks; /* how often; a transaction begun before one is doomed */
 	uint32_t dropped;    /* how often unwritten records were given up */
@@ -112,8 +114,13 @@ int commit_sync(struct commit *commit, uint64_t *durable_seq);
 int commit_write_out(struct commit *commit);
 /* The round that fills now. */
 uint32_t commit_round(struct commit *commit);
-/* Bytes waiting in the fill group (a hint). */
-size_t commit_backlog(struct commit *commit);
+/* What waits, for the background: bytes in the fill group, written slabs that are not flushed. */
+struct commit_load {
+	size_t gathered;
+	uint64_t unflushed;
+	bool unsynced; /* something is written and not flushed */
+};
+struct commit_load commit_load(struct commit *commit);
 
 /* Takes back pending versions after a failed slab; the caller holds the turn. Cheap when there is nothing to do. */
 void commit_rollback(struct commit *commit);

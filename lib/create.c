@@ -178,7 +178,7 @@ static int link_all(struct creation *creation)
 	for (unsigned i = creation->count; i-- > 0 && !result;) {
 		result = spindle_link(&creation->spindles[i]);
 		linked += !result;
-		if (!result && (i == 0 || i == 1))
+		if (!result) /* each may stand in a directory of its own */
 			result = io_sync_directory(creation->io, creation->spindles[i].path);
 	}
 	if (result)
@@ -223,7 +223,7 @@ int create_run(struct io *io, const char *path, const struct slf_options *option
 	if (!result)
 		result = open_files(&creation, options);
 	if (!result) {
-		own.sector = (uint32_t)u64_min(u64_max(creation.spindles[0].info.physical_sector, 512), 64 * KIB);
+		own.sector = (uint32_t)u64_min(u64_max(creation.spindles[0].info.physical_sector, 512), META_PAGE_BYTES);
 		result = fill_meta(&creation, &own);
 	}
 	if (!result)

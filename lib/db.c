@@ -255,6 +255,7 @@ static int take_locks(struct slf_db *db)
 	if (!result)
 		result = locked(io_lock(spindle->file, IO_LOCK_EXCLUSIVE, SIDE_WRITER_BYTE, 1), spindle->path);
 	if (!result) {
+		db->locked = true;
 		snprintf(owner + 64, sizeof(owner) - 64, "pid %ld\n", (long)getpid());
 		result = io_write(db->side, 0, 0, owner, sizeof(owner));
 		if (result == -ENOSPC || result == -EDQUOT)
@@ -432,10 +433,11 @@ static int open_all(struct slf_db *db, const char *path, const struct slf_option
 	struct meta meta;
 	int result = make_alive(core);
 
-	if (!result)
+	if (!result && !core->io)
 		result = io_new(options->io, &core->stats, &core->io);
 	if (result)
 		return result;
+	core->io->stats = &core->stats;
 	core->store.io = core->io;
 	core->store.stats = &core->stats;
 	result = open_or_create(db, path, options);
@@ -443,6 +445,8 @@ static int open_all(struct slf_db *db, const char *path, const struct slf_option
 		result = refuse_network(core, options);
 	if (!result && !core->tuning.readonly) {
 		result = take_locks(db);
+		if (!result) /* another writer may have been at work until now */
+			result = spindle_refresh(&core->store.spindles[0]);
 		if (!result)
 			result = choose_page(&core->store.spindles[0], &meta);
 		if (!result)
@@ -476,20 +480,27 @@ static void remove_created(struct slf_db *db)
 		io_remove(db->core.io, side);
 }
 
-int db_open(const char *path, const struct slf_options *from, struct slf_db **result)
+int db_open(const char *path, const struct slf_options *options, struct slf_db **db)
+{
+	return db_open_io(path, options, NULL, db);
+}
+
+int db_open_io(const char *path, const struct slf_options *from, struct io *io, struct slf_db **result)
 {
 	struct slf_options options;
-	struct slf_db *db;
+	struct slf_db *db = NULL;
 	int error = options_take(from, &options);
 
 	if (!error)
 		error = options_check(&options);
-	if (error)
-		return error;
-	db = aligned_alloc(64, align_up(sizeof(*db), 64));
-	if (!db)
-		return -ENOMEM;
+	if (!error)
+		db = aligned_alloc(64, align_up(sizeof(*db), 64));
+	if (!db) {
+		io_free(io);
+		return error ? error : -ENOMEM;
+	}
 	memset(db, 0, sizeof(*db));
+	db->core.io = io;
 	db->core.stats.values.size = sizeof(db->core.stats.values);
 	atomic_store(&db->references, 1);
 	tuning_set(&db->core.tuning, &options);
@@ -499,7 +510,7 @@ int db_open(const char *path, const struct slf_options *from, struct slf_db **re
 
 		error_get(&info);
 		service_stop(&db->service);
-		if (db->core.created)
+		if (db->core.created && db->locked)
 			remove_created(db);
 		release_parts(db);
 		db_destroy(db);
@@ -553,8 +564,8 @@ int db_close(struct slf_db *db)
 	struct core *core = &db->core;
 	int result = 0;
 
+	turn_close(&core->turn); /* first: an install under way waits for the turn, which a transaction may hold */
 	service_stop(&db->service);
-	turn_close(&core->turn);
 	readers_each(&core->versions.readers, abort_writer, NULL);
 	if (!core->tuning.readonly)
 		result = settle_all(core);

@@ -14,10 +14,13 @@ struct slf_db {
 	struct core core;
 	struct service service;
 	struct io_file *side;       /* the side file, locked by the writer */
+	bool locked;                /* the locks are ours */
 	_Atomic uint32_t references; /* slf_close and orphaned transactions */
 };
 
 int db_open(const char *path, const struct slf_options *options, struct slf_db **db);
+/* The same over a given back end, which belongs to the database from here on and is freed even on failure. */
+int db_open_io(const char *path, const struct slf_options *options, struct io *io, struct slf_db **db);
 /* Releases everything but what orphaned handles need. */
 int db_close(struct slf_db *db);
 /* An orphaned handle has ended. */

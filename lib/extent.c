@@ -109,6 +109,13 @@ int extents_take(struct extents *extents, enum stream stream, uint32_t run, uint
 	return result;
 }
 
+void extents_note(struct extents *extents, uint64_t seq)
+{
+	pthread_mutex_lock(&extents->mutex);
+	extents->seq = seq;
+	pthread_mutex_unlock(&extents->mutex);
+}
+
 int extents_reserve(struct extents *extents, uint64_t bytes)
 {
 	int result = 0;

@@ -34,6 +34,9 @@ void extents_release(struct extents *extents);
 int extents_take(struct extents *extents, enum stream stream, uint32_t run, uint64_t allocate, uint64_t *position,
 		 void *header);
 
+/* seq is the newest commit now, for the headers of extents taken from here on. */
+void extents_note(struct extents *extents, uint64_t seq);
+
 /* Makes sure that at least `bytes` behind the frontiers are allocated: what the heap holds can then be written. */
 int extents_reserve(struct extents *extents, uint64_t bytes);
 

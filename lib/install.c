@@ -25,6 +25,9 @@ struct install {
 	size_t key_bytes, key_capacity;
 	uint32_t rollbacks; /* commit.rollbacks when the walk began */
 	bool done;
+	uint64_t published; /* epoch of the version without frozen nodes, 0 before */
+	size_t at, left;    /* progress in the written list */
+	bool pruned;
 };
 
 /* What a word becomes: true when it led to a frozen node. */
@@ -177,8 +180,6 @@ static int publish(struct install *install, struct edit *edit)
 		result = forest_each(tip->forest, keep_newer, &keep);
 	if (!result)
 		result = forest_drop(edit, tip->forest);
-	if (!result)
-		result = materialise_drop(&core->checkpoint.materialiser, edit);
 	if (result) {
 		version_free(version);
 		return result;
@@ -187,7 +188,8 @@ static int publish(struct install *install, struct edit *edit)
 	version->seq = tip->seq;
 	version->forest = keep.forest;
 	/* a large transaction may have committed as a checkpoint of its own meanwhile: then its roots stay */
-	version->roots = tip->roots.word == install->before ? *install->roots : tip->roots;
+	version->roots = tip->roots_epoch == install->before ? *install->roots : tip->roots;
+	version->roots_epoch = tip->roots_epoch == install->before ? version->epoch : tip->roots_epoch;
 	version->digest = tip->digest;
 	version->search_ns = tip->search_ns;
 	version->next_tree = tip->next_tree;
@@ -196,7 +198,9 @@ static int publish(struct install *install, struct edit *edit)
 	edit->garbage = (struct garbage){ 0 };
 	edit->born = NULL;
 	core->epoch++;
+	core->reserved_bytes = 0; /* what was reserved has been used */
 	commit_install(&core->commit, version);
+	install->published = version->epoch;
 	return 0;
 }
 
@@ -229,19 +233,57 @@ static int finish(struct install *install)
 	return result ? result : SLF_END;
 }
 
-static int slice_of_work(struct install *install)
+static int walk_slice(struct install *install, uint64_t deadline_ns)
 {
-	uint64_t start = clock_now_ns();
 	int result = 0;
 
 	commit_rollback(&install->core->commit);
-	while (!result && !install->done && clock_now_ns() - start < INSTALL_SLICE_NS)
+	while (!result && !install->done && clock_now_ns() < deadline_ns)
 		result = step(install);
 	if (!result && install->done)
 		result = finish(install);
-	if (result == SLF_END)
-		commit_sweep(&install->core->commit);
 	return result;
+}
+
+/* ---- Letting go -------------------------------------------------------------------------------------------------- */
+
+static int retire(void *context, struct block *block)
+{
+	struct install *install = context;
+
+	return versions_retire(&install->core->versions, block, install->published);
+}
+
+/* No version from the published one on leads to a frozen node, so nobody else will retire one. First those that had been
+ * retired before are taken out of the list: they are freed as soon as the pin of the frozen version is off. */
+static int drop_slice(struct install *install, uint64_t deadline_ns)
+{
+	struct materialiser *materialiser = &install->core->checkpoint.materialiser;
+	int result = 0;
+
+	if (!install->pruned) {
+		result = materialise_prune(materialiser, &install->at, &install->left, deadline_ns);
+		if (result)
+			return result == SLF_END ? 0 : result;
+		install->pruned = true;
+		atomic_store(&install->core->versions.pinned, 0);
+	}
+	result = materialise_drop(materialiser, &install->left, retire, install, deadline_ns);
+	commit_sweep(&install->core->commit);
+	if (result == 0)
+		return SLF_END;
+	return result == SLF_END ? 0 : result;
+}
+
+/* A large transaction borrows the materialiser, and its written list, for a while. */
+static bool lent(struct core *core)
+{
+	bool lent;
+
+	pthread_mutex_lock(&core->checkpoint.mutex);
+	lent = core->checkpoint.list_lent;
+	pthread_mutex_unlock(&core->checkpoint.mutex);
+	return lent;
 }
 
 int install_run(struct core *core, uint64_t frozen_epoch, uint64_t before, const struct tree_root *roots)
@@ -257,7 +299,11 @@ int install_run(struct core *core, uint64_t frozen_epoch, uint64_t before, const
 		result = turn_take_service(&core->turn);
 		if (result)
 			break;
-		result = slice_of_work(&install);
+		assert(!lent(core)); /* it is lent under the turn only */
+		uint64_t deadline_ns = clock_now_ns() + INSTALL_SLICE_NS;
+		result = install.published ? drop_slice(&install, deadline_ns) : walk_slice(&install, deadline_ns);
+		if (result == SLF_END && install.published && !install.pruned && !install.at)
+			result = 0; /* published in this slice: letting go begins with the next */
 		turn_pass(&core->turn);
 	}
 	free(install.key);

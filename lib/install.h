@@ -14,8 +14,8 @@ struct core;
 
 #define INSTALL_SLICE_NS ((uint64_t)150000)
 
-/* frozen_epoch: of the version that was written; before: the position of its roots tree; roots: the one that leads to what
- * was written. Takes and passes the turn. */
+/* frozen_epoch: of the version that was written; before: its roots_epoch; roots: the one that leads to what was written.
+ * Takes and passes the turn. */
 int install_run(struct core *core, uint64_t frozen_epoch, uint64_t before, const struct tree_root *roots);
 
 #endif

@@ -11,7 +11,9 @@ int log_init(struct log *log, struct store *store, struct extents *extents)
 	memset(log, 0, sizeof(*log));
 	log->store = store;
 	log->extents = extents;
-	log->direct = store->spindles[0].info.direct;
+	/* a database made for smaller sectors than the device now has is written through the page cache */
+	log->direct = store->spindles[0].info.direct &&
+		      store->settings.sector % store->spindles[0].info.logical_sector == 0;
 	return -pthread_mutex_init(&log->mutex, NULL);
 }
 
@@ -77,7 +79,7 @@ int log_add_free(struct log *log, uint64_t position)
 	return result;
 }
 
-size_t log_free_list(struct log *log, uint64_t *positions, size_t max)
+size_t log_free_list(struct log *log, uint64_t number, uint64_t *positions, size_t max)
 {
 	size_t count;
 
@@ -85,6 +87,9 @@ size_t log_free_list(struct log *log, uint64_t *positions, size_t max)
 	count = log->free_count < max ? log->free_count : max;
 	if (count)
 		memcpy(positions, log->free, count * sizeof(*positions));
+	for (size_t i = 0; i + 1 < log->live_count && log->live[i + 1].first_number <= number && count < max; i++)
+		if (log->live[i].position >= EXTENT_BYTES)
+			positions[count++] = log->live[i].position;
 	pthread_mutex_unlock(&log->mutex);
 	return count;
 }
@@ -291,8 +296,11 @@ static int write_at_end(struct log *log, void *slab, struct slab_header *header,
 	slab_seal(slab, header, log->store->seed, log->end.position);
 	log->torn = true;
 	result = spindle_write(spindle, flags, position_offset(log->end.position), slab, header->length);
-	if (result)
+	if (result) {
+		/* A write that flushes may have failed in its flush, and what else was being written out is in doubt too. */
+		log->doubt = stable;
 		return result;
+	}
 	log->torn = false;
 	log->unsynced |= !stable;
 	log->last = (struct log_slab){ log->end.position, header->number, header->digest };

@@ -288,12 +288,17 @@ int materialise_forest(struct materialiser *materialiser, const struct forest *f
 	return result;
 }
 
-int materialise_sync(struct materialiser *materialiser)
+int materialise_flush(struct materialiser *materialiser)
 {
 	int result = bulk_flush(&materialiser->values);
 
-	if (!result)
-		result = bulk_flush(&materialiser->nodes);
+	return result ? result : bulk_flush(&materialiser->nodes);
+}
+
+int materialise_sync(struct materialiser *materialiser)
+{
+	int result = materialise_flush(materialiser);
+
 	if (result)
 		return result;
 	for (unsigned i = 0; i < SPINDLE_WORDS; i++) { /* one flush for both */
@@ -303,33 +308,59 @@ int materialise_sync(struct materialiser *materialiser)
 	return bulk_sync(&materialiser->nodes);
 }
 
-static int drop_block(struct edit *edit, struct block *block)
+#define DROPS_PER_LOOK 16 /* blocks between two looks at the clock */
+
+int materialise_prune(struct materialiser *materialiser, size_t *at, size_t *kept, uint64_t deadline_ns)
 {
-	return block->retired || block->birth == edit->epoch ? 0 : edit_drop(edit, block);
+	struct garbage *written = &materialiser->written;
+
+	while (*at < written->count) {
+		struct block *block = written->blocks[(*at)++];
+
+		if (!block->retired && block->kind == BLOCK_NODE)
+			written->blocks[(*kept)++] = block;
+		if (*at % DROPS_PER_LOOK == 0 && clock_now_ns() >= deadline_ns)
+			return SLF_END;
+	}
+	written->count = *kept;
+	return 0;
 }
 
-int materialise_drop(struct materialiser *materialiser, struct edit *edit)
+/* The values of a leaf that is going; those that a newer leaf carries on stand in retired leaves only. */
+static int drop_values(const struct node *leaf, drop_fn *drop, void *context)
 {
-	for (size_t i = 0; i < materialiser->written.count; i++) {
-		struct block *block = materialiser->written.blocks[i];
-		const struct node *leaf = block_payload(block);
+	for (uint32_t at = 0; at < node_count(leaf); at++) {
+		struct record record;
 		int result;
 
-		if (block->kind != BLOCK_NODE || block->retired)
+		node_record(leaf, at, &record);
+		if (record.kind != RECORD_HEAP || heap_ref_block(record.value)->retired)
 			continue;
-		for (uint32_t at = 0; node_level(leaf) == 0 && at < node_count(leaf); at++) {
-			struct record record;
+		result = drop(context, heap_ref_block(record.value));
+		if (result)
+			return result;
+	}
+	return 0;
+}
 
-			node_record(leaf, at, &record);
-			if (record.kind != RECORD_HEAP)
-				continue;
-			result = drop_block(edit, heap_ref_block(record.value));
+int materialise_drop(struct materialiser *materialiser, size_t *left, drop_fn *drop, void *context,
+		     uint64_t deadline_ns)
+{
+	while (*left) {
+		struct block *block = materialiser->written.blocks[*left - 1];
+		int result = 0;
+
+		if (block->kind == BLOCK_NODE && !block->retired) {
+			if (node_level(block_payload(block)) == 0)
+				result = drop_values(block_payload(block), drop, context);
+			if (!result)
+				result = drop(context, block);
 			if (result)
 				return result;
 		}
-		result = drop_block(edit, block);
-		if (result)
-			return result;
+		--*left;
+		if (deadline_ns && *left % DROPS_PER_LOOK == 0 && clock_now_ns() >= deadline_ns)
+			return *left ? SLF_END : 0;
 	}
 	return 0;
 }

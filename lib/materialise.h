@@ -32,12 +32,22 @@ void materialise_begin(struct materialiser *materialiser);
 int materialise_tree(struct materialiser *materialiser, uint32_t tree, struct tree_root *root);
 /* Writes all trees of the forest and the roots tree that leads to them; *roots becomes the new root of the roots tree. */
 int materialise_forest(struct materialiser *materialiser, const struct forest *forest, struct tree_root *roots);
-/* All of it is in the files and on stable storage. */
+/* All of it is in the files. */
+int materialise_flush(struct materialiser *materialiser);
+/* And on stable storage. Only a failed flush of a device fails when materialise_flush was called before. */
 int materialise_sync(struct materialiser *materialiser);
 /* Takes back the notes of everything written since materialise_begin. */
 void materialise_forget(struct materialiser *materialiser);
 
-/* Drops the written blocks (not yet retired) and the values that only they lead to. */
-int materialise_drop(struct materialiser *materialiser, struct edit *edit);
+/* Takes blocks that have been retired by others out of the written list, which afterwards can be left to itself: from
+ * *at on, until the time is up; 0 when it is done, SLF_END when there is more. */
+int materialise_prune(struct materialiser *materialiser, size_t *at, size_t *kept, uint64_t deadline_ns);
+
+/* Drops the first *left of the written nodes where they are not retired, and the values that only they lead to, by the
+ * function; counts *left down, until the time is up (0: all). 0 when it is done, SLF_END when there is more, or a failure
+ * of drop. */
+typedef int drop_fn(void *context, struct block *block);
+int materialise_drop(struct materialiser *materialiser, size_t *left, drop_fn *drop, void *context,
+		     uint64_t deadline_ns);
 
 #endif

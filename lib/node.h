@@ -137,6 +137,13 @@ size_t node_branch_bytes(const struct child *children, size_t count, size_t fenc
 /* Builds a branch of exactly node_branch_bytes() in image; capacity == count. level >= 1. */
 void node_branch_build(struct node *image, size_t size, uint32_t tree, unsigned level, struct slf_slice fence,
 		       const struct child *children, size_t count);
+/* The same in an image of `size` >= node_branch_bytes() that is never written: what is more becomes room for further
+ * children. */
+void node_branch_build_roomy(struct node *image, size_t size, uint32_t tree, unsigned level, struct slf_slice fence,
+			     const struct child *children, size_t count);
+/* Inserts a child at index > 0 in place, in an image that only the caller sees: 0, or NODE_FULL and nothing has changed (no
+ * room, or a separator without the prefix). */
+int node_branch_insert(struct node *branch, uint32_t index, const struct child *child);
 int node_branch_gather(const struct node *branch, struct children *children);
 /* As node_cut, for branches; every piece has at least two children where there are two. */
 size_t node_branch_cut(const struct child *children, size_t count, size_t limit, bool append, size_t *cuts,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Branches as bytes. A branch is never changed in place but for its child words (and what belongs to them): a new set
- * of children is a new image, always without spare room.
+ * Branches as bytes. Besides child words (and what belongs to them), an image that only its maker sees may get further
+ * children in place, while it has spare capacity and room behind its separators; all else is a new image.
  *
  * Separators 1..n-1 are searched as the keys of a leaf are; separator 0 stands for everything below the first of them
  * and is stored empty. The prefix is that of separators 1 and n-1, and 0 when there are fewer than two of them.
@@ -155,16 +155,23 @@ size_t node_branch_bytes(const struct child *children, size_t count, size_t fenc
 	return bytes;
 }
 
-void node_branch_build(struct node *image, size_t size, uint32_t tree, unsigned level, struct slf_slice fence,
-		       const struct child *children, size_t count)
+/* Where the next separator goes in an image with room; NODE_AT_ZERO is 0 in one without. */
+static uint32_t separators_end(const struct node *branch)
 {
-	struct branch_layout layout = branch_layout(count);
+	uint32_t end = get_u32(node_bytes(branch) + NODE_AT_ZERO);
+
+	return end ? end : node_length(branch);
+}
+
+static void build(struct node *image, size_t size, uint32_t tree, unsigned level, struct slf_slice fence,
+		  const struct child *children, size_t count, size_t capacity)
+{
+	struct branch_layout layout = branch_layout(capacity);
 	uint8_t *bytes = node_bytes_mutable(image);
 	size_t prefix = count < 3 ? 0 : common_prefix(children[1].separator, children[count - 1].separator);
 	size_t offset = layout.fence + fence.size;
 
 	assert(count && level && level < NODE_LEVELS_MAX && size <= UINT32_MAX && fence.size <= KEY_BYTES_MAX);
-	assert(size == node_branch_bytes(children, count, fence.size));
 	memset(bytes, 0, layout.fence);
 	put_u32(bytes + NODE_AT_LENGTH, (uint32_t)size);
 	bytes[NODE_AT_TYPE] = ENTRY_NODE;
@@ -172,7 +179,7 @@ void node_branch_build(struct node *image, size_t size, uint32_t tree, unsigned 
 	bytes[NODE_AT_LEVEL] = (uint8_t)level;
 	put_u32(bytes + NODE_AT_TREE, tree);
 	put_u32(bytes + NODE_AT_COUNT, (uint32_t)count);
-	put_u32(bytes + NODE_AT_CAPACITY, (uint32_t)count);
+	put_u32(bytes + NODE_AT_CAPACITY, (uint32_t)capacity);
 	put_u32(bytes + NODE_AT_RECORDS, (uint32_t)offset);
 	put_u16(bytes + NODE_AT_FENCE, (uint16_t)fence.size);
 	put_u16(bytes + NODE_AT_PREFIX, (uint16_t)prefix);
@@ -189,7 +196,61 @@ void node_branch_build(struct node *image, size_t size, uint32_t tree, unsigned 
 		offset += SEPARATOR_HEADER_BYTES + separator.size;
 		node_child_set(image, (uint32_t)i, &children[i]);
 	}
-	assert(offset == size);
+	assert(offset <= size);
+	if (offset < size || capacity > count)
+		put_u32(bytes + NODE_AT_ZERO, (uint32_t)offset);
+	memset(bytes + offset, 0, size - offset);
+}
+
+void node_branch_build(struct node *image, size_t size, uint32_t tree, unsigned level, struct slf_slice fence,
+		       const struct child *children, size_t count)
+{
+	assert(size == node_branch_bytes(children, count, fence.size));
+	build(image, size, tree, level, fence, children, count, count);
+}
+
+void node_branch_build_roomy(struct node *image, size_t size, uint32_t tree, unsigned level, struct slf_slice fence,
+			     const struct child *children, size_t count)
+{
+	size_t exact = node_branch_bytes(children, count, fence.size), average = (exact - fence.size) / count + 1;
+	size_t spare = size > exact + HEADS_PADDING_BYTES ? (size - exact - HEADS_PADDING_BYTES) / average : 0;
+
+	build(image, size, tree, level, fence, children, count, count + spare);
+}
+
+/* Opens a gap at index in an array of `count` items and fills it. */
+static void array_insert(uint8_t *array, uint32_t count, uint32_t index, const void *item, size_t item_bytes)
+{
+	memmove(array + (index + 1) * item_bytes, array + index * item_bytes, (count - index) * item_bytes);
+	memcpy(array + index * item_bytes, item, item_bytes);
+}
+
+int node_branch_insert(struct node *branch, uint32_t index, const struct child *child)
+{
+	struct branch_layout layout = branch_layout(node_capacity(branch));
+	uint8_t *bytes = node_bytes_mutable(branch);
+	uint32_t count = node_count(branch), offset = separators_end(branch), prefix = node_prefix(branch);
+	uint32_t head, slot = htole32(offset);
+	uint64_t zero = 0;
+
+	assert(index > 0 && index <= count);
+	if (count == node_capacity(branch) ||
+	    offset + SEPARATOR_HEADER_BYTES + child->separator.size > node_length(branch) ||
+	    (prefix && prefix_compare(child->separator, node_separator(branch, 1).data, prefix)))
+		return NODE_FULL;
+	head = htole32(head_make(child->separator, prefix));
+	put_u16(bytes + offset, (uint16_t)child->separator.size);
+	slice_copy(bytes + offset + SEPARATOR_HEADER_BYTES, child->separator);
+	put_u32(bytes + NODE_AT_ZERO, offset + SEPARATOR_HEADER_BYTES + (uint32_t)child->separator.size);
+	array_insert(bytes + NODE_HEADER_BYTES, count, index, &head, sizeof(head));
+	array_insert(bytes + layout.words, count, index, &zero, sizeof(zero));
+	array_insert(bytes + layout.hashes, count, index, &zero, sizeof(zero));
+	array_insert(bytes + layout.counts, count, index, &zero, sizeof(zero));
+	array_insert(bytes + layout.lengths, count, index, &zero, 4);
+	array_insert(bytes + layout.slots, count, index, &slot, sizeof(slot));
+	put_u32(bytes + NODE_AT_COUNT, count + 1);
+	node_child_set(branch, index, child);
+	return 0;
 }
 
 static size_t child_bytes(const struct child *child)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Steps: read the slab with the MARK that the page names · pass 1: follow the chain to its end, note the newest MARK, what
- * OPEN records say, and the evidence of durability · judge the end · pass 2: from the newest MARK's replay place apply the
+ * OPEN records say, and the evidence of durability · judge the end · check the bulk of slabs not known to be durable, and
+ * end before the first whose bulk is missing · pass 2: from the newest MARK's replay place apply the
  * commits · writer: flush every spindle, clear the tail, append an OPEN record with a new salt, flush, write both pages.
  *
  * The end of the chain is the end of the log where nothing says that more had been durable. Such evidence is the page's
@@ -31,12 +32,15 @@ struct recovery {
 	struct log_place end;   /* behind the last slab */
 	uint64_t extent;        /* that the end is in */
 	uint64_t bytes;         /* of slabs between the mark's place and the end, for progress */
+	uint64_t limit;         /* number of the slab from which on nothing counts: its bulk never reached the disk */
+	struct log_place proven; /* all slabs before it are known to be durable, with their bulk */
 	bool salvaged;          /* evidence of lost slabs, tolerated by a reader */
 };
 
+/* The page says so, and nothing has been appended since: where a page cannot be written, its flag stays. */
 static bool is_clean(const struct recovery *recovery)
 {
-	return recovery->core->meta.flags & META_FLAG_CLEAN;
+	return recovery->core->meta.flags & META_FLAG_CLEAN && recovery->end.number == recovery->core->meta.log_number;
 }
 
 static void progress(struct core *core, const char *phase, uint64_t done, uint64_t total)
@@ -130,6 +134,12 @@ static bool is_copy(const struct recovery *recovery)
 				      (recovery->open.birth_ns && recovery->open.birth_ns != info->birth_ns));
 }
 
+/* The newest commit that is said to have been durable. */
+static uint64_t durable_seq(const struct recovery *recovery)
+{
+	return u64_max(recovery->durable_seq, recovery->core->meta.durable_seq);
+}
+
 /* The chain has ended; is it the end of the log? */
 static int judge_end(struct recovery *recovery, const char *reason)
 {
@@ -155,23 +165,61 @@ static int judge_end(struct recovery *recovery, const char *reason)
 	return core->tuning.readonly ? 0 : SLF_ECORRUPT;
 }
 
+static void forget_chain(struct recovery *recovery)
+{
+	free(recovery->recyclable);
+	recovery->recyclable = NULL;
+	recovery->has_open = false;
+	recovery->last_seq = 0;
+	recovery->durable_seq = 0;
+	recovery->bytes = 0;
+}
+
 static int find_end(struct recovery *recovery)
 {
 	struct log_reader *reader = &recovery->reader;
-	const char *reason = "";
-	int result = read_mark_slab(recovery);
+	const char *reason = "its bulk never reached the disk";
+	int result;
 
+	forget_chain(recovery);
+	result = read_mark_slab(recovery);
+	recovery->proven = reader->place;
 	while (!result) {
+		uint64_t before = recovery->last_seq;
+
 		recovery->end = reader->place;
 		recovery->extent = align_down(reader->position, EXTENT_BYTES);
 		progress(recovery->core, "reading the log", recovery->bytes, 0);
-		result = log_reader_next(reader, &reason);
+		result = reader->place.number == recovery->limit ? SLF_END : log_reader_next(reader, &reason);
 		if (!result)
 			result = note_slab(recovery);
+		if (!result && before <= durable_seq(recovery))
+			recovery->proven = recovery->end;
 	}
 	if (result != SLF_END)
 		return result;
 	return judge_end(recovery, reason);
+}
+
+/* Slabs that nobody says were durable count only with their bulk. Where some is missing the log ends before, and so may the
+ * newest mark: SLF_END, and the end is to be looked for again. */
+static int prove_parts(struct recovery *recovery)
+{
+	struct log_reader *reader = &recovery->reader;
+	const char *reason;
+	int result = 0;
+
+	log_reader_start(reader, &recovery->proven);
+	while (!result && reader->place.number < recovery->end.number) {
+		result = log_reader_next(reader, &reason);
+		if (result == SLF_END)
+			return store_corrupt(&recovery->core->store, reader->place.position, 0, 0, reason);
+		if (!result && reader->header.last_seq > durable_seq(recovery))
+			result = log_reader_check_parts(reader);
+		if (result == SLF_END)
+			recovery->limit = reader->header.number;
+	}
+	return result;
 }
 
 /* ---- Pass 2 ------------------------------------------------------------------------------------------------------ */
@@ -181,6 +229,7 @@ static void start_version(struct recovery *recovery, struct version *version)
 	const struct mark *mark = &recovery->mark;
 
 	version->epoch = 1;
+	version->roots_epoch = 1;
 	version->seq = mark->root_seq;
 	version->roots = mark->roots;
 	version->digest = mark->digest;
@@ -189,28 +238,11 @@ static void start_version(struct recovery *recovery, struct version *version)
 	version->user_entries = mark->user_entries;
 }
 
-/* The end comes earlier than thought: the slab just read depends on bulk that never reached the disk. */
-static int cut_here(struct recovery *recovery, const struct log_place *before, uint64_t extent, uint64_t seq)
-{
-	struct core *core = recovery->core;
-
-	if (seq < u64_max(recovery->durable_seq, core->meta.durable_seq) && !is_copy(recovery)) {
-		if (!core->tuning.readonly)
-			return store_corrupt(&core->store, recovery->reader.position, 0, 0,
-					     "a durable commit's value in bulk is damaged");
-		recovery->salvaged = true;
-	}
-	recovery->end = *before;
-	recovery->extent = extent;
-	recovery->last_seq = seq;
-	return SLF_END;
-}
-
 static int replay_chain(struct recovery *recovery, struct replay *replay)
 {
 	struct log_reader *reader = &recovery->reader;
 	struct core *core = recovery->core;
-	uint64_t proven = u64_max(recovery->durable_seq, core->meta.durable_seq), done = 0, extent = 0;
+	uint64_t done = 0, extent = 0;
 	struct log_place start = { recovery->mark.replay_position, recovery->mark.replay_next,
 				   recovery->mark.replay_number, recovery->mark.replay_previous };
 	const char *reason;
@@ -218,16 +250,9 @@ static int replay_chain(struct recovery *recovery, struct replay *replay)
 
 	log_reader_start(reader, &start);
 	while (reader->place.number < recovery->end.number) {
-		struct log_place before = reader->place;
-		uint64_t was = reader->extent;
-
 		result = log_reader_next(reader, &reason);
 		if (result == SLF_END)
 			return store_corrupt(&core->store, reader->place.position, 0, 0, reason);
-		if (!result && reader->header.last_seq > proven)
-			result = log_reader_check_parts(reader);
-		if (result == SLF_END)
-			return cut_here(recovery, &before, was, replay->seq);
 		if (!result && reader->extent != extent)
 			result = log_add_live(&core->log, reader->extent, reader->header.number);
 		if (!result)
@@ -279,8 +304,6 @@ static int replay_all(struct recovery *recovery)
 	replay = (struct replay){ .txn = txn, .root_seq = version->seq, .seq = version->seq, .digest = version->digest,
 				  .search_ns = version->search_ns };
 	result = replay_chain(recovery, &replay);
-	if (result == SLF_END)
-		result = 0;
 	if (!result)
 		result = take_result(txn, &replay, version);
 	txn->edit.born = NULL; /* on failure they go with the heap */
@@ -309,12 +332,11 @@ static uint64_t extent_after(uint64_t position)
 
 /* Which extents are taken. After an unclean stop all that the files hold are, since the log may refer to bulk behind the
  * mark. */
-static int restore_extents(struct recovery *recovery)
+static void restore_extents(struct recovery *recovery)
 {
 	struct core *core = recovery->core;
 	struct extents *extents = &core->extents;
 	const struct mark *mark = &recovery->mark;
-	int result = 0;
 
 	extents->log_count = mark->log_extents;
 	extents->bulk_count = mark->bulk_extents;
@@ -333,11 +355,20 @@ static int restore_extents(struct recovery *recovery)
 			u64_max(extents->spindles[0].next, extent_after(core->log.live[i].position));
 	if (recovery->end.next)
 		extents->spindles[0].next = u64_max(extents->spindles[0].next, extent_after(recovery->end.next));
+}
+
+/* The extents that the mark sets free, once both pages lead to it: till then the one before may be needed. */
+static int restore_free(struct recovery *recovery)
+{
+	struct core *core = recovery->core;
+	const struct mark *mark = &recovery->mark;
+	int result = 0;
+
 	for (uint32_t i = 0; i < mark->recyclable_count && !result; i++) {
 		uint64_t position = mark_recyclable(mark, i);
 
 		if (position_spindle(position) == 0 && position % EXTENT_BYTES == 0 && position >= EXTENT_BYTES &&
-		    extent_after(position) <= mark->spindles[0].next_extent && position != recovery->end.next &&
+		    extent_after(position) <= mark->spindles[0].next_extent && position != core->log.spare &&
 		    !is_live(core, position))
 			result = log_add_free(&core->log, position);
 	}
@@ -371,6 +402,8 @@ static int restore_log(struct recovery *recovery, uint64_t salt)
 	atomic_store(&commit->visible_seq, recovery->last_seq);
 	core->log.payload_bytes = recovery->bytes;
 	core->log.slab_bytes = recovery->bytes;
+	commit->written_payload = recovery->bytes;
+	commit->written_slab_bytes = recovery->bytes;
 	commit->settled_payload = recovery->bytes;
 	commit->settled_slab_bytes = recovery->bytes;
 	atomic_store(&core->checkpoint.seq, recovery->mark.root_seq);
@@ -379,15 +412,24 @@ static int restore_log(struct recovery *recovery, uint64_t salt)
 
 /* ---- The writer's part ------------------------------------------------------------------------------------------- */
 
+/* A reader flushes too, so that what it shows survives (I12); where nothing can be written there is nothing to flush. */
+static bool is_read_only_medium(int result)
+{
+	return result == -EROFS || result == -EINVAL || result == -EBADF;
+}
+
 static int flush_all(struct core *core)
 {
 	struct io_request requests[SPINDLES_MAX];
 
 	for (unsigned i = 0; i < core->store.spindle_count; i++)
 		requests[i] = (struct io_request){ .op = IO_SYNC, .file = core->store.spindles[i].file };
-	if (io_run(core->io, requests, core->store.spindle_count))
-		return error_set(SLF_EUNKNOWN, core->store.spindles[0].path, -1, OFFSET_NONE,
-				 "the spindles cannot be flushed: what has been read may not be on stable storage");
+	io_run(core->io, requests, core->store.spindle_count);
+	for (unsigned i = 0; i < core->store.spindle_count; i++)
+		if (requests[i].result && !(core->tuning.readonly && is_read_only_medium(requests[i].result)))
+			return error_set(SLF_EUNKNOWN, core->store.spindles[i].path, (int)i, OFFSET_NONE,
+					 "cannot be flushed (%s): what has been read may not be on stable storage",
+					 error_text(requests[i].result));
 	return 0;
 }
 
@@ -423,10 +465,8 @@ static int start_writing(struct recovery *recovery, uint64_t salt)
 {
 	struct core *core = recovery->core;
 	struct checkpoint *checkpoint = &core->checkpoint;
-	int result = flush_all(core);
+	int result;
 
-	if (result)
-		return result;
 	clear_tail(recovery);
 	result = append_open(recovery, salt);
 	if (result)
@@ -438,11 +478,10 @@ static int start_writing(struct recovery *recovery, uint64_t salt)
 	checkpoint->meta.mark_digest = recovery->mark_slab.digest;
 	checkpoint->meta.floor_seq = recovery->mark.root_seq;
 	result = checkpoint_write_pages(core, true, false);
-	if (result) { /* both must lead to the mark before its recyclable extents may be used */
-		core_log(core, 4, "metadata page not written: %s", error_text(result));
-		core->log.free_count = 0;
-	}
-	return 0;
+	if (!result)
+		return restore_free(recovery);
+	core_log(core, 4, "metadata page not written: %s", error_text(result));
+	return commit_check(&core->commit);
 }
 
 int recover_run(struct core *core)
@@ -456,12 +495,16 @@ int recover_run(struct core *core)
 	result = log_reader_init(&recovery.reader, core);
 	if (!result)
 		result = find_end(&recovery);
+	while (!result && (result = prove_parts(&recovery)) == SLF_END)
+		result = find_end(&recovery);
 	if (!result)
 		result = replay_all(&recovery);
-	if (!result)
-		result = restore_extents(&recovery);
-	if (!result)
+	if (!result) {
+		restore_extents(&recovery);
 		result = restore_log(&recovery, salt);
+	}
+	if (!result)
+		result = flush_all(core);
 	if (!result && !core->tuning.readonly)
 		result = start_writing(&recovery, salt);
 	free(recovery.recyclable);

@@ -29,7 +29,7 @@ static int read_piece(struct log_reader *reader, uint64_t position, uint64_t ski
 	struct spindle *spindle = &reader->core->store.spindles[0];
 	uint64_t offset = position_offset(position) + skip;
 	struct io_request request = { .op = IO_READ,
-				      .flags = spindle->info.direct ? IO_DIRECT : 0,
+				      .flags = reader->core->log.direct ? IO_DIRECT : 0,
 				      .file = spindle->file,
 				      .offset = offset,
 				      .length = length,
@@ -73,7 +73,8 @@ int log_reader_at(struct log_reader *reader, uint64_t position, const char **rea
 void log_reader_start(struct log_reader *reader, const struct log_place *place)
 {
 	reader->place = *place;
-	reader->extent = align_down(place->position, EXTENT_BYTES);
+	/* a place at the very end of an extent belongs to that one, not to the one behind it */
+	reader->extent = place->position ? align_down(place->position - 1, EXTENT_BYTES) : 0;
 }
 
 /* Is the slab just read the one that belongs to the place? */
@@ -118,15 +119,23 @@ int log_reader_next(struct log_reader *reader, const char **reason)
 	return 0;
 }
 
+/* All of the range is read at once. What cannot be read is no evidence. */
 static bool evidence_between(struct log_reader *reader, uint64_t from, uint64_t end, uint64_t last_seq)
 {
-	const char *reason;
+	const struct store *store = &reader->core->store;
+	uint32_t sector = store->settings.sector;
+	struct slab_header header;
 
-	for (uint64_t position = from; position < end; position += reader->core->store.settings.sector) {
-		if (log_reader_at(reader, position, &reason))
+	if (position_spindle(from) || from % 512 || from % sector || from >= end ||
+	    read_piece(reader, from, 0, end - from))
+		return false;
+	for (uint64_t position = from; position < end; position += sector) {
+		const uint8_t *slab = reader->slab + (position - from);
+
+		if (slab_header_decode(slab, end - position, &header) || header.number <= reader->place.number ||
+		    header.durable_seq <= last_seq || slab_check(slab, &header, store->seed, position))
 			continue;
-		if (reader->header.number > reader->place.number && reader->header.durable_seq > last_seq)
-			return true;
+		return true;
 	}
 	return false;
 }
@@ -144,6 +153,29 @@ bool log_reader_evidence(struct log_reader *reader, uint64_t last_seq)
 
 /* ---- Parts ------------------------------------------------------------------------------------------------------- */
 
+/* Past the page cache, as the log is read: its pages may be what a failed flush left. */
+static int read_part(struct spindle *spindle, uint64_t offset, uint64_t length, void **memory, uint8_t **entry)
+{
+	uint64_t unit = u64_max(spindle->info.logical_sector, 4096), from = align_down(offset, unit);
+	uint64_t bytes = align_up(offset + length, unit) - from;
+	struct io_request request = { .op = IO_READ,
+				      .flags = spindle->info.direct ? IO_DIRECT : 0,
+				      .file = spindle->file,
+				      .offset = from,
+				      .length = bytes };
+	int result;
+
+	*memory = aligned_alloc(unit, bytes);
+	if (!*memory)
+		return -ENOMEM;
+	request.data = *memory;
+	*entry = (uint8_t *)*memory + (offset - from);
+	result = io_run(spindle->io, &request, 1);
+	if (result)
+		return error_set(result, spindle->path, (int)spindle->index, offset, "cannot be read: %s", error_text(result));
+	return request.done < offset - from + length ? SLF_END : 0;
+}
+
 static int check_part(struct core *core, const struct entry_ref *part)
 {
 	unsigned index = position_spindle(part->position);
@@ -152,6 +184,7 @@ static int check_part(struct core *core, const struct entry_ref *part)
 	uint64_t expected, found;
 	struct value_ref ref;
 	const char *wrong;
+	void *memory = NULL;
 	uint8_t *entry;
 	int result;
 
@@ -159,10 +192,7 @@ static int check_part(struct core *core, const struct entry_ref *part)
 	    position_offset(part->position) + part->length >
 		    atomic_load(&core->store.spindles[index].size))
 		return SLF_END;
-	entry = malloc(part->length);
-	if (!entry)
-		return -ENOMEM;
-	result = spindle_read(&core->store.spindles[index], 0, position_offset(part->position), entry, part->length);
+	result = read_part(&core->store.spindles[index], position_offset(part->position), part->length, &memory, &entry);
 	if (result)
 		goto out;
 	entry_header_decode(entry, &header);
@@ -178,7 +208,7 @@ static int check_part(struct core *core, const struct entry_ref *part)
 	}
 	result = wrong ? SLF_END : 0;
 out:
-	free(entry);
+	free(memory);
 	return result;
 }
 
@@ -203,24 +233,52 @@ static int damaged(struct log_reader *reader, const char *what)
 	return store_corrupt(&reader->core->store, reader->position, 0, 0, what);
 }
 
+/* Actions gather to groups, which are looked up together. */
+struct gathering {
+	struct action actions[TXN_GROUP];
+	size_t count;
+};
+
+static int apply_gathered(struct replay *replay, struct log_reader *reader, struct gathering *gathering)
+{
+	int result = txn_apply(replay->txn, gathering->actions, gathering->count);
+
+	gathering->count = 0;
+	return result == SLF_NOTFOUND ? damaged(reader, "a commit deletes what is not there") : result;
+}
+
+static int gather_action(struct replay *replay, struct log_reader *reader, struct gathering *gathering)
+{
+	const struct action *action = &gathering->actions[gathering->count];
+	uint32_t last = action->tree;
+
+	if (action->tree != TREE_NAMES && action->tree < TREE_FIRST_USER)
+		return damaged(reader, "a commit changes a system tree");
+	if (action->op == ACTION_PUT && action->value.size >= reader->core->store.settings.bulk_bytes)
+		return damaged(reader, "a commit carries a value that is too long for it");
+	if (action->tree == TREE_NAMES && action->op == ACTION_PUT && action->value.size >= sizeof(uint32_t))
+		last = get_u32(action->value.data); /* a tree that was made may be empty yet */
+	if (last >= replay->txn->next_tree && last < UINT32_MAX)
+		replay->txn->next_tree = last + 1;
+	return ++gathering->count == TXN_GROUP ? apply_gathered(replay, reader, gathering) : 0;
+}
+
 static int apply_actions(struct replay *replay, struct log_reader *reader, struct slf_slice actions,
 			 struct digest *digest, uint64_t *count)
 {
-	struct action action;
-	int result;
+	struct gathering gathering = { .count = 0 };
+	int result, error = 0;
 
-	while ((result = action_decode(&actions, &action)) == 0) {
-		if (action.tree != TREE_NAMES && action.tree < TREE_FIRST_USER)
-			return damaged(reader, "a commit changes a system tree");
-		digest_action(digest, &action);
-		result = txn_apply(replay->txn, &action);
-		if (result == SLF_ECORRUPT)
-			return damaged(reader, "a commit deletes what is not there, or a value is out of range");
-		if (result)
-			return result;
+	while ((result = action_decode(&actions, &gathering.actions[gathering.count])) == 0) {
+		digest_action(digest, &gathering.actions[gathering.count]);
+		error = gather_action(replay, reader, &gathering);
+		if (error)
+			return error;
 		(*count)++;
 	}
-	return result == SLF_END ? 0 : damaged(reader, "a commit's actions cannot be decoded");
+	if (result != SLF_END)
+		return damaged(reader, "a commit's actions cannot be decoded");
+	return apply_gathered(replay, reader, &gathering);
 }
 
 static int apply_chunks(struct replay *replay, struct log_reader *reader, const struct commit_entry *commit,

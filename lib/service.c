@@ -33,32 +33,32 @@ static void worker_sleep(struct worker *worker, uint32_t seen, int64_t timeout_n
 /* What the flusher does now; returns how long it may sleep, < 0 for as long as nobody wakes it. */
 static int64_t flusher_step(struct core *core, uint64_t *gathering_since)
 {
-	size_t backlog = commit_backlog(&core->commit);
+	struct commit_load load = commit_load(&core->commit);
 	uint64_t now = clock_now_ns();
 
 	if (log_low(&core->log) && log_spare(&core->log, core->tuning.sync == SLF_SYNC_COMMIT))
 		core_log(core, 4, "the next log extent cannot be prepared");
 	if (core->tuning.sync == SLF_SYNC_COMMIT) {
-		if (backlog)
+		if (load.gathered)
 			commit_sync(&core->commit, NULL);
 		return -1;
 	}
-	if (!backlog && !core->commit.unsynced)
+	if (!load.gathered && !load.unsynced)
 		return -1;
 	if (!*gathering_since)
 		*gathering_since = now;
 	if (core->tuning.sync == SLF_SYNC_AUTO &&
 	    (now - *gathering_since >= core->tuning.auto_sync_ns ||
-	     core->log.slab_bytes - core->commit.settled_slab_bytes + backlog >= core->tuning.auto_sync_bytes)) {
+	     load.unflushed + load.gathered >= core->tuning.auto_sync_bytes)) {
 		*gathering_since = 0;
 		commit_sync(&core->commit, NULL);
 		return -1;
 	}
-	if (backlog >= WRITE_OUT_BYTES || now - *gathering_since >= (uint64_t)WRITE_OUT_NS)
+	if (load.gathered >= WRITE_OUT_BYTES || now - *gathering_since >= (uint64_t)WRITE_OUT_NS)
 		commit_write_out(&core->commit);
 	if (core->tuning.sync == SLF_SYNC_AUTO)
 		return (int64_t)u64_max(core->tuning.auto_sync_ns / 4, 1000000);
-	if (!commit_backlog(&core->commit)) {
+	if (!commit_load(&core->commit).gathered) {
 		*gathering_since = 0;
 		return -1;
 	}
@@ -91,7 +91,7 @@ static void *checkpointer_main(void *context)
 		int64_t timeout_ns = -1;
 
 		if (!atomic_load(&core->commit.poisoned) && checkpoint_due(core))
-			timeout_ns = checkpoint_run(core) ? RETRY_NS : 0;
+			timeout_ns = checkpoint_run(core) || checkpoint_due(core) ? RETRY_NS : 0; /* old snapshots may hold it */
 		if (timeout_ns)
 			worker_sleep(worker, seen, timeout_ns);
 	}

@@ -217,7 +217,11 @@ SLF_API int slf_get(struct slf_txn *txn, uint32_t tree, struct slf_slice key, st
 SLF_API int slf_multi_get(struct slf_txn *txn, uint32_t tree, const struct slf_slice *keys, size_t count,
 			  struct slf_slice *values, int *results);
 
-/* Sets key to value, both copied. SLF_ETOOBIG; -ENOSPC and -ENOMEM doom the transaction (SLF_ECANCELLED from then). */
+/*
+ * Sets key to value, both copied. SLF_ETOOBIG; -ENOSPC and -ENOMEM doom the transaction (SLF_ECANCELLED from then). Puts are
+ * applied to the tree in small groups, so such a failure may also come from a later call of the transaction, at the latest
+ * from its commit.
+ */
 SLF_API int slf_put(struct slf_txn *txn, uint32_t tree, struct slf_slice key, struct slf_slice value);
 
 /* Removes key. SLF_NOTFOUND when it is not there. */

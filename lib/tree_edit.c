@@ -192,9 +192,9 @@ static void records_remove(struct records *records, struct slf_slice key)
 static int emit_image(struct edit *edit, uint32_t tree, struct slf_slice fence, const struct delta_base *base,
 		      const struct record *records, size_t count, uint32_t live, size_t limit, struct child *piece)
 {
-	size_t capacity = count + count / 4 + 3;
+	size_t capacity = count + count / 2 + 3;
 	size_t bytes = node_leaf_bytes(records, count, capacity, fence.size, base != NULL);
-	size_t room = bytes + bytes / 4 < limit ? bytes + bytes / 4 : limit;
+	size_t room = bytes + bytes / 2 < limit ? bytes + bytes / 2 : limit;
 	struct block *block = edit_alloc(edit, room > bytes ? room : bytes, BLOCK_NODE);
 
 	if (!block)
@@ -417,11 +417,13 @@ static int emit_branches(struct edit *edit, uint32_t tree, unsigned level, struc
 		size_t to = i + 1 < pieces_count ? cuts[i] : count;
 		struct slf_slice low = i ? children[from].separator : fence;
 		size_t bytes = node_branch_bytes(children + from, to - from, low.size);
-		struct block *block = edit_alloc(edit, bytes, BLOCK_NODE);
+		size_t room = bytes + bytes / 4 < limit ? bytes + bytes / 4 : limit;
+		struct block *block = edit_alloc(edit, room > bytes ? room : bytes, BLOCK_NODE);
 
 		if (!block)
 			return -ENOMEM;
-		node_branch_build(block_payload(block), bytes, tree, level, low, children + from, to - from);
+		node_branch_build_roomy(block_payload(block), room > bytes ? room : bytes, tree, level, low,
+					children + from, to - from);
 		pieces->items[i] = (struct child){ .word = node_word(block_payload(block)),
 						   .count = node_entries(block_payload(block)),
 						   .separator = node_fence(block_payload(block)) };
@@ -579,14 +581,24 @@ static int replace_at(struct edit *edit, uint32_t tree, const struct path *path,
 	return result ? result : edit_drop(edit, block_of(branch));
 }
 
+/* One piece, or two where the branch has room: the usual cases. */
+static bool replace_in_place(struct node *branch, uint32_t index, const struct pieces *pieces)
+{
+	if (pieces->count < 1 || pieces->count > 2)
+		return false;
+	if (pieces->count == 2 && node_branch_insert(branch, index + 1, &pieces->items[1]))
+		return false;
+	node_child_set(branch, index, &pieces->items[0]);
+	return true;
+}
+
 /* Replaces children [from, from + removed) of the branch at `level` by the pieces, and what follows from it above.
  * added: change of the number of entries. */
 static int replace(struct edit *edit, uint32_t tree, struct tree_root *root, const struct path *path, unsigned level,
 		   uint32_t from, uint32_t removed, struct pieces *pieces, int64_t added)
 {
 	for (; level < path->height; level++) {
-		if (pieces->count == 1 && removed == 1) {
-			node_child_set(path->steps[level].node, from, &pieces->items[0]);
+		if (removed == 1 && replace_in_place(path->steps[level].node, from, pieces)) {
 			path_add(root, path, level + 1, added);
 			return 0;
 		}

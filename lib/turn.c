@@ -5,8 +5,8 @@
  * Each waiter stands on its own stack in a queue and sleeps on a word of its own, so a hand-over wakes exactly one
  * thread. The turn stays taken while it is handed over: nobody who arrives later can slip in between.
  *
- * A waiter's word leaves WAITING once, under the mutex, at the moment it is taken out of the queue. So a waiter whose
- * time is up takes the mutex and looks: still WAITING means that it leaves the queue itself; GRANTED means that the
+ * A waiter's word leaves WAITING and SLEEPING once, under the mutex, at the moment it is taken out of the queue. So a
+ * waiter whose time is up takes the mutex and looks: still waiting means that it leaves the queue itself; GRANTED means that the
  * turn was given to it meanwhile, and it must keep it, or the turn would be lost. As soon as the word has changed the
  * waiter may return and its stack be reused: from then on whoever changed it may use the word's address as a key for
  * the wake, but not touch it. A wake that hits somebody else by this is one that every futex user has to bear.
@@ -14,11 +14,17 @@
 #include "turn.h"
 
 #include <linux/futex.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-enum waiter_state { WAITER_WAITING, WAITER_GRANTED, WAITER_CLOSED };
+/* SLEEPING is WAITING with a call into the kernel under way, so whoever dismisses it has to wake it. */
+enum waiter_state { WAITER_WAITING, WAITER_SLEEPING, WAITER_GRANTED, WAITER_CLOSED };
+
+/* How often a waiter lets others run before it sleeps. A turn is mostly shorter than a sleep and its wake-up, and the
+ * holder may be one of those who want the processor. */
+#define YIELDS 4
 
 struct turn_waiter {
 	struct turn_waiter *next, *previous;
@@ -85,34 +91,48 @@ static void queue_remove(struct turn *turn, struct turn_waiter *waiter)
 		turn->last = waiter->previous;
 }
 
-/* Takes the first waiter out and tells it why. The waiter may be gone on return: the result is for futex_wake only. */
+/* Takes the first waiter out and tells it why. The waiter may be gone on return: the result is for futex_wake only; NULL
+ * when it is awake. */
 static _Atomic uint32_t *queue_dismiss_first(struct turn *turn, enum waiter_state state)
 {
 	struct turn_waiter *waiter = turn->first;
+	_Atomic uint32_t *word = &waiter->state;
 
 	queue_remove(turn, waiter);
 	turn->service = waiter->service;
-	atomic_store_explicit(&waiter->state, state, memory_order_release);
-	return &waiter->state;
+	return atomic_exchange_explicit(word, state, memory_order_acq_rel) == WAITER_SLEEPING ? word : NULL;
+}
+
+static bool is_waiting(enum waiter_state state)
+{
+	return state == WAITER_WAITING || state == WAITER_SLEEPING;
 }
 
 /* Sleeps until the waiter's word changes or the time is up, and tells what the word says then. */
 static enum waiter_state waiter_sleep(struct turn_waiter *waiter, int64_t timeout_ns)
 {
 	uint64_t deadline_ns = timeout_ns < 0 ? 0 : clock_now_ns() + (uint64_t)timeout_ns;
-	enum waiter_state state = WAITER_WAITING;
+	uint32_t state = WAITER_WAITING;
 	int64_t left_ns = timeout_ns;
 
-	for (;;) {
+	for (unsigned i = 0; i < YIELDS; i++) {
+		sched_yield();
 		state = atomic_load_explicit(&waiter->state, memory_order_acquire);
-		if (state != WAITER_WAITING)
+		if (!is_waiting(state))
+			return state;
+	}
+	for (;;) {
+		state = WAITER_WAITING;
+		if (!atomic_compare_exchange_strong_explicit(&waiter->state, &state, WAITER_SLEEPING,
+							     memory_order_acquire, memory_order_acquire) &&
+		    state != WAITER_SLEEPING)
 			return state;
 		if (timeout_ns >= 0) {
 			left_ns = (int64_t)(deadline_ns - clock_now_ns());
 			if (left_ns <= 0)
-				return state;
+				return WAITER_WAITING;
 		}
-		futex_wait(&waiter->state, WAITER_WAITING, left_ns);
+		futex_wait(&waiter->state, WAITER_SLEEPING, left_ns);
 	}
 }
 
@@ -141,14 +161,14 @@ static int take(struct turn *turn, int64_t timeout_ns, bool service)
 		return result;
 
 	state = waiter_sleep(&waiter, timeout_ns);
-	if (state == WAITER_WAITING) {
+	if (is_waiting(state)) {
 		pthread_mutex_lock(&turn->mutex);
 		state = atomic_load_explicit(&waiter.state, memory_order_acquire);
-		if (state == WAITER_WAITING)
+		if (is_waiting(state))
 			queue_remove(turn, &waiter);
 		pthread_mutex_unlock(&turn->mutex);
 	}
-	if (state == WAITER_WAITING)
+	if (is_waiting(state))
 		return -ETIMEDOUT;
 	return state == WAITER_CLOSED ? SLF_EBADHANDLE : 0;
 }
@@ -182,8 +202,12 @@ void turn_close(struct turn *turn)
 {
 	pthread_mutex_lock(&turn->mutex);
 	turn->closed = true;
-	while (turn->first)
-		futex_wake(queue_dismiss_first(turn, WAITER_CLOSED), 1);
+	while (turn->first) {
+		_Atomic uint32_t *word = queue_dismiss_first(turn, WAITER_CLOSED);
+
+		if (word)
+			futex_wake(word, 1);
+	}
 	pthread_mutex_unlock(&turn->mutex);
 }
 

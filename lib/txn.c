@@ -12,6 +12,7 @@
 #include <xxhash.h>
 
 #include "error.h"
+#include "probe.h"
 
 #define CHUNK_BYTES ((size_t)512 * 1024)
 #define BACK_PRESSURE_NS ((uint64_t)2000000) /* longest delay before the hard limit */
@@ -89,8 +90,6 @@ static int back_pressure(struct core *core)
 	uint64_t limit = core->tuning.heap_bytes, used = heap_used(core->heap), start;
 	struct checkpoint *checkpoint = &core->checkpoint;
 
-	if (!core->tuning.threads)
-		return checkpoint_due(core) && !atomic_load(&checkpoint->failed_space) ? checkpoint_run(core) : 0;
 	if (likely(used < limit / 4 * 3))
 		return 0;
 	if (core->wake_checkpoint)
@@ -112,15 +111,29 @@ static int back_pressure(struct core *core)
 	return 0;
 }
 
+/* Without threads the writer does the checkpoint, between two turns: only with the turn free it is sure to end. */
+static int checkpoint_between(struct core *core, int64_t timeout_ns)
+{
+	int result;
+
+	if (!checkpoint_due(core) || atomic_load(&core->checkpoint.failed_space))
+		return 0;
+	turn_pass(&core->turn);
+	result = checkpoint_run(core);
+	return result ? result : turn_take(&core->turn, timeout_ns);
+}
+
 int txn_begin_write(struct slf_txn *txn, int64_t timeout_ns)
 {
 	struct core *core = txn->core;
 	int result = commit_check(&core->commit);
 
-	if (!result && timeout_ns != 0)
+	if (!result && timeout_ns != 0 && core->tuning.threads)
 		result = back_pressure(core);
 	if (!result)
 		result = turn_take(&core->turn, timeout_ns);
+	if (!result && timeout_ns != 0 && !core->tuning.threads)
+		result = checkpoint_between(core, timeout_ns);
 	if (result)
 		return result;
 	commit_rollback(&core->commit);
@@ -134,6 +147,7 @@ int txn_begin_write(struct slf_txn *txn, int64_t timeout_ns)
 	txn->action_count = 0;
 	txn->digest = (struct digest){ 0 };
 	txn->blob_bytes = 0;
+	txn->pending_count = 0;
 	txn->chunk_count = 0;
 	txn->part_count = 0;
 	txn->entries_added = 0;
@@ -192,7 +206,7 @@ static int find_root(struct slf_txn *txn, uint32_t id, struct tree_root *root)
 	return 0;
 }
 
-int txn_tree(struct slf_txn *txn, uint32_t id, struct txn_tree **tree)
+static int find_tree(struct slf_txn *txn, uint32_t id, struct txn_tree **tree)
 {
 	struct txn_tree *slot;
 	int result;
@@ -214,6 +228,13 @@ int txn_tree(struct slf_txn *txn, uint32_t id, struct txn_tree **tree)
 	txn->tree_count++;
 	*tree = slot;
 	return 0;
+}
+
+int txn_tree(struct slf_txn *txn, uint32_t id, struct txn_tree **tree)
+{
+	int result = txn->pending_count ? txn_flush(txn) : 0;
+
+	return result ? result : find_tree(txn, id, tree);
 }
 
 /* ---- Reading ----------------------------------------------------------------------------------------------------- */
@@ -286,8 +307,10 @@ int txn_value(struct slf_txn *txn, const struct found *found, value_alloc_fn *al
 			/* our own large value may still be on its way to the file */
 			int result = flush_large(&txn->core->large, ref.position);
 
-			if (result)
+			if (result) { /* what was to be written is lost */
+				txn->doom = txn->doom ? txn->doom : result;
 				return result;
+			}
 		}
 		return store_value(&txn->core->store, &ref, found->settled, alloc, context, value);
 	default:
@@ -374,15 +397,20 @@ int txn_spill_actions(struct slf_txn *txn)
 	return result;
 }
 
-static int record_action(struct slf_txn *txn, const struct action *action)
+/* Appends the action; *offset is where it stands until the next spill. */
+static int record_action(struct slf_txn *txn, const struct action *action, size_t *offset)
 {
 	size_t bytes = action_bytes(action);
 	int result = 0;
 
-	if (txn->action_bytes && txn->action_bytes + bytes > CHUNK_BYTES)
-		result = txn_spill_actions(txn);
+	if (txn->action_bytes && txn->action_bytes + bytes > CHUNK_BYTES) {
+		result = txn_flush(txn);
+		if (!result)
+			result = txn_spill_actions(txn);
+	}
 	if (result)
 		return result;
+	*offset = txn->action_bytes;
 	if (txn->action_bytes + bytes > txn->action_capacity) {
 		size_t capacity = txn->action_capacity ? txn->action_capacity * 2 : 1024;
 		uint8_t *actions;
@@ -403,10 +431,12 @@ static int record_action(struct slf_txn *txn, const struct action *action)
 	return 0;
 }
 
-/* A value that goes to bulk at once; *ref leads to it. */
-static int write_large(struct slf_txn *txn, uint32_t tree, struct slf_slice key, struct slf_slice value,
-		       struct value_ref *ref)
+/* Writes a value to bulk at once; the action becomes one by reference. */
+static int write_large(struct slf_txn *txn, struct action *action)
 {
+	struct slf_slice key = action->key, value = action->value;
+	struct value_ref *ref = &action->ref;
+	uint32_t tree = action->tree;
 	struct core *core = txn->core;
 	uint64_t length = value_entry_bytes(key.size, value.size), position;
 	uint8_t header[EXTENT_HEADER_BYTES], *compressed = NULL, *entry = NULL;
@@ -448,6 +478,8 @@ static int write_large(struct slf_txn *txn, uint32_t tree, struct slf_slice key,
 	}
 	free(compressed);
 	free(entry);
+	action->op = ACTION_PUT_REF;
+	action->value_hash = XXH3_64bits(value.data, value.size);
 	return result;
 }
 
@@ -472,39 +504,31 @@ static int reserve_space(struct slf_txn *txn)
 	return 0;
 }
 
-/* The record that a value becomes. ref_bytes: room for a reference. */
-static int make_record(struct slf_txn *txn, uint32_t tree, struct action *action, struct record *record,
-		       uint8_t *ref_bytes)
+/* The record that an action's value becomes. ref_bytes: room for a reference. */
+static int make_record(struct slf_txn *txn, const struct action *action, struct record *record, uint8_t *ref_bytes)
 {
-	const struct settings *settings = &txn->core->store.settings;
 	struct slf_slice value = action->value;
 	struct block *block;
-	int result;
 
 	record->key = action->key;
 	record->value = value;
 	record->kind = RECORD_INLINE;
-	if (value.size <= settings->inline_bytes)
+	if (action->op == ACTION_PUT && value.size <= txn->core->store.settings.inline_bytes)
 		return 0;
 	record->value = slice(ref_bytes, VALUE_REF_BYTES);
-	if (value.size < settings->bulk_bytes) {
-		block = edit_alloc(&txn->edit, value.size, BLOCK_VALUE);
-		if (!block)
-			return -ENOMEM;
-		memcpy(block_payload(block), value.data, value.size);
-		block->raw = (uint32_t)value.size;
-		block->tree = tree;
-		heap_ref_encode(ref_bytes, block);
-		record->kind = RECORD_HEAP;
+	record->kind = RECORD_REF;
+	if (action->op == ACTION_PUT_REF) {
+		value_ref_encode(ref_bytes, &action->ref);
 		return 0;
 	}
-	result = write_large(txn, tree, action->key, value, &action->ref);
-	if (result)
-		return result;
-	action->op = ACTION_PUT_REF;
-	action->value_hash = XXH3_64bits(value.data, value.size);
-	value_ref_encode(ref_bytes, &action->ref);
-	record->kind = RECORD_REF;
+	block = edit_alloc(&txn->edit, value.size, BLOCK_VALUE);
+	if (!block)
+		return -ENOMEM;
+	memcpy(block_payload(block), value.data, value.size);
+	block->raw = (uint32_t)value.size;
+	block->tree = action->tree;
+	heap_ref_encode(ref_bytes, block);
+	record->kind = RECORD_HEAP;
 	return 0;
 }
 
@@ -524,38 +548,119 @@ static int spill_when_large(struct slf_txn *txn)
 	return txn_spill(txn);
 }
 
+/* Puts the value into the working tree; the action has been recorded or is being replayed. */
+static int apply_put(struct slf_txn *txn, struct txn_tree *tree, struct action *action)
+{
+	uint8_t ref_bytes[VALUE_REF_BYTES];
+	struct record record;
+	int result = make_record(txn, action, &record, ref_bytes);
+
+	return result ? result : tree_put(&txn->edit, action->tree, &tree->root, &record);
+}
+
+static int apply_one(struct slf_txn *txn, struct action *action)
+{
+	struct txn_tree *tree = NULL;
+	uint64_t before;
+	int result = find_tree(txn, action->tree, &tree);
+
+	if (result)
+		return result;
+	before = tree->root.count;
+	if (action->op == ACTION_DEL)
+		result = tree_del(&txn->edit, action->tree, &tree->root, action->key);
+	else
+		result = apply_put(txn, tree, action);
+	if (result)
+		return result;
+	tree->dirty = true;
+	count_entries(txn, action->tree, before, tree->root.count);
+	return 0;
+}
+
+static int ignore_found(void *context, size_t index, int result, const struct found *found)
+{
+	(void)context;
+	(void)index;
+	(void)result;
+	(void)found;
+	return 0;
+}
+
+/* Looks the keys of a group up together, so that what the changes will touch is in memory, and in the caches, when they
+ * come: one by one they would wait for every line. What cannot be read will be told by the change itself. */
+static void warm_up(struct slf_txn *txn, const struct action *actions, size_t count)
+{
+	struct slf_slice keys[TXN_GROUP];
+	struct txn_tree *tree = NULL;
+
+	for (size_t from = 0, to; from < count; from = to) {
+		for (to = from; to < count && actions[to].tree == actions[from].tree; to++)
+			keys[to - from] = actions[to].key;
+		if (to - from > 1 && find_tree(txn, actions[from].tree, &tree) == 0 && tree->root.height > 1)
+			probe_run(&txn->core->store, actions[from].tree, &tree->root, keys, to - from, ignore_found, NULL);
+	}
+}
+
+int txn_apply(struct slf_txn *txn, struct action *actions, size_t count)
+{
+	int result = 0;
+
+	warm_up(txn, actions, count);
+	for (size_t i = 0; i < count && !result; i++)
+		result = apply_one(txn, &actions[i]);
+	return result;
+}
+
+int txn_flush(struct slf_txn *txn)
+{
+	struct action actions[TXN_GROUP];
+	size_t count = txn->pending_count;
+	int result;
+
+	if (!count)
+		return 0;
+	assert(txn->state == TXN_WRITING);
+	for (size_t i = 0; i < count; i++) {
+		struct slf_slice rest = slice(txn->actions + txn->pending[i], txn->action_bytes - txn->pending[i]);
+
+		result = action_decode(&rest, &actions[i]);
+		assert(!result);
+		(void)result;
+	}
+	txn->pending_count = 0;
+	result = txn_apply(txn, actions, count);
+	if (!result)
+		result = spill_when_large(txn);
+	return doom(txn, result);
+}
+
 int txn_put(struct slf_txn *txn, uint32_t id, struct slf_slice key, struct slf_slice value)
 {
 	struct action action = { .op = ACTION_PUT, .tree = id, .key = key, .value = value };
-	uint8_t ref_bytes[VALUE_REF_BYTES];
 	struct txn_tree *tree = NULL;
-	struct record record;
-	uint64_t before;
-	int result = txn_tree(txn, id, &tree);
+	size_t offset = 0;
+	int result = find_tree(txn, id, &tree);
 
 	if (result)
 		return result;
 	result = reserve_space(txn);
+	if (!result && value.size >= txn->core->store.settings.bulk_bytes)
+		result = write_large(txn, &action);
+	if (!result)
+		result = record_action(txn, &action, &offset);
 	if (result)
 		return doom(txn, result);
-	before = tree->root.count;
-	result = make_record(txn, id, &action, &record, ref_bytes);
-	if (!result)
-		result = record_action(txn, &action);
-	if (!result)
-		result = tree_put(&txn->edit, id, &tree->root, &record);
-	if (result)
-		return doom(txn, result);
-	tree->dirty = true;
+	txn->pending[txn->pending_count++] = offset;
 	txn->changes++;
-	count_entries(txn, id, before, tree->root.count);
-	return doom(txn, spill_when_large(txn));
+	return txn->pending_count == TXN_GROUP ? txn_flush(txn) : 0;
 }
 
 int txn_del(struct slf_txn *txn, uint32_t id, struct slf_slice key)
 {
 	struct action action = { .op = ACTION_DEL, .tree = id, .key = key };
 	struct txn_tree *tree = NULL;
+	size_t offset;
 	uint64_t before;
 	int result = txn_tree(txn, id, &tree);
 
@@ -563,49 +668,12 @@ int txn_del(struct slf_txn *txn, uint32_t id, struct slf_slice key)
 		return result;
 	before = tree->root.count;
 	result = tree_del(&txn->edit, id, &tree->root, key);
-	if (result)
-		return doom(txn, result);
-	result = record_action(txn, &action);
+	if (!result)
+		result = record_action(txn, &action, &offset);
 	if (result)
 		return doom(txn, result);
 	tree->dirty = true;
 	txn->changes++;
 	count_entries(txn, id, before, tree->root.count);
 	return doom(txn, spill_when_large(txn));
-}
-
-int txn_apply(struct slf_txn *txn, const struct action *action)
-{
-	struct record record = { .key = action->key };
-	struct action copy = *action;
-	uint8_t ref_bytes[VALUE_REF_BYTES];
-	struct txn_tree *tree = NULL;
-	uint64_t before;
-	int result;
-
-	if (action->tree >= txn->next_tree)
-		txn->next_tree = action->tree + 1;
-	result = txn_tree(txn, action->tree, &tree);
-	if (result)
-		return result;
-	before = tree->root.count;
-	if (action->op == ACTION_DEL) {
-		result = tree_del(&txn->edit, action->tree, &tree->root, action->key);
-		if (result == SLF_NOTFOUND)
-			return SLF_ECORRUPT; /* it was there when it was deleted */
-	} else if (action->op == ACTION_PUT_REF) {
-		value_ref_encode(ref_bytes, &action->ref);
-		record.kind = RECORD_REF;
-		record.value = slice(ref_bytes, VALUE_REF_BYTES);
-		result = tree_put(&txn->edit, action->tree, &tree->root, &record);
-	} else {
-		result = make_record(txn, action->tree, &copy, &record, ref_bytes);
-		if (!result)
-			result = tree_put(&txn->edit, action->tree, &tree->root, &record);
-	}
-	if (result)
-		return result;
-	tree->dirty = true;
-	count_entries(txn, action->tree, before, tree->root.count);
-	return 0;
 }

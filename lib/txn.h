@@ -21,6 +21,7 @@ struct txn_tree {
 };
 
 #define TXN_TREES_INLINE 4
+#define TXN_GROUP 16 /* puts that are applied to the trees together */
 
 enum txn_state { TXN_ENDED, TXN_READING, TXN_WRITING };
 
@@ -47,6 +48,8 @@ struct slf_txn {
 	int doom;                   /* the failure that doomed it, 0 */
 	uint32_t rollbacks;
 	uint8_t *actions;           /* encoded, not yet spilled */
+	size_t pending[TXN_GROUP];  /* offsets of those not yet applied to the trees */
+	size_t pending_count;
 	size_t action_bytes, action_capacity;
 	uint64_t action_total;      /* bytes, spilled ones included */
 	uint32_t action_count;
@@ -61,6 +64,7 @@ struct slf_txn {
 	int64_t entries_added;      /* user trees */
 	uint64_t heap_start;        /* heap_used at the beginning */
 	bool spilled;
+	uint64_t replay_number;     /* of a large commit: number of the slab where the replay of its mark begins */
 };
 
 /* A handle from the pool with a reader slot. */
@@ -75,7 +79,7 @@ int txn_begin_read(struct slf_txn *txn, bool durable);
 /* timeout_ns as turn_take. On success the transaction has the turn. */
 int txn_begin_write(struct slf_txn *txn, int64_t timeout_ns);
 
-/* The root of a tree; an id that no tree can have is -EINVAL. dirty roots are the edit's. */
+/* The root of a tree, with all own writes applied; an id that no tree can have is -EINVAL. Dirty roots are the edit's. */
 int txn_tree(struct slf_txn *txn, uint32_t id, struct txn_tree **tree);
 
 /* Is a record in the transaction's own memory, which its next write may change or free? */
@@ -106,7 +110,10 @@ int txn_commit(struct slf_txn *txn, bool async, uint64_t *seq);
 /* Undoes and passes the turn. */
 void txn_abort(struct slf_txn *txn);
 
-/* Applies a commit's action during replay: no action is recorded, no budget applies. */
-int txn_apply(struct slf_txn *txn, const struct action *action);
+/* Applies up to TXN_GROUP actions to the working trees, in order; nothing is recorded. SLF_NOTFOUND: one deletes what is not
+ * there. */
+int txn_apply(struct slf_txn *txn, struct action *actions, size_t count);
+/* Applies the puts that have been recorded only. */
+int txn_flush(struct slf_txn *txn);
 
 #endif

@@ -20,6 +20,7 @@
 static void pass_turn(struct slf_txn *txn)
 {
 	edit_release(&txn->edit);
+	txn->pending_count = 0; /* the handle may read next */
 	txn->state = TXN_ENDED;
 	turn_pass(&txn->core->turn);
 }
@@ -35,6 +36,22 @@ void txn_abort(struct slf_txn *txn)
 
 /* ---- Spilling ---------------------------------------------------------------------------------------------------- */
 
+/* Blocks born in the transaction are freed as a whole. */
+static int drop_older(void *context, struct block *block)
+{
+	struct edit *edit = context;
+
+	return block->birth == edit->epoch ? 0 : edit_drop(edit, block);
+}
+
+static int drop_written(struct slf_txn *txn)
+{
+	struct materialiser *materialiser = &txn->core->checkpoint.materialiser;
+	size_t left = materialiser->written.count;
+
+	return materialise_drop(materialiser, &left, drop_older, &txn->edit, 0);
+}
+
 /* Writes the dirty trees; the materialiser is ours. */
 static int spill_trees(struct slf_txn *txn)
 {
@@ -44,11 +61,12 @@ static int spill_trees(struct slf_txn *txn)
 	for (size_t i = 0; i < txn->tree_count && !result; i++)
 		if (txn->trees[i].dirty)
 			result = materialise_tree(materialiser, txn->trees[i].id, &txn->trees[i].root);
-	if (result) {
-		materialise_forget(materialiser);
-		return result;
-	}
-	result = materialise_drop(materialiser, &txn->edit);
+	if (!result) /* they are to be read again */
+		result = materialise_flush(materialiser);
+	if (!result)
+		result = drop_written(txn);
+	/* The notes are of no use to us, and blocks that we share with the version below may come back to it. */
+	materialise_forget(materialiser);
 	if (result)
 		return result;
 	born_free(txn->edit.heap, txn->edit.born);
@@ -81,6 +99,7 @@ static int make_version(struct slf_txn *txn, struct version **result)
 	version->epoch = txn->edit.epoch;
 	version->forest = txn->version->forest;
 	version->roots = txn->version->roots;
+	version->roots_epoch = txn->version->roots_epoch;
 	version->next_tree = txn->next_tree;
 	version->user_entries = txn->version->user_entries + (uint64_t)txn->entries_added;
 	for (size_t i = 0; i < txn->tree_count && !error; i++)
@@ -104,14 +123,22 @@ static int make_checkpoint(struct slf_txn *txn, struct version *version, struct 
 	struct core *core = txn->core;
 	struct materialiser *materialiser = &core->checkpoint.materialiser;
 	struct tree_root roots = version->roots;
+	struct log_place place;
 	int result;
 
 	materialise_begin(materialiser);
 	result = materialise_forest(materialiser, version->forest, &roots);
-	if (result) {
-		materialise_forget(materialiser);
+	if (!result)
+		result = materialise_flush(materialiser);
+	if (!result)
+		result = bulk_flush(&core->large);
+	if (!result)
+		result = forest_drop(&txn->edit, version->forest);
+	if (!result)
+		result = drop_written(txn);
+	materialise_forget(materialiser); /* as in spill_trees */
+	if (result)
 		return result;
-	}
 	result = materialise_sync(materialiser);
 	if (!result)
 		result = bulk_sync(&core->large);
@@ -119,22 +146,19 @@ static int make_checkpoint(struct slf_txn *txn, struct version *version, struct 
 		commit_poison(&core->commit);
 		return result;
 	}
-	checkpoint_mark(core, mark, &roots, version->user_entries, version->next_tree, recyclable, RECYCLABLE_MAX);
 	pthread_mutex_lock(&core->commit.lock);
-	mark->replay_position = core->commit.settled_place.position;
-	mark->replay_next = core->commit.settled_place.next;
-	mark->replay_number = core->commit.settled_place.number;
-	mark->replay_previous = core->commit.settled_place.previous;
+	place = core->commit.settled_place;
 	pthread_mutex_unlock(&core->commit.lock);
-	result = forest_drop(&txn->edit, version->forest);
-	if (!result)
-		result = materialise_drop(materialiser, &txn->edit);
-	if (result)
-		return result;
+	checkpoint_mark(core, mark, &roots, &place, recyclable, RECYCLABLE_MAX);
+	txn->replay_number = place.number;
+	mark->user_entries = version->user_entries;
+	mark->next_tree = version->next_tree;
 	born_free(txn->edit.heap, txn->edit.born); /* nothing leads to them any more */
 	txn->edit.born = NULL;
 	version->forest = NULL;
 	version->roots = roots;
+	version->roots_epoch = version->epoch;
+	core->reserved_bytes = 0; /* what was reserved has been used */
 	return 0;
 }
 
@@ -181,20 +205,22 @@ static int seal(struct slf_txn *txn, struct version *version, struct mark *mark,
 	if (sealing.dirty)
 		memset(core->large.dirty, 0, sizeof(core->large.dirty));
 	version->garbage = txn->edit.garbage;
+	core->versions.backlog += version->garbage.count;
 	txn->edit.garbage = (struct garbage){ 0 };
 	txn->edit.born = NULL;
 	core->epoch++;
-	core->extents.seq = *seq;
+	extents_note(&core->extents, *seq);
 	return 0;
 }
 
-/* After the turn has been passed: waits as the mode asks, and finishes a large commit's checkpoint. */
-static int finish(struct core *core, bool async, bool large, uint64_t seq, uint32_t round)
+/* After the turn has been passed: waits as the mode asks, and finishes a large commit's checkpoint. replay_number: 0 for
+ * one that is not large. */
+static int finish(struct core *core, bool async, uint64_t replay_number, uint64_t seq, uint32_t round)
 {
 	int result = 0;
 	struct log_slab slab;
 
-	if (large) {
+	if (replay_number) {
 		result = commit_wait(&core->commit, seq, round, -1);
 		if (!result) {
 			pthread_mutex_lock(&core->commit.lock);
@@ -202,7 +228,7 @@ static int finish(struct core *core, bool async, bool large, uint64_t seq, uint3
 			core->log.mark_payload = core->commit.settled_payload;
 			core->log.mark_slab_bytes = core->commit.settled_slab_bytes;
 			pthread_mutex_unlock(&core->commit.lock);
-			result = checkpoint_publish(core, &slab, seq, slab.number);
+			result = checkpoint_publish(core, &slab, seq, replay_number);
 			stats_add(&core->stats.values.checkpoints, 1);
 		}
 		checkpoint_leave_private(core);
@@ -212,7 +238,7 @@ static int finish(struct core *core, bool async, bool large, uint64_t seq, uint3
 		return commit_wait(&core->commit, seq, round, -1);
 	if (core->commit.wake && core->tuning.sync == SLF_SYNC_COMMIT)
 		core->commit.wake(core->commit.wake_context);
-	else if (!core->commit.wake && commit_backlog(&core->commit) >= 64 * 1024)
+	else if (!core->commit.wake && commit_load(&core->commit).gathered >= 64 * 1024)
 		commit_write_out(&core->commit);
 	return 0;
 }
@@ -264,11 +290,12 @@ static int prepare_and_seal(struct slf_txn *txn, bool large, uint64_t *seq, uint
 int txn_commit(struct slf_txn *txn, bool async, uint64_t *seq)
 {
 	struct core *core = txn->core;
-	bool large = is_large(txn);
+	bool large;
 	uint64_t start = clock_now_ns();
 	uint32_t round = 0;
 	int result;
 
+	txn_flush(txn);
 	if (txn->doom) {
 		result = txn->doom;
 		txn_abort(txn);
@@ -277,6 +304,7 @@ int txn_commit(struct slf_txn *txn, bool async, uint64_t *seq)
 	}
 	if (!txn->action_count && !txn->blob_bytes)
 		return commit_nothing(txn, async, seq);
+	large = is_large(txn);
 	if (large)
 		checkpoint_enter_private(core);
 	result = prepare_and_seal(txn, large, seq, &round);
@@ -290,8 +318,10 @@ int txn_commit(struct slf_txn *txn, bool async, uint64_t *seq)
 	if ((core->versions.unswept == 0 || txn->action_total > 64 * 1024) && core->wake_checkpoint &&
 	    checkpoint_due(core))
 		core->wake_checkpoint(core->wake_context);
+	if (large)
+		checkpoint_return_list(core);
 	pass_turn(txn);
-	result = finish(core, async, large, *seq, round);
+	result = finish(core, async, large ? txn->replay_number : 0, *seq, round);
 	stats_add(&core->stats.values.txn_commits, 1);
 	stats_time(&core->stats.values.commit_ns, clock_now_ns() - start);
 	return result;

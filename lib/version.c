@@ -34,6 +34,7 @@ void versions_release(struct versions *versions)
 	}
 	for (size_t i = 0; i < versions->held_count; i++)
 		garbage_release(&versions->held[i].garbage);
+	garbage_release(&versions->late);
 	free(versions->held);
 	free(versions->active);
 	readers_release(&versions->readers);
@@ -192,14 +193,33 @@ static struct held *held_find(struct versions *versions, uint64_t epoch)
 	return &versions->held[versions->held_count++];
 }
 
+int versions_retire(struct versions *versions, struct block *block, uint64_t epoch)
+{
+	int result = garbage_add(&versions->late, block);
+
+	if (result)
+		return result;
+	block->retired = 1;
+	block->spare2 = epoch;
+	versions->backlog++;
+	return 0;
+}
+
 /* Frees the blocks of the list that nobody sees and moves the others to their holders; block->spare2 is the epoch of
- * retirement. Without memory what is left stays in the list for the next sweep. */
-static bool sweep_list(struct versions *versions, struct garbage *list)
+ * retirement (set here where retired_at is not 0). False when the budget or memory ended it: what is left stays in the list
+ * for the next sweep. */
+static bool sweep_list(struct versions *versions, struct garbage *list, uint64_t retired_at, size_t *budget)
 {
 	while (list->count) {
 		struct block *block = list->blocks[list->count - 1];
 		uint64_t user;
 
+		if (!(*budget)--) {
+			*budget = 0;
+			return false;
+		}
+		if (retired_at)
+			block->spare2 = retired_at;
 		if (youngest_user(versions, block->birth, block->spare2, &user)) {
 			struct held *held = held_find(versions, user);
 
@@ -210,6 +230,7 @@ static bool sweep_list(struct versions *versions, struct garbage *list)
 		}
 		list->count--;
 	}
+	garbage_release(list);
 	return true;
 }
 
@@ -220,26 +241,24 @@ static bool is_active(const struct versions *versions, uint64_t epoch)
 						  compare_epochs));
 }
 
-static void sweep_held(struct versions *versions)
+static void sweep_held(struct versions *versions, size_t *budget)
 {
 	for (size_t i = 0; i < versions->held_count;) {
-		struct garbage list = versions->held[i].garbage;
+		struct held holder = versions->held[i];
 
-		if (is_active(versions, versions->held[i].epoch)) {
+		if (is_active(versions, holder.epoch)) {
 			i++;
 			continue;
 		}
 		/* taken out first: sweeping may add holders and move the array */
 		versions->held[i] = versions->held[--versions->held_count];
-		if (!sweep_list(versions, &list)) {
-			struct held *back = held_find(versions, 0);
+		if (!sweep_list(versions, &holder.garbage, 0, budget)) {
+			struct held *back = held_find(versions, holder.epoch);
 
-			/* the slot that was just given up is free, so this cannot fail */
-			if (back->garbage.count == 0 && !back->garbage.blocks)
-				back->garbage = list;
+			/* room was just given up, so it is there, and nobody is held by an epoch that is not in use */
+			*back = holder;
 			return;
 		}
-		garbage_release(&list);
 	}
 }
 
@@ -261,26 +280,26 @@ static void sweep_chain(struct versions *versions, uint64_t visible)
 	}
 }
 
+#define SWEEP_BUDGET 2048 /* blocks freed in one sweep besides the backlog: some 100 microseconds */
+
 void versions_sweep(struct versions *versions, const uint64_t *targets, size_t count)
 {
+	size_t budget = SWEEP_BUDGET + versions->backlog;
 	struct version *version;
 	uint64_t visible;
 
-	if (versions->unswept < VERSIONS_SWEEP_EVERY)
-		return;
 	versions->unswept = 0;
+	versions->backlog = 0;
 	if (collect_active(versions, targets, count, &visible))
 		return;
-	sweep_held(versions);
+	sweep_held(versions, &budget);
+	sweep_list(versions, &versions->late, 0, &budget);
 	for (version = versions->oldest; version && version->epoch <= visible; version = version->next) {
 		if (version->swept)
 			continue;
-		for (size_t i = 0; i < version->garbage.count; i++)
-			version->garbage.blocks[i]->spare2 = version->epoch;
 		version->born = NULL;
-		if (!sweep_list(versions, &version->garbage))
+		if (!sweep_list(versions, &version->garbage, version->epoch, &budget))
 			return;
-		garbage_release(&version->garbage);
 		version->swept = true;
 	}
 	sweep_chain(versions, visible);

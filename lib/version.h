@@ -26,6 +26,7 @@ struct version {
 	uint64_t epoch, seq;
 	struct forest *forest;
 	struct tree_root roots; /* the roots tree on disk */
+	uint64_t roots_epoch;   /* of the version that brought it */
 	struct digest digest;
 	uint64_t search_ns;
 	uint32_t next_tree;
@@ -54,7 +55,9 @@ struct versions {
 	uint64_t *active;  /* scratch of the sweep */
 	size_t active_count, active_capacity;
 	uint64_t floor;    /* lowest floor among the slots, UINT64_MAX without one */
-	unsigned unswept;  /* versions since the last sweep */
+	unsigned unswept;  /* versions since the last sweep, */
+	size_t backlog;    /* and blocks that they have retired */
+	struct garbage late; /* retired after the version that let go of them was published; block->spare2: its epoch */
 };
 
 int versions_init(struct versions *versions, struct heap *heap);
@@ -77,9 +80,19 @@ void version_settle(struct versions *versions, struct version *version);
  * dropped. */
 void versions_rollback(struct versions *versions, struct version *last);
 
-/* Frees what nobody sees. targets: further epochs in use (versions on their way to the disk). Does nothing before
- * VERSIONS_SWEEP_EVERY versions have come. */
+/* Retires a block that no version from epoch on leads to. */
+int versions_retire(struct versions *versions, struct block *block, uint64_t epoch);
+
+/* Is it time for a sweep? */
 #define VERSIONS_SWEEP_EVERY 32
+#define VERSIONS_SWEEP_BACKLOG 1024
+static inline bool versions_wants_sweep(const struct versions *versions)
+{
+	return versions->unswept >= VERSIONS_SWEEP_EVERY || versions->backlog >= VERSIONS_SWEEP_BACKLOG;
+}
+
+/* Frees what nobody sees, a bounded number of blocks beyond the backlog. targets: further epochs in use (versions on their
+ * way to the disk). */
 void versions_sweep(struct versions *versions, const uint64_t *targets, size_t count);
 
 /* Starts a snapshot in the slot: no lock, no call into the kernel. */

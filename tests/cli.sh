@@ -116,6 +116,9 @@ expect 2 "unknown option" scan --bogus db
 expect 2 "bad back end" get --io tape db apple
 expect 2 "bad number" scan --limit x db
 expect 2 "bad hex" get --hex db 0g
+expect 2 "a tree without a name" get --tree "" db apple
+expect 2 "a leaf too small" create --leaf-bytes 10 never.db
+[ ! -e never.db ]; note "bad options make no database" $?
 expect 2 "prefix and from" scan --prefix a --from b db
 expect 0 "help" --help
 expect 0 "help of a command" help scan
@@ -230,11 +233,67 @@ if command -v db_load >/dev/null; then
 	expect 0 "load what db_dump wrote" load f.db want
 fi
 
+# ---- damage ----
+for name in a b c; do head -c 50000 /dev/urandom >$name.bin; done
+expect 0 "create to damage" create damaged.db
+for name in a b c; do expect 0 "put to damage" put --file $name.bin damaged.db $name; done
+python3 - <<'END'
+data = bytearray(open("damaged.db", "rb").read())
+at = data.find(open("b.bin", "rb").read()[:64])
+assert at > 0 and data.find(open("b.bin", "rb").read()[:64], at + 1) < 0
+data[at + 1000] ^= 1
+open("damaged.db", "wb").write(data)
+END
+expect 4 "get a damaged value" get damaged.db b
+says "damaged.db: offset [0-9]" "get a damaged value"
+[ ! -s out ]; note "nothing of a damaged value is printed" $?
+expect 0 "get beside the damage" get damaged.db c
+same out c.bin "what is beside the damage is whole"
+expect 0 "keys of a damaged database" scan --keys damaged.db
+prints 'a\nb\nc' "keys of a damaged database"
+expect 4 "scan of a damaged database" scan damaged.db
+expect 4 "dump of a damaged database" dump damaged.db
+! grep -q DATA=END out; note "a dump that stops has no end" $?
+expect 4 "rescue" dump --rescue damaged.db
+says "left out key 'b'" "rescue"
+cp out rescued.dump
+expect 0 "load what was rescued" load rescued.db rescued.dump
+expect 0 "scan what was rescued" scan --keys rescued.db
+prints 'a\nc' "scan what was rescued"
+head -c 40000 damaged.db >cut.db
+cp cut.db cut.before
+expect 4 "a truncated database" get cut.db a
+says "cut.db" "a truncated database"
+expect 4 "write to a truncated database" put cut.db a b
+same cut.db cut.before "a truncated database is not touched"
+
+# ---- one writer, and readers beside it ----
+mkfifo pipe
+"$tool" load -T db <pipe >/dev/null 2>&1 &
+writer=$!
+exec 9>pipe
+printf 'waiting\n' >&9
+for i in $(seq 1 100); do
+	"$tool" put db locked 1 >out 2>err || break
+	sleep 0.05
+done
+expect 1 "a second writer" put db locked 2
+says "open for writing" "a second writer"
+expect 0 "a reader beside the writer" get db apple
+exec 9>&-
+wait $writer
+
 # ---- spindles ----
 expect 0 "create with spindles" create --spindle s.1 --spindle s.2 s.db
 expect 0 "put there" put s.db key value
 expect 0 "info of it" info s.db
 grep -Eq '^spindle_count +3$' out; note "three spindles" $?
+mv s.1 s.away
+expect 1 "a spindle is missing" get s.db key
+says "put that one back" "a spindle is missing"
+mv s.away s.1
+expect 1 "a spindle is no database" get s.2 key
+says "open spindle 0" "a spindle is no database"
 
 echo "cli: $passed passed, $failed failed"
 [ $failed -eq 0 ]

@@ -31,6 +31,10 @@ install_packages() {
 		[ "$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null)" = installed ] || missing+=("$name")
 	done
 	[ ${#missing[@]} -gt 0 ] || return 0
+	if [ "$(id -u)" -ne 0 ] && ! command -v sudo >/dev/null; then
+		echo "$0: packages are missing, and there is no sudo; as root: apt-get install ${missing[*]}" >&2
+		return 1
+	fi
 	if lists_missing; then
 		lists_update
 	fi
@@ -44,4 +48,4 @@ install_packages() {
 }
 
 build_packages=(gcc libc6-dev meson ninja-build pkg-config liburing-dev libxxhash-dev liblz4-dev libjson-c-dev)
-test_packages=(libcriterion-dev lmdb-utils liblmdb-dev mandoc python3 binutils util-linux)
+test_packages=(g++ libcriterion-dev lmdb-utils liblmdb-dev mandoc python3 binutils util-linux)

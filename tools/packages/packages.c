@@ -253,8 +253,8 @@ static int load(struct job *job, FILE *in)
 	if (result)
 		return fail(result, "loading stopped");
 	seconds = (double)(progress_now_ns() - start_ns) / 1e9;
-	printf("Loaded %llu packages, %.1f MB, in %.2f s, every transaction of %d packages and their index entries\n"
-	       "flushed to the disk before the next.\n",
+	printf("Loaded %llu packages, %.1f MB, in %.2f s, in transactions of %d packages and their index entries,\n"
+	       "each on stable storage before the next began.\n",
 	       (unsigned long long)job->packages, (double)job->bytes / 1e6, seconds, BATCH_RECORDS);
 	if (!job->packages) {
 		fprintf(stderr, "packages: the input has no packages; feed it the output of: apt-cache dumpavail\n");
@@ -403,13 +403,38 @@ static int verify(struct job *job)
 	return result;
 }
 
-/* The library's statistics but the lines that are 0. */
+static bool ends_with(const char *text, const char *end)
+{
+	size_t length = strlen(text);
+
+	return length >= strlen(end) && !strcmp(text + length - strlen(end), end);
+}
+
+/* "54.7 MB": bytes and times get units, by the ends of their names. */
+static void value_text(const char *name, uint64_t value, char *text, size_t size)
+{
+	bool bytes = ends_with(name, "_bytes");
+	bool time = ends_with(name, "_ns");
+	double number = (double)value;
+
+	if (bytes)
+		snprintf(text, size, value < 100000 ? "%.1f KB" : "%.1f MB", value < 100000 ? number / 1e3 : number / 1e6);
+	else if (time && value < 1000000)
+		snprintf(text, size, "%.1f us", number / 1e3);
+	else if (time)
+		snprintf(text, size, "%.1f ms", number / 1e6);
+	else
+		snprintf(text, size, "%llu", (unsigned long long)value);
+}
+
+/* The library's statistics but the lines that are 0, in two columns. */
 static int print_stats(struct job *job, const char *title)
 {
 	struct slf_stats stats = { .size = sizeof(stats) };
 	char *text = NULL;
 	char *line = NULL;
 	char *rest = NULL;
+	unsigned column = 0;
 	int result = slf_stats(job->db, &stats);
 	int length = result ? result : slf_stats_format(&stats, SLF_TEXT, NULL, 0);
 
@@ -421,15 +446,23 @@ static int print_stats(struct job *job, const char *title)
 	slf_stats_format(&stats, SLF_TEXT, text, (size_t)length + 1);
 	printf("\n%s\n", title);
 	for (line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
-		const char *value = strrchr(line, ' ');
+		char *space = strrchr(line, ' ');
+		uint64_t value = space ? strtoull(space, NULL, 10) : 0;
+		char shown[32];
 
-		if (!value || strcmp(value, " 0") != 0)
-			printf("  %s\n", line);
+		if (!value)
+			continue;
+		*space = 0;
+		value_text(line, value, shown, sizeof(shown));
+		printf("  %-24s %10s%s", line, shown, column++ % 2 ? "\n" : "  ");
 	}
+	if (column % 2)
+		putchar('\n');
 	free(text);
 	return 0;
 }
 
+/* What the file takes, and why that is more than what was put in. */
 static int print_size(struct job *job)
 {
 	struct slf_info info = { .size = sizeof(info) };
@@ -437,8 +470,10 @@ static int print_size(struct job *job)
 
 	if (result)
 		return fail(result, "information");
-	printf("\n%s: %.1f MB allocated, I/O by %s, %s\n", job->path, (double)info.allocated_bytes / 1e6, info.io,
-	       info.map);
+	printf("\n%s takes %.1f MB for %.1f MB of records: what the transactions wrote to be durable, its\n"
+	       "final place in key order (values compressed by lz4), and space set aside for the next writes.\n"
+	       "I/O by %s, reads by %s.\n",
+	       job->path, (double)info.allocated_bytes / 1e6, (double)job->bytes / 1e6, info.io, info.map);
 	return 0;
 }
 
@@ -450,17 +485,20 @@ static int run(struct job *job, FILE *in)
 	if (!result)
 		result = show(job);
 	if (!result)
-		result = print_stats(job, "Statistics of the load (what is 0 is left out):");
+		result = print_stats(job, "Statistics of all that (zeros left out; slf_stats(3) explains the names):");
 	if (!result)
 		result = verify(job);
 	if (!result)
-		result = print_stats(job, "Statistics since the second opening:");
+		result = print_stats(job, "Statistics since it was opened again:");
 	if (!result)
 		result = print_size(job);
 	closed = slf_close(job->db);
 	if (closed)
 		fail(closed, "cannot close the database");
-	return result ? result : closed;
+	result = result ? result : closed;
+	if (!result)
+		printf("\nAll %llu packages are there, in both trees.\n", (unsigned long long)job->packages);
+	return result;
 }
 
 int main(int argc, char **argv)

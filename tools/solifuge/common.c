@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define TREE_NAME_BYTES_MAX 255
+
 uint64_t parse_number(const char *text, const char *what, const struct argp_state *state)
 {
 	char *end = NULL;
@@ -63,7 +65,11 @@ error_t common_parse(struct common *common, int key, char *arg, struct argp_stat
 		if (!common->batch)
 			argp_error(state, "--batch: 0 records never finish; use 1 or more");
 		return 0;
-	case 's': common->tree_name = arg; return 0;
+	case 's':
+		if (!arg[0] || strlen(arg) > TREE_NAME_BYTES_MAX)
+			argp_error(state, "--tree: a tree's name has 1 to %d bytes", TREE_NAME_BYTES_MAX);
+		common->tree_name = arg;
+		return 0;
 	case KEY_HEX: common->hex = true; return 0;
 	case KEY_JSON: common->json = true; return 0;
 	case ARGP_KEY_ARG:
@@ -79,21 +85,35 @@ error_t common_parse(struct common *common, int key, char *arg, struct argp_stat
 	}
 }
 
+/* What to do about a failure of any call. */
 static const char *hint_of(int code)
 {
 	switch (code) {
-	case -ENOENT: return "check the path, or make a new database with: solifuge create DB";
-	case -EEXIST: return "choose another path, or remove the old database first";
+	case -EEXIST: return "choose another path, or remove the old file first";
 	case -EACCES: return "check the permissions of the file and of its directory";
+	case -EROFS: return "copy the database to where it can be written; reading works here";
 	case -ENOSPC: return "free some space on that file system and run the command again";
 	case -EISDIR: return "give the path of the database file; a database is a file, not a directory";
-	case SLF_ELOCKED: return "end the program that has it open for writing, or wait for it";
+	case SLF_ELOCKED: return "end the program that has it open for writing, or wait for it; reading works meanwhile";
 	case SLF_ENOTDB: return "check the path; nothing was changed";
 	case SLF_EINCOMPATIBLE: return "use a newer version of solifuge; nothing was changed";
-	case SLF_ECORRUPT: return "keep the file as it is, save what can be read with: solifuge dump DB";
-	case SLF_ETOOBIG: return "keys end at 65535 bytes, values at 4 GiB - 64 KiB";
+	case SLF_ECORRUPT: return "keep the files as they are, and save what is whole with: solifuge dump --rescue DB";
+	case SLF_ETOOBIG: return "keys end at 65535 bytes, values at 4 GiB - 64 KiB, key and value together below 4 GiB";
 	default: return NULL;
 	}
+}
+
+/* What to do when a database does not open, where that is something else. named: text is about the file of DB itself. */
+static const char *hint_of_open(int code, bool creates, bool named)
+{
+	if (code == -ENOENT && creates)
+		return "check the path, and that its directory exists";
+	if (code == -ENOENT)
+		return named ? "check the path, or make a new database with: solifuge create DB"
+			     : "every file of the database is needed; put that one back in its place";
+	if (code == SLF_ECORRUPT)
+		return "keep the files as they are; see whether solifuge dump --rescue reads them, else use an older copy";
+	return hint_of(code);
 }
 
 static int exit_of(int code)
@@ -122,6 +142,28 @@ int fail(const struct common *common, int code, const char *format, ...)
 	return exit_of(code);
 }
 
+int fail_open(const struct common *common, int code, bool creates)
+{
+	struct slf_errinfo info = { .size = sizeof(info) };
+	size_t length = strlen(common->path);
+	const char *hint = NULL;
+	bool named = true;
+
+	slf_errinfo(&info);
+	if (info.code == code && info.text[0]) {
+		named = (!strncmp(info.text, common->path, length) && info.text[length] == ':') ||
+			!strncmp(info.text, "...", 3); /* the library shortens long paths */
+		fprintf(stderr, "%s: %s (%d)\n", common->command, info.text, code);
+	} else {
+		fprintf(stderr, "%s: %s: cannot open: %s (%d)\n", common->command, common->path, slf_strerror(code),
+			code);
+	}
+	hint = hint_of_open(code, creates, named);
+	if (hint)
+		fprintf(stderr, "%s: %s\n", common->command, hint);
+	return exit_of(code);
+}
+
 int fail_plain(const struct common *common, const char *format, ...)
 {
 	va_list arguments;
@@ -145,7 +187,7 @@ int common_open(struct common *common, unsigned flags, struct slf_db **db)
 	options.progress = progress_phase;
 	options.progress_context = &common->recovery;
 	result = slf_open(common->path, &options, db);
-	return result ? fail(common, result, "cannot open %s", common->path) : EXIT_OK;
+	return result ? fail_open(common, result, flags & SLF_CREATE) : EXIT_OK;
 }
 
 int common_begin(const struct common *common, struct slf_db *db, unsigned flags, struct slf_txn **txn)

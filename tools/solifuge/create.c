@@ -13,12 +13,13 @@ struct create {
 	const char *spindles[254];
 };
 
-static uint32_t parse_bytes(const char *arg, const char *what, const struct argp_state *state)
+static uint32_t parse_bytes(const char *arg, const char *what, uint32_t min, uint32_t max,
+			    const struct argp_state *state)
 {
 	uint64_t bytes = parse_number(arg, what, state);
 
-	if (bytes > UINT32_MAX)
-		argp_error(state, "%s: '%s' is too large", what, arg);
+	if (bytes < min || bytes > max)
+		argp_error(state, "%s: use %u to %u bytes", what, min, max);
 	return (uint32_t)bytes;
 }
 
@@ -40,9 +41,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 			argp_error(state, "--compression: '%s' is not known; use lz4 or none", arg);
 		create->options.compression = arg[0] == 'n' ? SLF_COMPRESSION_NONE : SLF_COMPRESSION_DEFAULT;
 		return 0;
-	case KEY_LEAF: create->options.leaf_bytes = parse_bytes(arg, "--leaf-bytes", state); return 0;
-	case KEY_BRANCH: create->options.branch_bytes = parse_bytes(arg, "--branch-bytes", state); return 0;
-	case KEY_INLINE: create->options.inline_bytes = parse_bytes(arg, "--inline-bytes", state); return 0;
+	case KEY_LEAF: create->options.leaf_bytes = parse_bytes(arg, "--leaf-bytes", 256, 65536, state); return 0;
+	case KEY_BRANCH: create->options.branch_bytes = parse_bytes(arg, "--branch-bytes", 256, 65536, state); return 0;
+	case KEY_INLINE: create->options.inline_bytes = parse_bytes(arg, "--inline-bytes", 1, 4096, state); return 0;
 	default: return common_parse(&create->common, key, arg, state);
 	}
 }
@@ -71,6 +72,6 @@ int command_create(int argc, char **argv)
 	create.options.io = create.common.io;
 	result = slf_open(create.common.path, &create.options, &db);
 	if (result)
-		return fail(&create.common, result, "cannot create %s", create.common.path);
+		return fail_open(&create.common, result, true);
 	return common_close(&create.common, db, EXIT_OK);
 }

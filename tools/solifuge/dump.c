@@ -14,7 +14,7 @@
 
 #include "text.h"
 
-enum key { KEY_LMDB = KEY_OWN, KEY_ALL = 'a', KEY_FILE = 'f', KEY_LIST = 'l', KEY_PRINT = 'p' };
+enum key { KEY_LMDB = KEY_OWN, KEY_RESCUE, KEY_ALL = 'a', KEY_FILE = 'f', KEY_LIST = 'l', KEY_PRINT = 'p' };
 
 struct dump {
 	struct common common;
@@ -22,6 +22,8 @@ struct dump {
 	bool lmdb;
 	bool list;
 	bool print;
+	bool rescue;
+	uint64_t lost; /* damaged values that were left out */
 	uint64_t map_bytes; /* for mapsize=, 0: no such line */
 	FILE *out;
 };
@@ -32,12 +34,31 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case KEY_LMDB: dump->lmdb = true; return 0;
+	case KEY_RESCUE: dump->rescue = true; return 0;
 	case KEY_ALL: return 0;
 	case KEY_FILE: dump->file = arg; return 0;
 	case KEY_LIST: dump->list = true; return 0;
 	case KEY_PRINT: dump->print = true; return 0;
 	default: return common_parse(&dump->common, key, arg, state);
 	}
+}
+
+/* Steps over an entry whose value is damaged, and names its key. A library result: the key may be unreadable too. */
+static int skip_damaged(struct dump *dump, struct slf_cursor *cursor)
+{
+	struct slf_errinfo info = { .size = sizeof(info) };
+	struct slf_slice key = { 0 };
+	int result = 0;
+
+	slf_errinfo(&info);
+	result = slf_cursor_next(cursor, &key, NULL);
+	if (result)
+		return result;
+	fprintf(stderr, "%s: left out key '", dump->common.command);
+	text_escaped(stderr, key);
+	fprintf(stderr, "': %s\n", info.text);
+	dump->lost++;
+	return 0;
 }
 
 /* Calls each for every record of tree until it is through or the output fails. A library result. */
@@ -54,6 +75,8 @@ static int walk(struct dump *dump, struct slf_txn *txn, uint32_t tree,
 		result = slf_cursor_next(cursor, &key, &value);
 		if (!result)
 			each(dump, key, value);
+		else if (result == SLF_ECORRUPT && dump->rescue)
+			result = skip_damaged(dump, cursor);
 	}
 	slf_cursor_close(cursor);
 	return result < 0 ? result : 0;
@@ -161,7 +184,15 @@ static int dump_all(struct dump *dump, struct slf_txn *txn)
 		result = dump_pass(dump, txn, PASS_SIZE);
 		dump->map_bytes = (dump->map_bytes + 4095) / 4096 * 4096;
 	}
-	return result ? result : dump_pass(dump, txn, PASS_WRITE);
+	dump->lost = 0;
+	if (!result)
+		result = dump_pass(dump, txn, PASS_WRITE);
+	if (!result && dump->lost) {
+		fail_plain(&dump->common, "%s is damaged: %llu records were left out", dump->common.path,
+			   (unsigned long long)dump->lost);
+		result = EXIT_DAMAGED;
+	}
+	return result;
 }
 
 /* Puts a file in the place of standard output. */
@@ -185,6 +216,7 @@ static const struct argp_option option_table[] = {
 	{ "list", KEY_LIST, NULL, 0, "Only list the names of the trees", 1 },
 	{ "print", KEY_PRINT, NULL, 0, "Write printable characters as they are (format=print)", 1 },
 	{ "file", KEY_FILE, "FILE", 0, "Write to FILE instead of standard output", 1 },
+	{ "rescue", KEY_RESCUE, NULL, 0, "Leave out records with damaged values, and go on; the exit code is 4", 1 },
 	{ "lmdb", KEY_LMDB, NULL, 0, "Add the line mapsize= that mdb_load needs above 1 MiB; db_load refuses it", 1 },
 	OPTION_IO,
 	{ 0 },

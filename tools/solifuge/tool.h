@@ -75,7 +75,10 @@ uint64_t parse_number(const char *text, const char *what, const struct argp_stat
 /* Tells "COMMAND: what: reason" with the library's detail and a hint; returns the exit code for code. */
 int fail(const struct common *common, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-/* The same for a failure that is not the library's; the format tells all. Returns EXIT_FAILED. */
+/* Tells why the database did not open; creates: the command makes one that is not there. Returns the exit code. */
+int fail_open(const struct common *common, int code, bool creates);
+
+/* As fail(), for a failure that is not the library's; the format tells all. Returns EXIT_FAILED. */
 int fail_plain(const struct common *common, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Opens the database with the common options and flags; on failure tells why and returns an exit code. */

@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A value is made of its nonce alone: its size, and bytes that no other nonce gives.
+ */
+#include "crash_rig.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "codec.h"
+
+#define RIG_VALUE_BYTES (80 * 1024)
+#define PROOF_KEY "proof"
+
+/* Directories that exist: the paths of further spindles are resolved, all else is simulated. */
+static const char *const spindle_paths[] = { "/tmp/db", "/usr/spindle", "/var/spindle" };
+
+static size_t value_bytes(const struct rig *rig, uint32_t nonce)
+{
+	uint64_t number = rng_mix(nonce);
+
+	if (rig->values_large && number % rig->values_large == 0)
+		return 33000 + number / 7 % 40000;
+	return number % 5 == 0 ? 300 + number / 7 % 1500 : number / 7 % 100;
+}
+
+static struct slf_slice value_make(const struct rig *rig, uint32_t nonce, uint8_t *data)
+{
+	size_t size = value_bytes(rig, nonce);
+
+	bytes_fill(data, size, nonce, nonce % 3 == 0);
+	return slice(data, size);
+}
+
+static struct slf_slice key_make(unsigned index, uint8_t *data)
+{
+	put_be32(data, index);
+	memset(data + 4, 'k', index % 40);
+	return slice(data, 4 + index % 40);
+}
+
+void rig_init(struct rig *rig, uint64_t seed, unsigned spindle_count, int sync)
+{
+	*rig = (struct rig){ .sync = sync, .spindle_count = spindle_count, .rng = { seed }, .values_large = 12 };
+	rig->disk = sim_disk_new();
+	rig->states = calloc(RIG_COMMITS_MAX, sizeof(*rig->states));
+	rig->next_nonce = 1 + (uint32_t)(seed % 1000) * 100000;
+}
+
+void rig_release(struct rig *rig)
+{
+	if (rig->db)
+		slf_close(rig->db);
+	sim_disk_free(rig->disk);
+	free(rig->states);
+}
+
+int rig_open_on(const struct rig *rig, struct sim_disk *disk, unsigned flags, struct slf_db **db)
+{
+	struct slf_options options = SLF_OPTIONS_INIT;
+	static struct stats unused;
+	struct io *io;
+
+	options.flags = SLF_NO_THREADS | flags;
+	options.sync = rig->sync;
+	options.heap_bytes = 64 * 1024;
+	options.log_bytes = 64 * 1024;
+	options.spindles = spindle_paths + 1;
+	options.spindle_count = rig->spindle_count - 1;
+	sim_disk_io(disk, &unused, &io);
+	return db_open_io(spindle_paths[0], &options, io, db);
+}
+
+int rig_open(struct rig *rig)
+{
+	int result = rig_open_on(rig, rig->disk, SLF_CREATE, &rig->db);
+
+	if (result)
+		rig->db = NULL;
+	else
+		rig->created = true;
+	return result;
+}
+
+int rig_close(struct rig *rig)
+{
+	int result = slf_close(rig->db);
+
+	rig->db = NULL;
+	if (!result)
+		rig->acked = rig->newest;
+	return result;
+}
+
+/* The ids of the trees: the first is the main one, the others are made when they are first written to. */
+static int tree_of(struct slf_txn *txn, unsigned index, unsigned flags, uint32_t *tree)
+{
+	char name[8];
+
+	*tree = SLF_MAIN;
+	snprintf(name, sizeof(name), "t%u", index);
+	return index ? slf_tree_open(txn, name, flags, tree) : 0;
+}
+
+static int change(struct rig *rig, struct slf_txn *txn, struct rig_state *state)
+{
+	static uint8_t data[RIG_VALUE_BYTES];
+	unsigned index = (unsigned)rng_below(&rig->rng, RIG_TREES), key = (unsigned)rng_below(&rig->rng, RIG_KEYS);
+	uint32_t tree, nonce = rng_below(&rig->rng, 5) ? rig->next_nonce++ : 0;
+	uint8_t key_bytes[64];
+	int result = tree_of(txn, index, SLF_CREATE, &tree);
+
+	if (result)
+		return result;
+	if (nonce)
+		result = slf_put(txn, tree, key_make(key, key_bytes), value_make(rig, nonce, data));
+	else
+		result = slf_del(txn, tree, key_make(key, key_bytes));
+	if (result == SLF_NOTFOUND)
+		return state->nonces[index][key] ? SLF_ECORRUPT : 0;
+	if (!result)
+		state->nonces[index][key] = nonce;
+	/* what was just written must be there to be read */
+	if (!result && nonce && rng_below(&rig->rng, 4) == 0) {
+		struct slf_slice value;
+
+		result = slf_get(txn, tree, key_make(key, key_bytes), &value);
+		must(result <= 0);
+		must(result || slice_is(value, data, value_bytes(rig, nonce)));
+	}
+	return result;
+}
+
+int rig_commit(struct rig *rig, unsigned changes, bool async)
+{
+	struct rig_state *state = &rig->states[rig->newest + 1];
+	size_t base = rig->newest;
+	struct slf_txn *txn = NULL;
+	uint64_t seq = 0;
+	int result = slf_begin(rig->db, SLF_WRITE, &txn);
+
+	must(rig->newest + 2 < RIG_COMMITS_MAX);
+	if (result)
+		return result;
+	while (rig->states[base].refused) /* refused ones are no base */
+		base--;
+	*state = rig->states[base];
+	state->seq = 0;
+	for (unsigned i = 0; i < changes && !result; i++)
+		result = change(rig, txn, state);
+	if (result || rng_below(&rig->rng, 16) == 0) {
+		slf_abort(txn);
+		return result;
+	}
+	rig->newest++;
+	result = async ? slf_commit_async(txn, &seq) : slf_commit(txn, &seq);
+	if (!result)
+		state->seq = seq;
+	else if (result != SLF_EUNKNOWN)
+		state->refused = true;
+	if (!result && seq == rig->states[base].seq) /* nothing was changed */
+		rig->newest--;
+	if (!result && !async && rig->sync == SLF_SYNC_COMMIT)
+		rig->acked = rig->newest;
+	return result;
+}
+
+static int settle(struct rig *rig, int result)
+{
+	if (!result)
+		rig->acked = rig->newest;
+	return result;
+}
+
+int rig_step(struct rig *rig)
+{
+	switch (rng_below(&rig->rng, 40)) {
+	case 0:
+		return slf_checkpoint(rig->db); /* of the newest durable version: acknowledges nothing */
+	case 1:
+	case 2:
+		return settle(rig, slf_sync(rig->db, NULL));
+	case 3:
+		return rig_commit(rig, 40 + (unsigned)rng_below(&rig->rng, 60), false);
+	case 4: {
+		int result = rig_close(rig), again = rig_open(rig);
+
+		if (!again)
+			rig_adopt(rig, true);
+		return result ? result : again;
+	}
+	case 5:
+	case 6:
+	case 7:
+	case 8:
+		return rig_commit(rig, 1 + (unsigned)rng_below(&rig->rng, 3), true);
+	default:
+		return rig_commit(rig, 1 + (unsigned)rng_below(&rig->rng, 6), false);
+	}
+}
+
+static bool holds(const struct rig *rig, struct slf_txn *txn, const struct rig_state *state, char *wrong)
+{
+	static uint8_t data[RIG_VALUE_BYTES];
+
+	for (unsigned index = 0; index < RIG_TREES; index++) {
+		uint64_t entries = 0;
+		struct slf_tree_stat stat = { 0 };
+		uint32_t tree;
+		int opened = tree_of(txn, index, 0, &tree);
+
+		must(opened >= 0);
+		for (unsigned key = 0; key < RIG_KEYS; key++) {
+			uint32_t nonce = state->nonces[index][key];
+			uint8_t key_bytes[64];
+			struct slf_slice value, expected = { 0 };
+			int result = opened ? SLF_NOTFOUND : slf_get(txn, tree, key_make(key, key_bytes), &value);
+
+			if (nonce)
+				expected = value_make(rig, nonce, data);
+			entries += nonce != 0;
+			if (result == (nonce ? 0 : SLF_NOTFOUND) &&
+			    (!nonce || slice_is(value, expected.data, expected.size)))
+				continue;
+			snprintf(wrong, 200, "tree %u key %u: nonce %u, result %d", index, key, nonce, result);
+			return false;
+		}
+		if (!opened && slf_tree_stat(txn, tree, &stat) == 0 && stat.entries != entries + 0 && index) {
+			snprintf(wrong, 200, "tree %u has %llu entries", index, (unsigned long long)stat.entries);
+			return false;
+		}
+	}
+	return true;
+}
+
+size_t rig_identify(const struct rig *rig, struct slf_db *db)
+{
+	struct slf_txn *txn = txn_begin(db, SLF_READ);
+	uint64_t seq = slf_txn_seq(txn);
+	size_t found = SIZE_MAX;
+	char wrong[256] = "no commit has this seq";
+
+	for (size_t i = rig->newest + 1; i-- > rig->acked && found == SIZE_MAX;) {
+		const struct rig_state *state = &rig->states[i];
+
+		if (state->refused || (i && state->seq && state->seq != seq) || (!i && seq))
+			continue;
+		if (holds(rig, txn, state, wrong))
+			found = i;
+	}
+	if (found == SIZE_MAX)
+		fprintf(stderr, "seq %llu is none of the states %zu (seq %llu) to %zu (seq %llu): %s\n",
+			(unsigned long long)seq, rig->acked, (unsigned long long)rig->states[rig->acked].seq, rig->newest,
+			(unsigned long long)rig->states[rig->newest].seq, wrong);
+	must(found != SIZE_MAX);
+	slf_abort(txn);
+	return found;
+}
+
+void rig_adopt(struct rig *rig, bool durable)
+{
+	struct slf_txn *txn;
+	size_t found = rig_identify(rig, rig->db);
+
+	txn = txn_begin(rig->db, SLF_READ);
+	rig->states[found].seq = slf_txn_seq(txn);
+	slf_abort(txn);
+	rig->newest = found;
+	if (durable)
+		rig->acked = found;
+}
+
+static struct slf_db *reopen(const struct rig *rig, struct sim_disk *disk)
+{
+	struct slf_db *db = NULL;
+	int result = rig_open_on(rig, disk, 0, &db);
+
+	if (result == -ENOENT && !rig->created)
+		return NULL;
+	must_work(result);
+	return db;
+}
+
+/* A process that was killed: its locks are gone, its files are as the system saw them. */
+static struct sim_disk *cut(struct sim_disk *disk, uint64_t seed)
+{
+	return seed % 4 == 0 ? sim_disk_kill(disk) : sim_disk_crash_seed(disk, rng_mix(seed), seed % 2);
+}
+
+void rig_prove(const struct rig *rig, struct sim_disk *crashed, uint64_t seed)
+{
+	struct slf_db *db = reopen(rig, crashed);
+	struct sim_disk *again;
+	char value[32];
+
+	if (!db) {
+		sim_disk_free(crashed);
+		return;
+	}
+	rig_identify(rig, db);
+	snprintf(value, sizeof(value), "%llu", (unsigned long long)seed);
+	db_put(db, PROOF_KEY, value);
+	if (rig->sync != SLF_SYNC_COMMIT)
+		must_work(slf_sync(db, NULL));
+	if (seed % 3 == 0)
+		must_work(slf_checkpoint(db));
+	again = cut(crashed, seed);
+	must_work(slf_close(db));
+	sim_disk_free(crashed);
+	db = reopen(rig, again);
+	must(db && db_has(db, PROOF_KEY, value));
+	must_work(slf_close(db));
+	sim_disk_free(again);
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The whole engine on the simulated disk, with a model beside it: every commit's state is kept, so that what is found
+ * after a power cut can be told to be a prefix of the commits or not. One thread; no background threads.
+ */
+#ifndef CRASH_RIG_H
+#define CRASH_RIG_H
+
+#include "db.h"
+#include "scratch.h"
+#include "sim_disk.h"
+
+#define RIG_TREES 3
+#define RIG_KEYS 48
+#define RIG_COMMITS_MAX 4096
+
+/* What the trees hold: for each key the nonce from which its value is made, 0 when it is absent. */
+struct rig_state {
+	uint64_t seq;  /* 0 while it is not known */
+	bool refused;  /* reported as failed: must never be seen */
+	uint32_t nonces[RIG_TREES][RIG_KEYS];
+};
+
+struct rig {
+	struct sim_disk *disk;
+	struct slf_db *db;
+	int sync;
+	unsigned spindle_count;
+	struct rng rng;
+	uint32_t next_nonce;
+	struct rig_state *states; /* states[0] is empty; one per commit that was tried */
+	size_t newest;            /* the last one that was tried */
+	size_t acked;             /* the last one that must survive */
+	bool created;             /* slf_open has returned 0 once: the database must be there */
+	unsigned values_large;    /* one put in so many goes to bulk at once; 0: none */
+};
+
+void rig_init(struct rig *rig, uint64_t seed, unsigned spindle_count, int sync);
+void rig_release(struct rig *rig);
+
+/* Opens the rig's database on a disk, made when missing; every other option is the rig's. */
+int rig_open_on(const struct rig *rig, struct sim_disk *disk, unsigned flags, struct slf_db **db);
+int rig_open(struct rig *rig);
+int rig_close(struct rig *rig);
+
+/* One transaction of so many changes; its result. */
+int rig_commit(struct rig *rig, unsigned changes, bool async);
+/* One step of a script: mostly small transactions, now and then all else that a user does. Its result. */
+int rig_step(struct rig *rig);
+/* After an opening (durable), or a failure that may have taken commits back: which state is it? Goes on from it. Ends the
+ * test when it is none that is allowed. */
+void rig_adopt(struct rig *rig, bool durable);
+
+/* Reads all of an open database: the index of the state it holds. Ends the test when it is not allowed. */
+size_t rig_identify(const struct rig *rig, struct slf_db *db);
+/* Opens a crashed disk, compares, commits once more, cuts the power again, opens again. Frees the disk. */
+void rig_prove(const struct rig *rig, struct sim_disk *crashed, uint64_t seed);
+
+#endif

@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Findings of an attack on the engine, each with the situation that showed it: on the simulated disk, with the power cut,
+ * the failing call or the other process at the one moment where it hurts.
+ */
+#include <criterion/criterion.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "crash_rig.h"
+
+#define PATH "/tmp/db"
+#define LARGE_BYTES 50000
+
+static uint8_t large[LARGE_BYTES];
+
+static int open_on(struct sim_disk *disk, unsigned flags, uint64_t log_bytes, struct slf_db **db)
+{
+	struct slf_options options = SLF_OPTIONS_INIT;
+	static struct stats unused;
+	struct io *io;
+
+	options.flags = flags;
+	options.heap_bytes = 64 * 1024;
+	options.log_bytes = log_bytes;
+	sim_disk_io(disk, &unused, &io);
+	return db_open_io(PATH, &options, io, db);
+}
+
+static struct slf_db *open_alone(struct sim_disk *disk)
+{
+	struct slf_db *db = NULL;
+
+	must_work(open_on(disk, SLF_CREATE | SLF_NO_THREADS, 0, &db));
+	return db;
+}
+
+static void large_put(struct slf_txn *txn, const char *key, uint64_t seed)
+{
+	bytes_fill(large, sizeof(large), seed, false);
+	must_work(slf_put(txn, SLF_MAIN, text(key), slice(large, sizeof(large))));
+}
+
+static void large_commit(struct slf_db *db, const char *key, uint64_t seed)
+{
+	struct slf_txn *txn = txn_begin(db, SLF_WRITE);
+
+	large_put(txn, key, seed);
+	must_work(slf_commit(txn, NULL));
+}
+
+static bool large_has(struct slf_db *db, const char *key, uint64_t seed)
+{
+	struct slf_txn *txn = txn_begin(db, SLF_READ);
+	struct slf_slice value;
+	bool has;
+
+	bytes_fill(large, sizeof(large), seed, false);
+	has = slf_get(txn, SLF_MAIN, text(key), &value) == 0 && slice_is(value, large, sizeof(large));
+	slf_abort(txn);
+	return has;
+}
+
+/* ---- Power cuts -------------------------------------------------------------------------------------------------- */
+
+/* Keeps what was written to the log and loses bulk. */
+static enum sim_fate lose_bulk(void *context, const struct sim_unit *unit)
+{
+	(void)context;
+	return unit->kind == SIM_UNIT_WRITE && unit->offset >= EXTENT_BYTES ? SIM_LOST : SIM_KEPT;
+}
+
+struct moment {
+	enum sim_call call;
+	unsigned calls;
+	struct sim_disk *images[16];
+};
+
+static void take_image(void *context, struct sim_disk *disk, enum sim_call call)
+{
+	struct moment *moment = context;
+
+	if (call == moment->call && moment->calls < 16)
+		moment->images[moment->calls++] = sim_disk_crash(disk, lose_bulk, NULL);
+}
+
+/* The slab of a checkpoint's MARK holds a commit whose value was lost: the slab does not count, and so its MARK must not
+ * either, or the pages lead to a place that is overwritten. */
+Test(attack_engine, mark_in_a_slab_without_its_bulk)
+{
+	struct moment moment = { .call = SIM_SYNC };
+	struct slf_db *db = NULL;
+	struct slf_txn *txn;
+	struct rig rig;
+
+	rig_init(&rig, 1, 3, SLF_SYNC_COMMIT); /* value and nodes lie on different spindles */
+	must_work(rig_open(&rig));
+	db_put(rig.db, "a", "1");
+	txn = txn_begin(rig.db, SLF_WRITE);
+	large_put(txn, "large", 1);
+	must_work(slf_commit_async(txn, NULL));
+	sim_disk_set_hook(rig.disk, take_image, &moment);
+	must_work(slf_checkpoint(rig.db));
+	sim_disk_set_hook(rig.disk, NULL, NULL);
+	must(moment.calls >= 2);
+	for (unsigned i = 0; i < moment.calls; i++) {
+		struct sim_disk *again;
+
+		must_work(rig_open_on(&rig, moment.images[i], 0, &db));
+		must(db_has(db, "a", "1"));
+		db_put(db, "b", "2");
+		again = sim_disk_crash(moment.images[i], NULL, NULL);
+		must_work(slf_close(db));
+		sim_disk_free(moment.images[i]);
+		must_work(rig_open_on(&rig, again, 0, &db));
+		must(db_has(db, "a", "1") && db_has(db, "b", "2"));
+		must_work(slf_close(db));
+		sim_disk_free(again);
+	}
+	rig_release(&rig);
+}
+
+/* After a clean close the page could not be written at the next opening: it goes on saying "clean", and the extents taken
+ * since must not be taken again. */
+Test(attack_engine, clean_flag_that_outlives_commits)
+{
+	struct sim_disk *disk = sim_disk_new(), *crashed;
+	struct slf_db *db = open_alone(disk);
+	struct sim_fault fault = { .call = SIM_WRITE, .nth = 3, .error = -ENOSPC };
+
+	db_put(db, "a", "1");
+	must_work(slf_close(db));
+	sim_disk_add_fault(disk, &fault); /* the side file, the slab of the opening, the page */
+	db = open_alone(disk);
+	cr_assert_eq(sim_disk_faults_fired(disk), 1);
+	large_commit(db, "first", 1);
+	crashed = sim_disk_crash(disk, NULL, NULL);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+	db = open_alone(crashed);
+	must(large_has(db, "first", 1));
+	large_commit(db, "second", 2);
+	must(large_has(db, "first", 1));
+	must(large_has(db, "second", 2));
+	must_work(slf_close(db));
+	sim_disk_free(crashed);
+}
+
+static void blob_commit(struct slf_db *db, size_t size)
+{
+	static uint8_t blob[65535];
+	struct slf_txn *txn = txn_begin(db, SLF_WRITE);
+
+	must_work(slf_txn_blob(txn, slice(blob, size)));
+	must_work(slf_commit(txn, NULL));
+}
+
+/* Fills the log until less than `room` bytes are left in the current extent, which is to be number `extent`. */
+static void fill_log(struct slf_db *db, uint64_t extent, uint64_t room)
+{
+	struct log *log = &db->core.log;
+
+	while (log->extent / EXTENT_BYTES != extent)
+		blob_commit(db, 65535);
+	while (log_room(log) > 80000)
+		blob_commit(db, 65535);
+	while (log_room(log) > room)
+		blob_commit(db, 300);
+}
+
+/* The MARK of a large commit stands in a new extent, its replay begins in the one before, with the slab that leads over: that
+ * extent must not be recycled yet. */
+Test(attack_engine, large_commit_behind_a_bridge)
+{
+	struct sim_disk *disk = sim_disk_new(), *crashed;
+	struct slf_db *db = NULL;
+	struct slf_txn *txn;
+	uint64_t old;
+
+	must_work(open_on(disk, SLF_CREATE | SLF_NO_THREADS, 64 * 1024, &db));
+	fill_log(db, 0, 10000);
+	blob_commit(db, 65535);
+	old = db->core.log.extent / EXTENT_BYTES;
+	must(old != 0);
+	fill_log(db, old, 10000);
+	txn = txn_begin(db, SLF_WRITE);
+	bytes_fill(large, sizeof(large), 5, false);
+	must_work(slf_put(txn, SLF_MAIN, text("a"), slice(large, 30000)));
+	must_work(slf_commit(txn, NULL));
+	must(db->core.log.extent / EXTENT_BYTES != old);
+	fill_log(db, db->core.log.extent / EXTENT_BYTES, 10000);
+	blob_commit(db, 65535);
+	fill_log(db, db->core.log.extent / EXTENT_BYTES, 1600); /* all over, the place of the bridge too */
+	blob_commit(db, 65535);
+	crashed = sim_disk_crash(disk, NULL, NULL);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+	db = open_alone(crashed);
+	txn = txn_begin(db, SLF_READ);
+	must_work(slf_get(txn, SLF_MAIN, text("a"), NULL));
+	slf_abort(txn);
+	must_work(slf_close(db));
+	sim_disk_free(crashed);
+}
+
+/* Every close sets log extents free: when the next opening does not know them, the file grows with every round. */
+Test(attack_engine, log_extents_freed_at_close)
+{
+	struct sim_disk *disk = sim_disk_new();
+	uint64_t next = 0;
+
+	for (unsigned round = 0; round < 8; round++) {
+		struct slf_db *db = open_alone(disk);
+		uint64_t extent = db->core.log.extent / EXTENT_BYTES;
+
+		if (round == 4)
+			next = db->core.extents.spindles[0].next;
+		for (unsigned i = 0; i < 80; i++)
+			blob_commit(db, 65535);
+		must(db->core.log.extent / EXTENT_BYTES != extent);
+		db_put(db, "round", "x");
+		must_work(slf_close(db));
+	}
+	{
+		struct slf_db *db = open_alone(disk);
+
+		must(db->core.extents.spindles[0].next <= next + 6); /* bulk takes one or two each round */
+		must_work(slf_close(db));
+	}
+	sim_disk_free(disk);
+}
+
+/* ---- Other processes --------------------------------------------------------------------------------------------- */
+
+struct intruder {
+	struct slf_db *db;
+	unsigned locks;
+	bool stay;
+	bool busy;
+};
+
+/* Another process comes in between our first look and our lock. */
+static void intrude(void *context, struct sim_disk *disk, enum sim_call call)
+{
+	struct intruder *intruder = context;
+
+	if (intruder->busy || call != SIM_LOCK || intruder->locks++)
+		return;
+	intruder->busy = true;
+	if (!intruder->db)
+		intruder->db = open_alone(disk);
+	large_commit(intruder->db, "first", 1);
+	if (!intruder->stay) {
+		commit_poison(&intruder->db->core.commit); /* it dies here, without closing */
+		cr_expect_neq(slf_close(intruder->db), 0);
+	}
+	intruder->busy = false;
+}
+
+/* The writer before us makes the file grow after we have opened it, and dies: its extents must not be taken again. */
+Test(attack_engine, file_grows_before_the_lock)
+{
+	struct sim_disk *disk = sim_disk_new();
+	struct intruder intruder = { .db = open_alone(disk) };
+	struct slf_db *db;
+
+	sim_disk_set_hook(disk, intrude, &intruder);
+	db = open_alone(disk);
+	sim_disk_set_hook(disk, NULL, NULL);
+	must(large_has(db, "first", 1));
+	large_commit(db, "second", 2);
+	must_work(slf_close(db));
+	db = open_alone(disk);
+	must(large_has(db, "first", 1));
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+}
+
+/* We made the database, another process was faster with the lock: our failure must not remove what is now its file. */
+Test(attack_engine, creator_that_came_second)
+{
+	struct sim_disk *disk = sim_disk_new();
+	struct intruder intruder = { .stay = true };
+	struct slf_db *db = NULL;
+
+	sim_disk_set_hook(disk, intrude, &intruder);
+	cr_assert_eq(open_on(disk, SLF_CREATE | SLF_NO_THREADS, 0, &db), SLF_ELOCKED);
+	sim_disk_set_hook(disk, NULL, NULL);
+	must_work(slf_close(intruder.db));
+	must_work(open_on(disk, SLF_NO_THREADS, 0, &db));
+	must(large_has(db, "first", 1));
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+}
+
+/* ---- Large transactions ------------------------------------------------------------------------------------------ */
+
+static struct slf_slice number_key(unsigned number, char *buffer)
+{
+	snprintf(buffer, 16, "key %06u", number);
+	return text(buffer);
+}
+
+/* What a transaction has written out of the heap must be there to be read before it commits. */
+Test(attack_engine, spilled_nodes_are_read_back)
+{
+	struct sim_disk *disk = sim_disk_new();
+	struct slf_db *db = open_alone(disk);
+	struct slf_txn *txn = txn_begin(db, SLF_WRITE);
+	char buffer[16];
+
+	for (unsigned i = 0; i < 3000; i++)
+		must_work(slf_put(txn, SLF_MAIN, number_key(i * 7 % 3000, buffer), slice(large, 60)));
+	for (unsigned i = 0; i < 3000; i++)
+		must_work(slf_get(txn, SLF_MAIN, number_key(i, buffer), NULL));
+	must_work(slf_commit(txn, NULL));
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+}
+
+/* A read of an own large value found that it cannot be written: the commit must not refer to it. */
+Test(attack_engine, own_value_that_was_lost)
+{
+	struct sim_disk *disk = sim_disk_new();
+	struct slf_db *db = open_alone(disk);
+	struct sim_fault fault = { .call = SIM_WRITE, .error = -ENOSPC };
+	struct slf_txn *txn = txn_begin(db, SLF_WRITE);
+	struct slf_slice value;
+
+	large_put(txn, "large", 1);
+	sim_disk_add_fault(disk, &fault);
+	cr_assert_eq(slf_get(txn, SLF_MAIN, text("large"), &value), -ENOSPC);
+	cr_assert_eq(slf_commit(txn, NULL), SLF_ECANCELLED);
+	must(db_has(db, "large", NULL));
+	large_commit(db, "large", 2);
+	must(large_has(db, "large", 2));
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+}
+
+/* ---- Threads ----------------------------------------------------------------------------------------------------- */
+
+/* Makes a call slow, so that others gather meanwhile. */
+static void linger(void *context, struct sim_disk *disk, enum sim_call call)
+{
+	(void)disk;
+	if (call == *(const enum sim_call *)context)
+		usleep(150000);
+}
+
+static void *commit_twenty_kilobytes(void *context)
+{
+	struct slf_txn *txn = NULL;
+	uint8_t *value = calloc(1, 20000);
+
+	if (slf_begin(context, SLF_WRITE, &txn) == 0 &&
+	    slf_put(txn, SLF_MAIN, text("key"), slice(value, 20000)) == 0) {
+		int result = slf_commit(txn, NULL);
+		must(result < 0);
+	} else {
+		slf_abort(txn);
+	}
+	free(value);
+	return NULL;
+}
+
+/* A group is aborted while several wait behind it: all of them are to be told, not one. */
+Test(attack_engine, abort_wakes_all_that_wait)
+{
+	struct sim_disk *disk = sim_disk_new();
+	static enum sim_call slow = SIM_ALLOCATE;
+	struct sim_fault fault = { .call = SIM_ALLOCATE, .error = -ENOSPC, .sticky = true };
+	struct slf_db *db = open_alone(disk);
+	pthread_t threads[6];
+
+	alarm(20);
+	large_commit(db, "warm", 1);
+	sim_disk_set_hook(disk, linger, &slow);
+	db->core.reserved_bytes = MIB; /* only the log is to find the disk full */
+	sim_disk_add_fault(disk, &fault);
+	for (unsigned i = 0; i < ARRAY_SIZE(threads); i++)
+		pthread_create(&threads[i], NULL, commit_twenty_kilobytes, db);
+	for (unsigned i = 0; i < ARRAY_SIZE(threads); i++)
+		pthread_join(threads[i], NULL);
+	sim_disk_clear_faults(disk);
+	sim_disk_set_hook(disk, NULL, NULL);
+	db_put(db, "after", "1");
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+	alarm(0);
+}
+
+/* The checkpointer waits for the turn that an open transaction holds: closing has to end both. */
+Test(attack_engine, close_while_an_install_waits)
+{
+	struct sim_disk *disk = sim_disk_new();
+	static enum sim_call slow = SIM_SYNC;
+	struct slf_db *db = NULL;
+	struct slf_txn *txn;
+	char buffer[16];
+
+	alarm(20);
+	must_work(open_on(disk, SLF_CREATE, 0, &db));
+	txn = txn_begin(db, SLF_WRITE);
+	for (unsigned i = 0; i < 700; i++)
+		must_work(slf_put(txn, SLF_MAIN, number_key(i, buffer), slice(large, 100)));
+	sim_disk_set_hook(disk, linger, &slow);
+	must_work(slf_commit(txn, NULL));
+	txn = txn_begin(db, SLF_WRITE);
+	usleep(1200000);
+	sim_disk_set_hook(disk, NULL, NULL);
+	must_work(slf_close(db));
+	slf_abort(txn);
+	must_work(open_on(disk, SLF_NO_THREADS, 0, &db));
+	txn = txn_begin(db, SLF_READ);
+	must_work(slf_get(txn, SLF_MAIN, number_key(699, buffer), NULL));
+	slf_abort(txn);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+	alarm(0);
+}
+
+/* Without threads the beginning of a writer may do a checkpoint, which needs the turn: with another writer open a begin with
+ * a limit of time must still give up. */
+Test(attack_engine, begin_with_timeout_without_threads)
+{
+	struct sim_disk *disk = sim_disk_new();
+	struct slf_db *db = open_alone(disk);
+	struct slf_txn *txn = txn_begin(db, SLF_WRITE), *second = NULL;
+	char buffer[16];
+
+	alarm(20);
+	for (unsigned i = 0; i < 350; i++)
+		must_work(slf_put(txn, SLF_MAIN, number_key(i, buffer), slice(large, 100)));
+	must_work(slf_commit(txn, NULL));
+	db->core.tuning.heap_bytes = 32 * 1024; /* a checkpoint is due */
+	must_work(turn_take(&db->core.turn, 0));
+	cr_assert_eq(slf_begin_timeout(db, SLF_WRITE, 1000000, &second), -ETIMEDOUT);
+	turn_pass(&db->core.turn);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+	alarm(0);
+}
