@@ -204,7 +204,7 @@ struct reader_sums {
 static void sum_reader(void *context, struct reader *reader)
 {
 	struct reader_sums *sums = context;
-	struct slf_txn *txn = reader->context;
+	struct slf_txn *txn = atomic_load_explicit(&reader->context, memory_order_acquire);
 	uint64_t epoch = atomic_load(&reader->epoch);
 
 	if (!txn)

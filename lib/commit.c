@@ -321,6 +321,7 @@ static int lead(struct commit *commit, bool stable)
 		last_seq = commit->written->seq;
 	limit = u64_max(commit->seq_limit, commit->next_seq - 1 + SEQ_LIMIT_STEP);
 	commit->leading = true;
+	commit->flight_bytes = flight->payload + flight->part_count * SLAB_PART_BYTES;
 	commit->fill ^= 1;
 	commit->round++;
 	pthread_mutex_unlock(&commit->lock);
@@ -336,6 +337,7 @@ static int lead(struct commit *commit, bool stable)
 	conclude(commit, flight, outcome, stable, code);
 	group_reset(flight);
 	commit->leading = false;
+	commit->flight_bytes = 0;
 	stats_add(&commit->store->stats->values.commit_groups, 1);
 	wake_waiters(commit, round, outcome);
 	if (commit->wake && log_low(commit->log))
@@ -547,7 +549,7 @@ static int seal_locked(struct commit *commit, struct sealing *sealing)
 				 "an earlier commit, which this transaction had built on, could not be written");
 	group = fill_group(commit);
 	if (shows_at_seal(commit)) {
-		size_t pending = commit->groups[0].payload + commit->groups[1].payload + bytes;
+		size_t pending = group->payload + commit->flight_bytes + bytes;
 
 		result = log_reserve(commit->log, 2 * (slab_bytes(pending, commit->store->settings.sector) + 4096));
 		if (result)

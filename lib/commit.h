@@ -55,6 +55,7 @@ struct commit {
 	unsigned fill;       /* index of the fill group */
 	uint32_t round;      /* of the fill group */
 	bool leading;
+	size_t flight_bytes; /* payload in flight, 0 for none */
 	_Atomic uint32_t words[2];
 	uint64_t next_seq;   /* of the next commit */
 	uint64_t seq_limit;  /* in the newest slab */

@@ -154,7 +154,7 @@ static int choose_page(struct spindle *spindle, struct meta *meta)
 		return error_set(SLF_ENOTDB, spindle->path, (int)spindle->index, 0, "not a Solifuge database (%s)",
 				 pages.reasons[0]);
 	return error_set(SLF_ECORRUPT, spindle->path, (int)spindle->index, 0,
-			 "both metadata pages are damaged (%s; %s): salvage what is left with solifuge-fsck",
+			 "both metadata pages are damaged (%s; %s): restore the database from a copy",
 			 pages.reasons[0], pages.reasons[1]);
 }
 
@@ -228,11 +228,27 @@ static int refuse_network(struct core *core, const struct slf_options *options)
 			 "on a network file system, where locks and flushes may lie: open it read-only or with SLF_NETWORK_FS");
 }
 
-static int locked(int result, const char *path)
+/* "pid N" from the side file, for the message; empty when it cannot be read. */
+static void read_owner(struct slf_db *db, char *owner, size_t size)
 {
-	if (result == -EAGAIN || result == -EACCES)
+	struct io_request request = { .op = IO_READ, .file = db->side, .offset = 64, .length = size - 1, .data = owner };
+
+	memset(owner, 0, size);
+	if (io_run(db->core.io, &request, 1) || memcmp(owner, "pid ", 4))
+		owner[0] = 0;
+	owner[strcspn(owner, "\n")] = 0;
+}
+
+static int locked(struct slf_db *db, int result, const char *path)
+{
+	char owner[32] = "";
+
+	if (result == -EAGAIN || result == -EACCES) {
+		read_owner(db, owner, sizeof(owner));
 		return error_set(SLF_ELOCKED, path, 0, OFFSET_NONE,
-				 "another handle has the database open for writing: close it, or open this one read-only");
+				 "another handle%s%s has the database open for writing: close it, or open this one read-only",
+				 owner[0] ? " of " : "", owner);
+	}
 	return result ? error_set(result, path, 0, OFFSET_NONE, "cannot be locked: %s", error_text(result)) : 0;
 }
 
@@ -251,9 +267,9 @@ static int take_locks(struct slf_db *db)
 	if (result)
 		error_set(result, path, -1, OFFSET_NONE, "the side file cannot be opened: %s", error_text(result));
 	else
-		result = locked(io_lock(db->side, IO_LOCK_EXCLUSIVE, SIDE_WRITER_BYTE, 1), spindle->path);
+		result = locked(db, io_lock(db->side, IO_LOCK_EXCLUSIVE, SIDE_WRITER_BYTE, 1), spindle->path);
 	if (!result)
-		result = locked(io_lock(spindle->file, IO_LOCK_EXCLUSIVE, SIDE_WRITER_BYTE, 1), spindle->path);
+		result = locked(db, io_lock(spindle->file, IO_LOCK_EXCLUSIVE, SIDE_WRITER_BYTE, 1), spindle->path);
 	if (!result) {
 		db->locked = true;
 		snprintf(owner + 64, sizeof(owner) - 64, "pid %ld\n", (long)getpid());
@@ -355,8 +371,7 @@ static int init_parts(struct core *core)
 static void free_txn(void *context, struct reader *reader)
 {
 	(void)context;
-	txn_free(reader->context);
-	reader->context = NULL;
+	txn_free(atomic_exchange(&reader->context, NULL));
 }
 
 static void release_parts(struct slf_db *db)
@@ -480,12 +495,16 @@ static void remove_created(struct slf_db *db)
 		io_remove(db->core.io, side);
 }
 
-int db_open(const char *path, const struct slf_options *options, struct slf_db **db)
+/* Has another process written a metadata page since ours was read? */
+static bool has_moved(struct core *core)
 {
-	return db_open_io(path, options, NULL, db);
+	struct meta meta;
+
+	return core->tuning.readonly && core->store.spindle_count && core->meta.generation &&
+	       choose_page(&core->store.spindles[0], &meta) == 0 && meta.generation != core->meta.generation;
 }
 
-int db_open_io(const char *path, const struct slf_options *from, struct io *io, struct slf_db **result)
+static int open_once(const char *path, const struct slf_options *from, struct io *io, struct slf_db **result, bool *moved)
 {
 	struct slf_options options;
 	struct slf_db *db = NULL;
@@ -509,6 +528,7 @@ int db_open_io(const char *path, const struct slf_options *from, struct io *io, 
 		struct slf_errinfo info = { .size = sizeof(info) };
 
 		error_get(&info);
+		*moved = has_moved(&db->core);
 		service_stop(&db->service);
 		if (db->core.created && db->locked)
 			remove_created(db);
@@ -521,11 +541,38 @@ int db_open_io(const char *path, const struct slf_options *from, struct io *io, 
 	return 0;
 }
 
+#define READONLY_ATTEMPTS 5
+
+/* A reader beside a busy writer may find that the log it was following has been recycled meanwhile; then it starts anew at
+ * the newer checkpoint. */
+int db_open(const char *path, const struct slf_options *options, struct slf_db **db)
+{
+	unsigned attempts = options && (options->flags & SLF_READONLY) ? READONLY_ATTEMPTS : 1;
+	int result = SLF_ECORRUPT;
+
+	while (result == SLF_ECORRUPT && attempts--) {
+		bool moved = false;
+
+		result = open_once(path, options, NULL, db, &moved);
+		if (!moved)
+			break;
+	}
+	return result;
+}
+
+int db_open_io(const char *path, const struct slf_options *options, struct io *io, struct slf_db **db)
+{
+	bool moved;
+
+	return open_once(path, options, io, db, &moved);
+}
+
+
 /* ---- Closing ----------------------------------------------------------------------------------------------------- */
 
 static void abort_writer(void *context, struct reader *reader)
 {
-	struct slf_txn *txn = reader->context;
+	struct slf_txn *txn = atomic_load_explicit(&reader->context, memory_order_acquire);
 
 	(void)context;
 	if (txn && txn->state == TXN_WRITING)
@@ -556,6 +603,8 @@ static int settle_all(struct core *core)
 		core_log(core, 4, "no checkpoint at close: the next open replays the log");
 	else if (checkpoint_write_pages(core, true, true))
 		core_log(core, 4, "the clean flag could not be written");
+	else
+		extents_trim(&core->extents);
 	return 0;
 }
 

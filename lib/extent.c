@@ -116,6 +116,23 @@ void extents_note(struct extents *extents, uint64_t seq)
 	pthread_mutex_unlock(&extents->mutex);
 }
 
+void extents_trim(struct extents *extents)
+{
+	pthread_mutex_lock(&extents->mutex);
+	for (unsigned i = 0; i < extents->store->spindle_count; i++) {
+		struct extent_spindle *at = &extents->spindles[i];
+		struct spindle *spindle = &extents->store->spindles[i];
+		struct io_request request = { .op = IO_PUNCH, .file = spindle->file, .offset = at->next * EXTENT_BYTES };
+
+		if (at->allocated_end <= request.offset)
+			continue;
+		request.length = at->allocated_end - request.offset;
+		io_run(spindle->io, &request, 1);
+		at->allocated_end = request.offset;
+	}
+	pthread_mutex_unlock(&extents->mutex);
+}
+
 int extents_reserve(struct extents *extents, uint64_t bytes)
 {
 	int result = 0;

@@ -37,6 +37,9 @@ int extents_take(struct extents *extents, enum stream stream, uint32_t run, uint
 /* seq is the newest commit now, for the headers of extents taken from here on. */
 void extents_note(struct extents *extents, uint64_t seq);
 
+/* Gives back the space that is allocated behind the frontiers, where the file system can. */
+void extents_trim(struct extents *extents);
+
 /* Makes sure that at least `bytes` behind the frontiers are allocated: what the heap holds can then be written. */
 int extents_reserve(struct extents *extents, uint64_t bytes);
 

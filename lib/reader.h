@@ -23,7 +23,7 @@ struct reader {
 	_Atomic uint64_t epoch; /* READER_IDLE, epoch << 1 (exact), or epoch << 1 | 1 (a floor: this and all newer) */
 	_Atomic uint32_t state;
 	uint32_t index;
-	void *context; /* the pooled transaction */
+	_Atomic(void *) context; /* the pooled transaction; stays once it is there */
 	_Alignas(64) char end[];
 };
 

@@ -120,7 +120,18 @@ struct slf_options {
 	slf_log_fn *log;             /* may be NULL */
 	void *log_context;
 };
+#ifdef __cplusplus
+static inline struct slf_options slf_options_init(void)
+{
+	struct slf_options options = slf_options();
+
+	options.size = sizeof(options);
+	return options;
+}
+#define SLF_OPTIONS_INIT slf_options_init()
+#else
 #define SLF_OPTIONS_INIT { .size = sizeof(struct slf_options) }
+#endif
 
 /*
  * Opens the database at path; options may be NULL. Recovers when the last writer did not close. On success the caller

@@ -14,7 +14,8 @@
 #include "error.h"
 #include "probe.h"
 
-#define CHUNK_BYTES ((size_t)512 * 1024)
+#define INLINE_ACTIONS_BYTES ((size_t)768 * 1024) /* more go to bulk; a record of the log is at most GROUP_BYTES */
+#define CHUNK_BYTES ((size_t)128 * 1024) /* in entries of about this size, which leave little of an extent unused */
 #define BACK_PRESSURE_NS ((uint64_t)2000000) /* longest delay before the hard limit */
 #define PARTS_SYNC 512 /* a transaction with more parts flushes bulk itself */
 
@@ -27,19 +28,20 @@ int txn_new(struct core *core, struct slf_db *db, struct slf_txn **result)
 
 	if (!reader)
 		return -ENOMEM;
-	txn = reader->context;
+	txn = atomic_load_explicit(&reader->context, memory_order_relaxed);
 	if (!txn) {
 		txn = calloc(1, sizeof(*txn));
 		if (!txn) {
 			reader_free(reader);
 			return -ENOMEM;
 		}
-		reader->context = txn;
 		txn->reader = reader;
 		arena_init(&txn->arena, core->tuning.arena_bytes);
 		txn->trees = txn->trees_inline;
 		txn->tree_capacity = TXN_TREES_INLINE;
 		txn->core = core;
+		/* release: slf_stats looks into it from other threads */
+		atomic_store_explicit(&reader->context, txn, memory_order_release);
 	}
 	txn->db = db;
 	*result = txn;
@@ -372,29 +374,48 @@ static int add_part(struct slf_txn *txn, const struct entry_ref *part)
 	return add_ref(&txn->parts, &txn->part_count, &txn->part_capacity, part);
 }
 
-int txn_spill_actions(struct slf_txn *txn)
+/* One entry of whole actions. */
+static int spill_piece(struct slf_txn *txn, const uint8_t *actions, size_t bytes)
 {
 	struct core *core = txn->core;
-	uint32_t length = (uint32_t)(ACTIONS_ENTRY_HEADER_BYTES + txn->action_bytes);
+	uint32_t length = (uint32_t)(ACTIONS_ENTRY_HEADER_BYTES + bytes);
 	struct entry_ref ref;
 	uint64_t position;
 	void *entry;
 	int result;
 
-	if (!txn->action_bytes)
-		return 0;
 	if (txn->chunk_count >= UINT16_MAX)
-		return error_set(SLF_ETOOBIG, NULL, -1, OFFSET_NONE, "the transaction's actions exceed 32 GiB");
+		return error_set(SLF_ETOOBIG, NULL, -1, OFFSET_NONE, "the transaction's actions exceed 8 GiB");
 	result = bulk_place(&core->large, length, false, &position, &entry);
 	if (result)
 		return result;
-	memcpy((uint8_t *)entry + ACTIONS_ENTRY_HEADER_BYTES, txn->actions, txn->action_bytes);
+	memcpy((uint8_t *)entry + ACTIONS_ENTRY_HEADER_BYTES, actions, bytes);
 	actions_entry_seal(entry, length, core->store.seed, position, 0, &ref);
 	result = add_ref(&txn->chunks, &txn->chunk_count, &txn->chunk_capacity, &ref);
-	if (!result)
-		result = add_part(txn, &ref);
+	return result ? result : add_part(txn, &ref);
+}
+
+int txn_spill_actions(struct slf_txn *txn)
+{
+	struct slf_slice rest = slice(txn->actions, txn->action_bytes);
+	const uint8_t *from = txn->actions;
+	struct action action;
+
+	while (rest.size) {
+		const uint8_t *next;
+		int result = action_decode(&rest, &action);
+
+		assert(!result);
+		next = rest.size ? rest.data : txn->actions + txn->action_bytes;
+		if (rest.size && (size_t)(next - from) < CHUNK_BYTES)
+			continue;
+		result = spill_piece(txn, from, (size_t)(next - from));
+		if (result)
+			return result;
+		from = next;
+	}
 	txn->action_bytes = 0;
-	return result;
+	return 0;
 }
 
 /* Appends the action; *offset is where it stands until the next spill. */
@@ -403,7 +424,7 @@ static int record_action(struct slf_txn *txn, const struct action *action, size_
 	size_t bytes = action_bytes(action);
 	int result = 0;
 
-	if (txn->action_bytes && txn->action_bytes + bytes > CHUNK_BYTES) {
+	if (txn->action_bytes && txn->action_bytes + bytes > INLINE_ACTIONS_BYTES) {
 		result = txn_flush(txn);
 		if (!result)
 			result = txn_spill_actions(txn);

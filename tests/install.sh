@@ -95,8 +95,8 @@ compile program.c "${CC:-cc}" -std=c99 -pedantic
 compile program.c "${CC:-cc}" -std=gnu11
 if command -v "${CXX:-c++}" >/dev/null; then
 	# SLF_OPTIONS_INIT names one member and leaves the others 0, of which C++ compilers warn.
-	compile program.cc "${CXX:-c++}" -std=c++17 -Wno-missing-field-initializers
-	compile program.cc "${CXX:-c++}" -std=c++20 -pedantic -Wno-missing-field-initializers
+	compile program.cc "${CXX:-c++}" -std=c++17
+	compile program.cc "${CXX:-c++}" -std=c++20 -pedantic
 else
 	echo "install: there is no C++ compiler, its part was left out" >&2
 fi

@@ -271,9 +271,13 @@ Test(api, open_no_threads)
 /* Closing would leave descriptors or threads behind: a program that opens often would run out of them. */
 Test(api, close_leaves_nothing)
 {
-	unsigned threads = process_count("task"), descriptors = process_count("fd");
+	unsigned threads = 0, descriptors = 0;
 	int i = 0;
 
+	/* the first thread of a process may bring one of the sanitizer's own */
+	cr_assert_eq(slf_close(open_database(scratch.path, SLF_CREATE)), 0);
+	threads = process_count("task");
+	descriptors = process_count("fd");
 	for (i = 0; i < 3; i++) {
 		struct slf_db *db = open_database(scratch.path, SLF_CREATE);
 
