@@ -20,6 +20,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "limit.h"
 #include "store.h"
 #include "workloads.h"
 
@@ -46,6 +47,8 @@ struct settings {
 
 static struct settings settings = { .count = 1000000, .seed = 1, .repetitions = 3, .seconds = 3 };
 static char directory[2048];                                     /* where all files go; removed at the end */
+#define LIMITED_WORKLOAD "durable-1"
+static double limits[REPETITIONS_MAX];
 static double rates[WORKLOADS_MAX][STORES][REPETITIONS_MAX];     /* operations per second; 0: not run */
 
 /* ---- Options ----------------------------------------------------------------------------------------------------- */
@@ -338,6 +341,24 @@ static void print_table(FILE *out)
 	}
 }
 
+/* One durable put cannot be faster than one durable write. */
+static void print_limit(FILE *out)
+{
+	double spread = 0, limit = 0;
+	unsigned w = 0;
+
+	for (w = 0; w < workload_count && strcmp(workloads[w].name, LIMITED_WORKLOAD) != 0; w++)
+		;
+	if (w == workload_count || !listed(settings.only, LIMITED_WORKLOAD))
+		return;
+	qsort(limits, settings.repetitions, sizeof(limits[0]), by_value);
+	limit = limits[settings.repetitions / 2];
+	if (limit > 0)
+		fprintf(out, "limit: %.0f durable 4 KiB writes per second (pwritev2 with RWF_DSYNC, direct, written space): "
+			"%s reaches %.2f of it on %s\n", limit, stores[0]->name, median(w, 0, &spread) / limit,
+			LIMITED_WORKLOAD);
+}
+
 static void print_setting(void)
 {
 	struct utsname machine;
@@ -374,8 +395,15 @@ int main(int argc, char **argv)
 	}
 	atexit(remove_all);
 	print_setting();
-	for (repetition = 0; repetition < settings.repetitions; repetition++)
+	for (repetition = 0; repetition < settings.repetitions; repetition++) {
+		if (listed(settings.only, LIMITED_WORKLOAD))
+			limits[repetition] = limit_durable_writes(directory, 1);
+		if (settings.json && limits[repetition] > 0)
+			printf("{\"limit\":\"durable 4 KiB writes\",\"repetition\":%u,\"per_second\":%.1f}\n", repetition,
+			       limits[repetition]);
 		run_repetition(repetition);
+	}
 	print_table(settings.json ? stderr : stdout);
+	print_limit(settings.json ? stderr : stdout);
 	return 0;
 }

@@ -87,7 +87,7 @@ static int solifuge_get(void *txn, struct bytes key, struct bytes *value)
 
 static int solifuge_multi_get(void *txn, const struct bytes *keys, size_t count, struct bytes *values)
 {
-	struct slf_slice wanted[BENCH_BATCH], found[BENCH_BATCH];
+	struct slf_slice wanted[BENCH_BATCH] = { 0 }, found[BENCH_BATCH];
 	int results[BENCH_BATCH], result = 0;
 	size_t i = 0;
 

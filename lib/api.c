@@ -240,7 +240,7 @@ int slf_stats(struct slf_db *db, struct slf_stats *stats)
 	own.checkpoint_seq = atomic_load(&core->checkpoint.seq);
 	own.heap_bytes = heap_used(core->heap);
 	own.heap_peak_bytes = heap_held(core->heap);
-	own.heap_limit_bytes = core->tuning.heap_bytes;
+	own.heap_limit_bytes = core->tuning.heap_bytes; /* of live blocks: three quarters of the option */
 	pthread_mutex_lock(&core->commit.lock);
 	own.log_live_bytes = core->commit.settled_slab_bytes - core->log.mark_slab_bytes;
 	pthread_mutex_unlock(&core->commit.lock);

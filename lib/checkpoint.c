@@ -15,6 +15,8 @@
 #include "install.h"
 
 #define RECYCLABLE_MAX 4096
+#define LOG_SPACE_MIN (8 * MIB)
+#define LOG_SPACE_HEAP_FACTOR 8
 #define LOG_SPACE_FACTOR 4 /* the log may take this many times its payload budget on disk (padding) */
 
 void core_log(struct core *core, int level, const char *format, ...)
@@ -49,6 +51,14 @@ void checkpoint_release(struct checkpoint *checkpoint)
 	pthread_mutex_destroy(&checkpoint->mutex);
 }
 
+/* How much of the disk the log may take: padding makes slabs of tiny commits many times their payload. It is worth a
+ * checkpoint when it is many times what a checkpoint would write, so a small database has a small log. */
+static uint64_t log_space(struct core *core)
+{
+	return u64_min(LOG_SPACE_MIN + LOG_SPACE_HEAP_FACTOR * heap_used(core->heap),
+		       core->tuning.log_bytes / 2 * LOG_SPACE_FACTOR);
+}
+
 bool checkpoint_due(struct core *core)
 {
 	uint64_t payload, bytes;
@@ -59,13 +69,14 @@ bool checkpoint_due(struct core *core)
 	payload = core->commit.written_payload - core->log.mark_payload;
 	bytes = core->commit.written_slab_bytes - core->log.mark_slab_bytes;
 	pthread_mutex_unlock(&core->commit.lock);
-	return payload >= core->tuning.log_bytes / 2 || bytes >= core->tuning.log_bytes / 2 * LOG_SPACE_FACTOR;
+	return payload >= core->tuning.log_bytes / 2 || bytes >= log_space(core);
 }
 
 static void set_state(struct checkpoint *checkpoint, enum checkpoint_state state)
 {
 	pthread_mutex_lock(&checkpoint->mutex);
 	checkpoint->state = state;
+	checkpoint->ended += state == CHECKPOINT_IDLE;
 	pthread_cond_broadcast(&checkpoint->changed);
 	pthread_mutex_unlock(&checkpoint->mutex);
 }

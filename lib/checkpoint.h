@@ -29,6 +29,7 @@ struct checkpoint {
 	pthread_mutex_t mutex;
 	pthread_cond_t changed;
 	enum checkpoint_state state;
+	uint64_t ended;       /* checkpoints that came back to IDLE */
 	bool private;         /* a transaction is using the materialiser */
 	bool list_lent;       /* and materialiser.written is its */
 	struct garbage set_aside; /* the written list of an install under way, meanwhile */

@@ -615,14 +615,12 @@ void commit_rollback(struct commit *commit)
 	pthread_mutex_unlock(&commit->lock);
 }
 
-void commit_sweep(struct commit *commit)
+bool commit_sweep(struct commit *commit)
 {
 	struct version *targets[3];
 	uint64_t epochs[3];
 	size_t count = 0;
 
-	if (!versions_wants_sweep(commit->versions))
-		return;
 	pthread_mutex_lock(&commit->lock);
 	targets[0] = commit->groups[0].last;
 	targets[1] = commit->groups[1].last;
@@ -631,7 +629,7 @@ void commit_sweep(struct commit *commit)
 		if (targets[i])
 			epochs[count++] = targets[i]->epoch;
 	pthread_mutex_unlock(&commit->lock);
-	versions_sweep(commit->versions, epochs, count);
+	return versions_sweep(commit->versions, epochs, count);
 }
 
 void commit_install(struct commit *commit, struct version *version)

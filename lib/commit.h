@@ -126,8 +126,8 @@ struct commit_load commit_load(struct commit *commit);
 /* Takes back pending versions after a failed slab; the caller holds the turn. Cheap when there is nothing to do. */
 void commit_rollback(struct commit *commit);
 
-/* Frees what no version in use can reach; the caller holds the turn. Cheap when there is nothing to do. */
-void commit_sweep(struct commit *commit);
+/* Frees what no version in use can reach, a part of it; the caller holds the turn. True when there is more. */
+bool commit_sweep(struct commit *commit);
 
 /* Publishes a version with the seq of the tip: the same state in other nodes. The caller holds the turn and, in
  * SLF_SYNC_COMMIT, nothing is pending. */

@@ -79,7 +79,8 @@ static uint64_t or_default(uint64_t value, uint64_t standard)
 static void tuning_set(struct tuning *tuning, const struct slf_options *options)
 {
 	tuning->sync = options->sync;
-	tuning->heap_bytes = or_default(options->heap_bytes, 256 * MIB);
+	/* the budget is for what the system gives; up to a quarter of that lies between blocks */
+	tuning->heap_bytes = or_default(options->heap_bytes, 256 * MIB) / 4 * 3;
 	tuning->log_bytes = or_default(options->log_bytes, 64 * MIB);
 	tuning->arena_bytes = or_default(options->arena_bytes, 256 * MIB);
 	tuning->auto_sync_ns = or_default(options->auto_sync_ns, 100000000);

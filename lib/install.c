@@ -269,7 +269,8 @@ static int drop_slice(struct install *install, uint64_t deadline_ns)
 		atomic_store(&install->core->versions.pinned, 0);
 	}
 	result = materialise_drop(materialiser, &install->left, retire, install, deadline_ns);
-	commit_sweep(&install->core->commit);
+	if (commit_sweep(&install->core->commit) && !result)
+		return 0; /* what the pin held goes in slices, too */
 	if (result == 0)
 		return SLF_END;
 	return result == SLF_END ? 0 : result;

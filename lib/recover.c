@@ -346,6 +346,7 @@ static void restore_extents(struct recovery *recovery)
 		uint64_t size = atomic_load(&core->store.spindles[i].size);
 
 		at->next = u64_max(mark->spindles[i].next_extent, 1);
+		at->next = u64_min(at->next, OFFSET_MAX / EXTENT_BYTES / 2); /* hostile: then nothing can be allocated */
 		at->bulk_bytes = mark->spindles[i].bulk_bytes;
 		if (!is_clean(recovery))
 			at->next = u64_max(at->next, (size + EXTENT_BYTES - 1) / EXTENT_BYTES);

@@ -281,6 +281,15 @@ static int apply_actions(struct replay *replay, struct log_reader *reader, struc
 	return apply_gathered(replay, reader, &gathering);
 }
 
+static uint64_t files_bytes(struct core *core)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < core->store.spindle_count; i++)
+		sum += atomic_load(&core->store.spindles[i].size);
+	return sum;
+}
+
 static int apply_chunks(struct replay *replay, struct log_reader *reader, const struct commit_entry *commit,
 			struct digest *digest, uint64_t *count)
 {
@@ -291,6 +300,9 @@ static int apply_chunks(struct replay *replay, struct log_reader *reader, const 
 		int result;
 
 		entry_ref_decode((const uint8_t *)commit->chunks.data + i * SLAB_PART_BYTES, &ref);
+		replay->chunk_bytes += ref.length;
+		if (replay->chunk_bytes > files_bytes(reader->core))
+			return damaged(reader, "commits name more actions than the files can hold");
 		result = store_actions(&reader->core->store, &ref, &buffer, &actions);
 		if (!result)
 			result = apply_actions(replay, reader, actions, digest, count);

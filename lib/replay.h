@@ -42,6 +42,7 @@ struct replay {
 	uint64_t seq;             /* of the newest commit applied */
 	struct digest digest;
 	uint64_t search_ns;
+	uint64_t chunk_bytes;     /* read from bulk: never more than the files hold, whatever a hostile log names */
 };
 
 /* Applies the commits of the slab that the reader has read. */

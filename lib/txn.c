@@ -85,12 +85,25 @@ int txn_begin_read(struct slf_txn *txn, bool durable)
 	return 0;
 }
 
+/* At the limit: until checkpoints have made room, or two have ended without (then snapshots hold it). */
+static void wait_for_room(struct core *core)
+{
+	struct checkpoint *checkpoint = &core->checkpoint;
+	uint64_t first;
+
+	pthread_mutex_lock(&checkpoint->mutex);
+	first = checkpoint->ended;
+	while (heap_used(core->heap) >= core->tuning.heap_bytes && checkpoint->ended - first < 2 &&
+	       checkpoint->state != CHECKPOINT_IDLE)
+		pthread_cond_wait(&checkpoint->changed, &checkpoint->mutex);
+	pthread_mutex_unlock(&checkpoint->mutex);
+}
+
 /* Delays writers smoothly between three quarters of the heap budget and all of it; at the limit waits for the running
  * checkpoint. Called without the turn. */
 static int back_pressure(struct core *core)
 {
 	uint64_t limit = core->tuning.heap_bytes, used = heap_used(core->heap), start;
-	struct checkpoint *checkpoint = &core->checkpoint;
 
 	if (likely(used < limit / 4 * 3))
 		return 0;
@@ -104,10 +117,7 @@ static int back_pressure(struct core *core)
 
 		nanosleep(&pause, NULL);
 	} else {
-		pthread_mutex_lock(&checkpoint->mutex);
-		if (checkpoint->state != CHECKPOINT_IDLE)
-			pthread_cond_wait(&checkpoint->changed, &checkpoint->mutex);
-		pthread_mutex_unlock(&checkpoint->mutex);
+		wait_for_room(core);
 	}
 	stats_add(&core->stats.values.checkpoint_stall_ns, clock_now_ns() - start);
 	return 0;

@@ -314,7 +314,8 @@ int txn_commit(struct slf_txn *txn, bool async, uint64_t *seq)
 		txn_abort(txn);
 		return result;
 	}
-	commit_sweep(&core->commit);
+	if (versions_wants_sweep(&core->versions))
+		commit_sweep(&core->commit);
 	if ((core->versions.unswept == 0 || txn->action_total > 64 * 1024) && core->wake_checkpoint &&
 	    checkpoint_due(core))
 		core->wake_checkpoint(core->wake_context);

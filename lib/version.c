@@ -282,7 +282,7 @@ static void sweep_chain(struct versions *versions, uint64_t visible)
 
 #define SWEEP_BUDGET 2048 /* blocks freed in one sweep besides the backlog: some 100 microseconds */
 
-void versions_sweep(struct versions *versions, const uint64_t *targets, size_t count)
+bool versions_sweep(struct versions *versions, const uint64_t *targets, size_t count)
 {
 	size_t budget = SWEEP_BUDGET + versions->backlog;
 	struct version *version;
@@ -291,7 +291,7 @@ void versions_sweep(struct versions *versions, const uint64_t *targets, size_t c
 	versions->unswept = 0;
 	versions->backlog = 0;
 	if (collect_active(versions, targets, count, &visible))
-		return;
+		return false;
 	sweep_held(versions, &budget);
 	sweep_list(versions, &versions->late, 0, &budget);
 	for (version = versions->oldest; version && version->epoch <= visible; version = version->next) {
@@ -299,8 +299,9 @@ void versions_sweep(struct versions *versions, const uint64_t *targets, size_t c
 			continue;
 		version->born = NULL;
 		if (!sweep_list(versions, &version->garbage, version->epoch, &budget))
-			return;
+			return !budget;
 		version->swept = true;
 	}
 	sweep_chain(versions, visible);
+	return !budget;
 }

@@ -92,8 +92,8 @@ static inline bool versions_wants_sweep(const struct versions *versions)
 }
 
 /* Frees what nobody sees, a bounded number of blocks beyond the backlog. targets: further epochs in use (versions on their
- * way to the disk). */
-void versions_sweep(struct versions *versions, const uint64_t *targets, size_t count);
+ * way to the disk). True when there is more to free. */
+bool versions_sweep(struct versions *versions, const uint64_t *targets, size_t count);
 
 /* Starts a snapshot in the slot: no lock, no call into the kernel. */
 static inline struct version *version_acquire(struct versions *versions, struct reader *reader, bool durable)

@@ -286,7 +286,7 @@ Test(spindle, real_files)
 	cr_assert(strstr(last_text(&info), "symbolic link"));
 	cr_assert_eq(spindle_open(&spindle, io, directory, 0, 0, true), -EISDIR);
 	cr_assert(strstr(last_text(&info), "directory"));
-	cr_assert_eq(spindle_open(&spindle, io, "/dev/null", 0, 0, true), -EINVAL);
+	cr_assert_eq(spindle_open(&spindle, io, "/dev/null", 0, 0, true), SLF_ENOTDB);
 	cr_assert(strstr(last_text(&info), "not a regular file"));
 	io_free(io);
 	unlink(path);
