@@ -120,6 +120,7 @@ static int burn(struct commit *commit, uint64_t first, uint64_t last, int code)
 {
 	struct burnt *burnt;
 
+	atomic_store(&commit->any_burnt, true);
 	if (commit->burnt_count) { /* a disk that stays full burns one after the other */
 		burnt = &commit->burnt[commit->burnt_count - 1];
 		if (burnt->last + 1 == first && burnt->code == code) {
@@ -299,13 +300,18 @@ static void conclude(struct commit *commit, struct group *flight, enum outcome o
 	}
 }
 
+/* Called and left with the lock held, which is dropped meanwhile: those who wake would only wait for it. */
 static void wake_waiters(struct commit *commit, uint32_t round, enum outcome outcome)
 {
-	atomic_fetch_add_explicit(&commit->words[round & 1], 1, memory_order_relaxed);
-	futex_wake(&commit->words[round & 1], INT32_MAX);
+	_Atomic uint32_t *words = commit->words;
+
+	atomic_fetch_add_explicit(&words[round & 1], 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&words[(round + 1) & 1], 1, memory_order_relaxed);
+	pthread_mutex_unlock(&commit->lock);
 	/* One of those whose group filled meanwhile leads next; after a failure their fate is known, and nobody may lead. */
-	atomic_fetch_add_explicit(&commit->words[(round + 1) & 1], 1, memory_order_relaxed);
-	futex_wake(&commit->words[(round + 1) & 1], outcome == OUTCOME_DONE ? 1 : INT32_MAX);
+	futex_wake(&words[(round + 1) & 1], outcome == OUTCOME_DONE ? 1 : INT32_MAX);
+	futex_wake(&words[round & 1], INT32_MAX);
+	pthread_mutex_lock(&commit->lock);
 }
 
 /* Writes (and flushes) the fill group. Called and left with the lock held; nobody else leads. */
@@ -345,24 +351,32 @@ static int lead(struct commit *commit, bool stable)
 	return code;
 }
 
-/* Sleeps until the group of this round may have been dealt with. Called and left with the lock held. */
-static int wait_round(struct commit *commit, uint32_t round, uint64_t deadline)
+/* Sleeps until the group of this round may have been dealt with. Called with the lock held, left without. */
+static int sleep_round(struct commit *commit, uint32_t round, uint64_t deadline)
 {
 	_Atomic uint32_t *word = &commit->words[round & 1];
 	uint32_t value = atomic_load_explicit(word, memory_order_relaxed);
 	uint64_t now = deadline ? clock_now_ns() : 0;
-	int result = 0;
 
+	pthread_mutex_unlock(&commit->lock);
 	if (deadline && now >= deadline)
 		return -ETIMEDOUT;
-	pthread_mutex_unlock(&commit->lock);
-	result = futex_wait(word, value, deadline ? (int64_t)(deadline - now) : -1);
-	pthread_mutex_lock(&commit->lock);
-	if (result != -ETIMEDOUT)
+	if (futex_wait(word, value, deadline ? (int64_t)(deadline - now) : -1) != -ETIMEDOUT)
 		return 0;
 	/* The wake-up that we may have been given to lead goes to somebody else. */
+	pthread_mutex_lock(&commit->lock);
 	atomic_fetch_add_explicit(word, 1, memory_order_relaxed);
+	pthread_mutex_unlock(&commit->lock);
 	futex_wake(word, 1);
+	return -ETIMEDOUT;
+}
+
+/* The same, left with the lock held again. */
+static int wait_round(struct commit *commit, uint32_t round, uint64_t deadline)
+{
+	int result = sleep_round(commit, round, deadline);
+
+	pthread_mutex_lock(&commit->lock);
 	return result;
 }
 
@@ -373,7 +387,8 @@ int commit_wait(struct commit *commit, uint64_t seq, uint32_t round, int64_t tim
 
 	pthread_mutex_lock(&commit->lock);
 	if (seq >= commit->next_seq)
-		result = -EINVAL;
+		result = error_set(-EINVAL, NULL, -1, OFFSET_NONE, "commit %llu has not been made",
+				   (unsigned long long)seq);
 	while (!result && commit->settled_seq < seq) {
 		if (atomic_load(&commit->poisoned)) {
 			error_restore(&commit->poison_info);
@@ -381,8 +396,13 @@ int commit_wait(struct commit *commit, uint64_t seq, uint32_t round, int64_t tim
 		} else if (!commit->leading) {
 			lead(commit, true);
 		} else {
-			result = wait_round(commit, (int32_t)(commit->round - round) > 0 ? commit->round - 1 : round,
-					    deadline);
+			result = sleep_round(commit, (int32_t)(commit->round - round) > 0 ? commit->round - 1 : round,
+					     deadline);
+			/* the usual end needs no lock, for which all that were woken would queue */
+			if (!result && atomic_load_explicit(&commit->settled_seq, memory_order_acquire) >= seq &&
+			    !atomic_load(&commit->any_burnt))
+				return 0;
+			pthread_mutex_lock(&commit->lock);
 		}
 	}
 	if (!result)

@@ -60,7 +60,8 @@ struct commit {
 	uint64_t next_seq;   /* of the next commit */
 	uint64_t seq_limit;  /* in the newest slab */
 	uint64_t durable_limit; /* in the newest flushed slab: no seq above it is handed out (I11) */
-	uint64_t settled_seq; /* every seq up to here has its fate */
+	_Atomic uint64_t settled_seq; /* every seq up to here has its fate; stored under lock, with release */
+	_Atomic bool any_burnt;       /* set before a burnt seq is settled */
 	_Atomic uint64_t durable_seq, visible_seq;
 	struct version *written; /* newest version whose slab is written, maybe not flushed */
 	struct log_place settled_place; /* log place behind the slab of the durable version */

@@ -47,6 +47,7 @@ static inline struct space_rig *space_new(unsigned spindle_count, uint32_t secto
 	for (unsigned i = 0; i < spindle_count; i++) {
 		must_work(spindle_create(&store->spindles[i], core->io, space_path(i), i, false));
 		must_work(spindle_link(&store->spindles[i]));
+		must_work(io_sync_directory(core->io, space_path(i)));
 	}
 	must_work(verified_init(&store->verified));
 	must_work(extents_init(&core->extents, store));
@@ -55,7 +56,7 @@ static inline struct space_rig *space_new(unsigned spindle_count, uint32_t secto
 	must_work(log_init(&core->log, store, &core->extents));
 	core->log.salt = SPACE_SALT;
 	must_work(log_add_live(&core->log, 0, 1));
-	must_work(log_continue(&core->log, &start, 0, false));
+	must_work(log_continue(&core->log, &start, EXTENT_ZERO_DATA, false));
 	return rig;
 }
 
