@@ -136,7 +136,9 @@ int slf_sync(struct slf_db *db, uint64_t *durable_seq)
 {
 	int result = check_db(db);
 
-	return result ? result : commit_sync(&db->core.commit, durable_seq);
+	if (!result)
+		result = commit_sync(&db->core.commit, durable_seq);
+	return result ? result : commit_untold(&db->core.commit);
 }
 
 int slf_eventfd(struct slf_db *db)

@@ -148,11 +148,12 @@ static int burn(struct commit *commit, uint64_t first, uint64_t last, int code)
 static int fate(struct commit *commit, uint64_t seq)
 {
 	for (size_t i = commit->burnt_count; i-- > 0;) {
-		const struct burnt *burnt = &commit->burnt[i];
+		struct burnt *burnt = &commit->burnt[i];
 
 		if (seq > burnt->last)
 			break;
 		if (seq >= burnt->first) {
+			burnt->told++;
 			error_restore(&burnt->info);
 			return burnt->code;
 		}
@@ -409,6 +410,25 @@ int commit_wait(struct commit *commit, uint64_t seq, uint32_t round, int64_t tim
 		result = fate(commit, seq);
 	pthread_mutex_unlock(&commit->lock);
 	return result;
+}
+
+int commit_untold(struct commit *commit)
+{
+	int code = 0;
+
+	pthread_mutex_lock(&commit->lock);
+	for (size_t i = commit->burnt_count; i-- > 0 && !code;) {
+		struct burnt *burnt = &commit->burnt[i];
+		uint64_t commits = burnt->last - burnt->first + 1;
+
+		if (burnt->told >= commits)
+			continue;
+		burnt->told = commits;
+		error_restore(&burnt->info);
+		code = burnt->code;
+	}
+	pthread_mutex_unlock(&commit->lock);
+	return code;
 }
 
 int commit_sync(struct commit *commit, uint64_t *durable_seq)

@@ -40,6 +40,7 @@ struct group {
 
 struct burnt {
 	uint64_t first, last;
+	uint64_t told; /* how many of them have been asked for */
 	int code;
 	struct slf_errinfo info;
 };
@@ -112,6 +113,8 @@ int commit_record(struct commit *commit, enum log_record_kind kind, struct slf_s
 int commit_wait(struct commit *commit, uint64_t seq, uint32_t round, int64_t timeout_ns);
 /* Makes everything sealed so far durable. */
 int commit_sync(struct commit *commit, uint64_t *durable_seq);
+/* The failure of a burnt commit that nobody waited for, once; 0 where there is none. */
+int commit_untold(struct commit *commit);
 /* Writes what has gathered without flushing, unless a leader is at it. */
 int commit_write_out(struct commit *commit);
 /* The round that fills now. */

@@ -205,6 +205,8 @@ static int fill_meta(struct creation *creation, const struct settings *settings)
 			       .compression = settings->compression,
 			       .table_bytes = (uint32_t)creation->table_bytes,
 			       .table_digest = meta_table_digest(creation->table, creation->table_bytes) };
+	random[6] = (random[6] & 0x0f) | 0x40; /* a random UUID as in RFC 4122 */
+	random[8] = (random[8] & 0x3f) | 0x80;
 	memcpy(meta->uuid, random, 16);
 	memcpy(&meta->salt, random + 16, 8);
 	creation->seed = format_seed(meta->uuid);

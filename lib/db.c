@@ -484,7 +484,8 @@ static int open_all(struct slf_db *db, const char *path, const struct slf_option
 	return core->tuning.threads ? service_start(&db->service, core) : 0;
 }
 
-/* What this opening has made, and could not bring to life. */
+/* What this opening has made, and could not bring to life. Who opened the side file meanwhile locks one without a name, but
+ * meets the others at the lock on spindle 0. */
 static void remove_created(struct slf_db *db)
 {
 	const struct store *store = &db->core.store;
@@ -619,6 +620,8 @@ int db_close(struct slf_db *db)
 	readers_each(&core->versions.readers, abort_writer, NULL);
 	if (!core->tuning.readonly)
 		result = settle_all(core);
+	if (!result)
+		result = commit_untold(&core->commit);
 	atomic_store(core->alive, 0);
 	readers_each(&core->versions.readers, orphan, db);
 	release_parts(db);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Extents: which 2 MiB pieces of the spindles have been given to the log and to bulk, and the space allocated ahead.
- * Extents are taken in ascending order on each spindle. Any thread; a mutex guards the rest (innermost lock).
+ * Extents are taken in ascending order on each spindle. Any thread; a mutex guards the
+ * rest, inside of which only a spindle's mutex and the lock of a verified slot are taken.
  */
 #ifndef EXTENT_H
 #define EXTENT_H

@@ -49,7 +49,7 @@ struct log {
 	uint64_t slab_bytes;       /* with padding */
 	uint64_t mark_payload;     /* payload_bytes at the place where replay would start */
 	uint64_t mark_slab_bytes;
-	pthread_mutex_t mutex;     /* guards the fields below; leaf lock but for extents' */
+	pthread_mutex_t mutex;     /* guards the fields below; a spindle's mutex is taken inside */
 	struct log_space {         /* of the current extent, for log_reserve */
 		uint64_t position;      /* = end.position */
 		uint64_t base, end;     /* the extent */

@@ -6,7 +6,7 @@
  * commits · writer: flush every spindle, clear the tail, append an OPEN record with a new salt, flush, write both pages.
  *
  * The end of the chain is the end of the log where nothing says that more had been durable. Such evidence is the page's
- * durable seq and slab number, the clean flag, and the durable seq of any later slab. With evidence it is rot: a writer is
+ * durable seq and slab number, and the durable seq of any later slab. With evidence it is rot: a writer is
  * refused with SLF_ECORRUPT, a reader gets the last good version. If inode or birth time differ from the newest OPEN record,
  * the file is a copy, to which nothing was acknowledged: it is cut, and that is reported.
  *

@@ -110,7 +110,7 @@ struct slf_options {
 	uint32_t leaf_bytes;         /* target size of a leaf, at creation; default 2048 */
 	uint32_t branch_bytes;       /* target size of a branch, at creation; default 4096 */
 	uint32_t inline_bytes;       /* values up to this size live in their leaf, at creation; default 128 */
-	uint64_t heap_bytes;         /* budget for changed nodes in memory; default 256 MiB */
+	uint64_t heap_bytes;         /* memory for changed nodes, taken from the system at most; default 256 MiB */
 	uint64_t log_bytes;          /* budget for the log that recovery may have to replay; default 64 MiB */
 	uint64_t arena_bytes;        /* limit of one transaction's arena; default 256 MiB */
 	uint64_t auto_sync_ns;       /* SLF_SYNC_AUTO: flush at the latest after this time; default 100 ms */
@@ -143,7 +143,8 @@ SLF_API int slf_open(const char *path, const struct slf_options *options, struct
 /*
  * Closes: aborts a running write transaction, makes all commits durable, writes a checkpoint and frees db, whatever it
  * returns. Transactions and cursors that are still open stay valid as handles: their calls answer SLF_EBADHANDLE and
- * they may be closed later, in any order. db may be NULL. An error says that the last commits may not be durable.
+ * they may be closed later, in any order. db may be NULL. An error says that the last commits may not be durable. No
+ * other call with db itself may run at the same time or follow.
  */
 SLF_API int slf_close(struct slf_db *db);
 
@@ -178,7 +179,10 @@ SLF_API int slf_commit_async(struct slf_txn *txn, uint64_t *seq);
 /* Waits until commit seq is durable, at most timeout_ns; < 0 waits forever. -ETIMEDOUT, or the error of its group. */
 SLF_API int slf_wait(struct slf_db *db, uint64_t seq, int64_t timeout_ns);
 
-/* Makes every commit so far durable. *durable_seq (may be NULL) gets the newest durable commit. */
+/*
+ * Makes every commit so far durable. *durable_seq (may be NULL) gets the newest durable commit. An asynchronous commit that
+ * could not be written, and that nobody asked slf_wait() for, is reported here, once.
+ */
 SLF_API int slf_sync(struct slf_db *db, uint64_t *durable_seq);
 
 /* An eventfd that is raised each time the durable seq grows; owned by db, closed by slf_close(). Negative on failure. */
@@ -229,9 +233,9 @@ SLF_API int slf_multi_get(struct slf_txn *txn, uint32_t tree, const struct slf_s
 			  struct slf_slice *values, int *results);
 
 /*
- * Sets key to value, both copied. SLF_ETOOBIG; -ENOSPC and -ENOMEM doom the transaction (SLF_ECANCELLED from then). Puts are
- * applied to the tree in small groups, so such a failure may also come from a later call of the transaction, at the latest
- * from its commit.
+ * Sets key to value, both copied. SLF_ETOOBIG; -ENOSPC and -ENOMEM doom the transaction (SLF_ECANCELLED from
+ * then). Puts are applied to the tree in small groups, so such a failure may also come from a later call of the
+ * transaction, at the latest from its commit.
  */
 SLF_API int slf_put(struct slf_txn *txn, uint32_t tree, struct slf_slice key, struct slf_slice value);
 
@@ -271,7 +275,7 @@ SLF_API int slf_cursor_seek(struct slf_cursor *cursor, struct slf_slice key);
 /* cursor may be NULL; its transaction may have ended. */
 SLF_API void slf_cursor_close(struct slf_cursor *cursor);
 
-/* Writes a checkpoint of the newest version now and waits for it. */
+/* Writes a checkpoint of the newest version now and waits for it. Not for a thread that holds a write transaction. */
 SLF_API int slf_checkpoint(struct slf_db *db);
 
 /* What a database is, as far as its metadata tells. */

@@ -392,6 +392,30 @@ Test(attack_engine, abort_wakes_all_that_wait)
 	alarm(0);
 }
 
+/* An asynchronous commit is taken back by the leader that came after it, and nobody waits for it: whoever asks for all
+ * commits to be durable is to be told, once. */
+Test(attack_engine, lost_asynchronous_commit_is_told)
+{
+	struct sim_disk *disk = sim_disk_new();
+	struct sim_fault fault = { .call = SIM_ALLOCATE, .error = -ENOSPC, .sticky = true };
+	struct slf_db *db = open_alone(disk);
+	struct slf_txn *txn;
+
+	large_commit(db, "warm", 1);
+	db->core.reserved_bytes = MIB; /* only the log is to find the disk full */
+	sim_disk_add_fault(disk, &fault);
+	txn = txn_begin(db, SLF_WRITE);
+	must_work(slf_put(txn, SLF_MAIN, text("a"), text("1")));
+	must_work(slf_commit_async(txn, NULL));
+	commit_twenty_kilobytes(db);
+	sim_disk_clear_faults(disk);
+	cr_assert_eq(slf_sync(db, NULL), -ENOSPC);
+	cr_assert_eq(slf_sync(db, NULL), 0);
+	must(!db_has(db, "a", "1"));
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+}
+
 /* The checkpointer waits for the turn that an open transaction holds: closing has to end both. */
 Test(attack_engine, close_while_an_install_waits)
 {
