@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A value is made of its nonce alone: its size, and bytes that no other nonce gives.
+ * A value is made of its nonce alone: its size, and bytes that no other nonce gives. The upper bits of a nonce are the
+ * kind of value.
  */
 #include "crash_rig.h"
 
@@ -11,6 +12,7 @@
 
 #define RIG_VALUE_BYTES (80 * 1024)
 #define PROOF_KEY "proof"
+#define NONCE_KIND_SHIFT 28
 
 /* Directories that exist: the paths of further spindles are resolved, all else is simulated. */
 static const char *const spindle_paths[] = { "/tmp/db", "/usr/spindle", "/var/spindle" };
@@ -19,7 +21,9 @@ static size_t value_bytes(const struct rig *rig, uint32_t nonce)
 {
 	uint64_t number = rng_mix(nonce);
 
-	if (rig->values_large && number % rig->values_large == 0)
+	if (nonce >> NONCE_KIND_SHIFT == RIG_MEDIUM)
+		return 600 + number / 7 % 1200;
+	if (nonce >> NONCE_KIND_SHIFT == RIG_LARGE || (rig->values_large && number % rig->values_large == 0))
 		return 33000 + number / 7 % 40000;
 	return number % 5 == 0 ? 300 + number / 7 % 1500 : number / 7 % 100;
 }
@@ -41,7 +45,8 @@ static struct slf_slice key_make(unsigned index, uint8_t *data)
 
 void rig_init(struct rig *rig, uint64_t seed, unsigned spindle_count, int sync)
 {
-	*rig = (struct rig){ .sync = sync, .spindle_count = spindle_count, .rng = { seed }, .values_large = 12 };
+	*rig = (struct rig){ .sync = sync, .spindle_count = spindle_count, .rng = { seed }, .values_large = 12,
+			      .deletes = 2 };
 	rig->disk = sim_disk_new();
 	rig->states = calloc(RIG_COMMITS_MAX, sizeof(*rig->states));
 	rig->next_nonce = 1 + (uint32_t)(seed % 1000) * 100000;
@@ -65,6 +70,7 @@ int rig_open_on(const struct rig *rig, struct sim_disk *disk, unsigned flags, st
 	options.sync = rig->sync;
 	options.heap_bytes = 64 * 1024;
 	options.log_bytes = 64 * 1024;
+	options.compression = rig->compression;
 	options.spindles = spindle_paths + 1;
 	options.spindle_count = rig->spindle_count - 1;
 	sim_disk_io(disk, &unused, &io);
@@ -73,8 +79,11 @@ int rig_open_on(const struct rig *rig, struct sim_disk *disk, unsigned flags, st
 
 int rig_open(struct rig *rig)
 {
-	int result = rig_open_on(rig, rig->disk, SLF_CREATE, &rig->db);
+	int result = 0;
 
+	rig->recovering = true;
+	result = rig_open_on(rig, rig->disk, SLF_CREATE, &rig->db);
+	rig->recovering = false;
 	if (result)
 		rig->db = NULL;
 	else
@@ -92,6 +101,12 @@ int rig_close(struct rig *rig)
 	return result;
 }
 
+void rig_abandon(struct slf_db *db)
+{
+	commit_poison(&db->core.commit);
+	(void)slf_close(db);
+}
+
 /* The ids of the trees: the first is the main one, the others are made when they are first written to. */
 static int tree_of(struct slf_txn *txn, unsigned index, unsigned flags, uint32_t *tree)
 {
@@ -106,10 +121,12 @@ static int change(struct rig *rig, struct slf_txn *txn, struct rig_state *state)
 {
 	static uint8_t data[RIG_VALUE_BYTES];
 	unsigned index = (unsigned)rng_below(&rig->rng, RIG_TREES), key = (unsigned)rng_below(&rig->rng, RIG_KEYS);
-	uint32_t tree, nonce = rng_below(&rig->rng, 5) ? rig->next_nonce++ : 0;
+	uint32_t tree, nonce = rng_below(&rig->rng, 10) < rig->deletes ? 0 : rig->next_nonce++;
 	uint8_t key_bytes[64];
 	int result = tree_of(txn, index, SLF_CREATE, &tree);
 
+	if (nonce)
+		nonce |= rig->kind << NONCE_KIND_SHIFT;
 	if (result)
 		return result;
 	if (nonce)
@@ -148,6 +165,13 @@ int rig_commit(struct rig *rig, unsigned changes, bool async)
 	state->seq = 0;
 	for (unsigned i = 0; i < changes && !result; i++)
 		result = change(rig, txn, state);
+	if (!result && rig->blob_bytes) {
+		static char blob[256];
+
+		must(rig->blob_bytes <= sizeof(blob));
+		bytes_fill(blob, rig->blob_bytes, rng_next(&rig->rng), false);
+		result = slf_txn_blob(txn, slice(blob, rig->blob_bytes));
+	}
 	if (result || rng_below(&rig->rng, 16) == 0) {
 		slf_abort(txn);
 		return result;
@@ -271,7 +295,16 @@ void rig_adopt(struct rig *rig, bool durable)
 		rig->acked = found;
 }
 
-static struct slf_db *reopen(const struct rig *rig, struct sim_disk *disk)
+bool rig_holds(const struct rig *rig, struct slf_db *db, size_t index, char *wrong)
+{
+	struct slf_txn *txn = txn_begin(db, SLF_READ);
+	bool same = holds(rig, txn, &rig->states[index], wrong);
+
+	slf_abort(txn);
+	return same;
+}
+
+struct slf_db *rig_reopen(const struct rig *rig, struct sim_disk *disk)
 {
 	struct slf_db *db = NULL;
 	int result = rig_open_on(rig, disk, 0, &db);
@@ -290,7 +323,7 @@ static struct sim_disk *cut(struct sim_disk *disk, uint64_t seed)
 
 void rig_prove(const struct rig *rig, struct sim_disk *crashed, uint64_t seed)
 {
-	struct slf_db *db = reopen(rig, crashed);
+	struct slf_db *db = rig_reopen(rig, crashed);
 	struct sim_disk *again;
 	char value[32];
 
@@ -308,7 +341,7 @@ void rig_prove(const struct rig *rig, struct sim_disk *crashed, uint64_t seed)
 	again = cut(crashed, seed);
 	must_work(slf_close(db));
 	sim_disk_free(crashed);
-	db = reopen(rig, again);
+	db = rig_reopen(rig, again);
 	must(db && db_has(db, PROOF_KEY, value));
 	must_work(slf_close(db));
 	sim_disk_free(again);

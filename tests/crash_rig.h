@@ -33,7 +33,15 @@ struct rig {
 	size_t acked;             /* the last one that must survive */
 	bool created;             /* slf_open has returned 0 once: the database must be there */
 	unsigned values_large;    /* one put in so many goes to bulk at once; 0: none */
+	int compression;          /* as in slf_options */
+	unsigned kind;            /* of the values that are put: enum rig_value */
+	unsigned deletes;         /* of ten changes */
+	size_t blob_bytes;        /* that every commit carries; up to 256 */
+	bool recovering;          /* slf_open runs */
 };
+
+/* Small: mostly below 100 bytes, now and then up to 1800, and what values_large says. */
+enum rig_value { RIG_SMALL, RIG_MEDIUM, RIG_LARGE };
 
 void rig_init(struct rig *rig, uint64_t seed, unsigned spindle_count, int sync);
 void rig_release(struct rig *rig);
@@ -42,6 +50,8 @@ void rig_release(struct rig *rig);
 int rig_open_on(const struct rig *rig, struct sim_disk *disk, unsigned flags, struct slf_db **db);
 int rig_open(struct rig *rig);
 int rig_close(struct rig *rig);
+/* Lets go of a database as a killed process does: nothing more is written. */
+void rig_abandon(struct slf_db *db);
 
 /* One transaction of so many changes; its result. */
 int rig_commit(struct rig *rig, unsigned changes, bool async);
@@ -53,6 +63,10 @@ void rig_adopt(struct rig *rig, bool durable);
 
 /* Reads all of an open database: the index of the state it holds. Ends the test when it is not allowed. */
 size_t rig_identify(const struct rig *rig, struct slf_db *db);
+/* Does the database hold the states[index]? A proof's key is no difference. wrong: room for 200 bytes. */
+bool rig_holds(const struct rig *rig, struct slf_db *db, size_t index, char *wrong);
+/* Opens a crashed disk: NULL when there is no database yet and none has to be there. Ends the test on an error. */
+struct slf_db *rig_reopen(const struct rig *rig, struct sim_disk *disk);
 /* Opens a crashed disk, compares, commits once more, cuts the power again, opens again. Frees the disk. */
 void rig_prove(const struct rig *rig, struct sim_disk *crashed, uint64_t seed);
 

@@ -3,6 +3,7 @@
  * Power cuts of the simulated disk: what survives of the log is applied to a copy of the durable images. And damage.
  */
 #include <stdlib.h>
+#include <xxhash.h>
 
 #include "sim_disk.h"
 #include "sim_inode.h"
@@ -121,7 +122,12 @@ struct sim_disk *sim_disk_crash(struct sim_disk *disk, sim_choose_fn *choose, vo
 
 size_t sim_disk_pending(struct sim_disk *disk)
 {
-	struct cut cut = { 0 };
+	return sim_disk_units(disk, NULL, NULL);
+}
+
+size_t sim_disk_units(struct sim_disk *disk, sim_choose_fn *visit, void *context)
+{
+	struct cut cut = { .choose = visit, .context = context };
 
 	pthread_mutex_lock(&disk->mutex);
 	cut_names(&cut, disk, NULL);
@@ -234,6 +240,21 @@ int sim_disk_peek_durable(struct sim_disk *disk, const char *path, uint64_t offs
 	result = name && name->durable ? 0 : -ENOENT;
 	pthread_mutex_unlock(&disk->mutex);
 	return result;
+}
+
+uint64_t sim_disk_digest(struct sim_disk *disk)
+{
+	uint64_t digest = 0;
+
+	pthread_mutex_lock(&disk->mutex);
+	for (size_t i = 0; i < disk->name_count; i++) {
+		const struct name *name = &disk->names[i];
+
+		if (name->durable)
+			digest += mix(XXH3_64bits(name->path, strlen(name->path)) ^ image_digest(&name->durable->durable));
+	}
+	pthread_mutex_unlock(&disk->mutex);
+	return digest;
 }
 
 int sim_disk_resize(struct sim_disk *disk, const char *path, uint64_t size)

@@ -190,7 +190,7 @@ static void sim_write(struct sim_disk *disk, struct inode *inode, struct io_requ
 		inode->seen.size = end;
 		change_add(inode, SIM_UNIT_GROW, 0, end);
 	}
-	if (!(request->flags & IO_DSYNC))
+	if (!(request->flags & IO_DSYNC) || (disk->lying && request->result == 0))
 		return;
 	if (request->result == 0)
 		inode_flush_range(inode, from, sector_end, end);
@@ -198,8 +198,10 @@ static void sim_write(struct sim_disk *disk, struct inode *inode, struct io_requ
 		inode_drop(inode, from, sector_end);
 }
 
-static int sim_sync(struct inode *inode, const struct sim_fault *fault)
+static int sim_sync(struct inode *inode, const struct sim_fault *fault, bool lying)
 {
+	if (lying && fault->error == 0)
+		return 0;
 	if (fault->error == 0)
 		inode_flush(inode);
 	else if (fault->drop)
@@ -251,7 +253,7 @@ static void sim_request(struct sim_disk *disk, struct io_request *request)
 		sim_write(disk, inode, request, &fault);
 		break;
 	case IO_SYNC:
-		request->result = sim_sync(inode, &fault);
+		request->result = sim_sync(inode, &fault, disk->lying);
 		break;
 	case IO_ALLOCATE:
 		request->result = result ? result : sim_allocate(disk, inode, request->offset, request->length);
@@ -560,4 +562,9 @@ void sim_disk_set_physical_sector(struct sim_disk *disk, uint32_t bytes)
 void sim_disk_set_network(struct sim_disk *disk, bool network)
 {
 	disk->network = network;
+}
+
+void sim_disk_set_lying(struct sim_disk *disk, bool lying)
+{
+	disk->lying = lying;
 }

@@ -31,6 +31,10 @@ struct sim_disk;
 struct sim_disk *sim_disk_new(void);
 /* Every struct io and file of it must be gone. Accepts NULL. Ends the maps. */
 void sim_disk_free(struct sim_disk *disk);
+/* Keeps the address space of so many files of freed disks for new ones: for tests that make disks by the thousand. A map
+ * that outlives its disk then shows zeros, or bytes of another disk, where it would otherwise end the test. */
+#define SIM_AREAS_MAX 64
+void sim_disk_keep_areas(size_t count);
 /* A process's view of the disk, freed by io_free. */
 int sim_disk_io(struct sim_disk *disk, struct stats *stats, struct io **io);
 /* Space for the blocks (4 KiB) of all files; UINT64_MAX at first. Beyond it writes are short, then -ENOSPC. */
@@ -38,6 +42,8 @@ void sim_disk_set_capacity(struct sim_disk *disk, uint64_t bytes);
 /* What io_info tells from now on: the unit of tearing, and whether it is a network file system. */
 void sim_disk_set_physical_sector(struct sim_disk *disk, uint32_t bytes);
 void sim_disk_set_network(struct sim_disk *disk, bool network);
+/* A device that answers flushes without doing them. No engine survives it: it proves that a test can fail. */
+void sim_disk_set_lying(struct sim_disk *disk, bool lying);
 
 /* ---- Calls and faults -------------------------------------------------------------------------------------------- */
 
@@ -92,6 +98,8 @@ typedef enum sim_fate sim_choose_fn(void *context, const struct sim_unit *unit);
 
 /* How many units a power cut now would decide about. */
 size_t sim_disk_pending(struct sim_disk *disk);
+/* The same, and shows them to visit (may be NULL), whose answers do not matter. */
+size_t sim_disk_units(struct sim_disk *disk, sim_choose_fn *visit, void *context);
 /* A new disk as a power cut at this moment would leave it; disk itself goes on untouched. choose tells the fate of every
  * unit, in the order of their index; NULL: all are lost. No fault, hook, lock or open file passes over. */
 struct sim_disk *sim_disk_crash(struct sim_disk *disk, sim_choose_fn *choose, void *context);
@@ -105,6 +113,8 @@ struct sim_disk *sim_disk_kill(struct sim_disk *disk);
 /* Copies bytes of both images, or of the durable one, past every rule; -ENOENT, and -EINVAL beyond the file limit. */
 int sim_disk_poke(struct sim_disk *disk, const char *path, uint64_t offset, const void *data, uint64_t length);
 int sim_disk_peek_durable(struct sim_disk *disk, const char *path, uint64_t offset, void *data, uint64_t length);
+/* A number for what is durable: names, sizes and bytes, not what is allocated. */
+uint64_t sim_disk_digest(struct sim_disk *disk);
 /* Cuts or extends both images, as when a file was copied badly. */
 int sim_disk_resize(struct sim_disk *disk, const char *path, uint64_t size);
 

@@ -8,11 +8,13 @@
 
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <xxhash.h>
 
 #define BLOCKS_MAX (SIM_FILE_BYTES_MAX / BLOCK_BYTES)
 #define AREA_ALIGN (2 * MIB)
 #define AREA_BYTES (SIM_FILE_BYTES_MAX + AREA_ALIGN + BLOCKS_MAX)
 #define PUNCH_PIECE_BYTES (64 * KIB)
+#define POOL_WIPE_BYTES_MAX (32 * MIB)
 #define BLOCK_ALLOCATED 1u
 #define BLOCK_WRITTEN 2u /* may hold bytes other than zero */
 
@@ -27,20 +29,83 @@ void *sim_grow(void *old, size_t count, size_t size)
 
 /* ---- Images ------------------------------------------------------------------------------------------------------ */
 
-static void image_init(struct image *image)
+/* Areas that were used before and read as zeros again: mapping them anew costs more than all the rest of a power cut. */
+static struct {
+	pthread_mutex_t mutex;
+	void *areas[SIM_AREAS_MAX];
+	size_t count, room;
+} pool = { .mutex = PTHREAD_MUTEX_INITIALIZER };
+
+void sim_disk_keep_areas(size_t count)
 {
-	memset(image, 0, sizeof(*image));
-	image->area = mmap(NULL, AREA_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (image->area == MAP_FAILED)
-		abort();
+	pthread_mutex_lock(&pool.mutex);
+	pool.room = count < SIM_AREAS_MAX ? count : SIM_AREAS_MAX;
+	while (pool.count > pool.room)
+		munmap(pool.areas[--pool.count], AREA_BYTES);
+	pthread_mutex_unlock(&pool.mutex);
+}
+
+static void *pool_take(void)
+{
+	void *area = NULL;
+
+	pthread_mutex_lock(&pool.mutex);
+	if (pool.count)
+		area = pool.areas[--pool.count];
+	pthread_mutex_unlock(&pool.mutex);
+	return area;
+}
+
+static bool pool_give(void *area)
+{
+	bool given = false;
+
+	pthread_mutex_lock(&pool.mutex);
+	given = pool.count < pool.room;
+	if (given)
+		pool.areas[pool.count++] = area;
+	pthread_mutex_unlock(&pool.mutex);
+	return given;
+}
+
+static void image_place(struct image *image)
+{
 	image->data = (uint8_t *)align_up((uintptr_t)image->area, AREA_ALIGN);
 	image->blocks = image->data + SIM_FILE_BYTES_MAX;
 }
 
+static void image_init(struct image *image)
+{
+	memset(image, 0, sizeof(*image));
+	image->area = pool_take();
+	if (image->area) {
+		image_place(image);
+		return;
+	}
+	image->area = mmap(NULL, AREA_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (image->area == MAP_FAILED)
+		abort();
+	image_place(image);
+}
+
+static void image_wipe(struct image *image)
+{
+	for (uint64_t block = 0; block < image->used / BLOCK_BYTES; block++)
+		if (image->blocks[block] & BLOCK_WRITTEN)
+			memset(image->data + block * BLOCK_BYTES, 0, BLOCK_BYTES);
+	memset(image->blocks, 0, image->used / BLOCK_BYTES);
+}
+
 static void image_release(struct image *image)
 {
-	if (image->area)
-		munmap(image->area, AREA_BYTES);
+	if (!image->area)
+		return;
+	if (pool.room && image->used <= POOL_WIPE_BYTES_MAX) {
+		image_wipe(image);
+		if (pool_give(image->area))
+			return;
+	}
+	munmap(image->area, AREA_BYTES);
 }
 
 static void image_mark(struct image *image, uint64_t offset, uint64_t length, uint8_t marks)
@@ -105,6 +170,20 @@ void image_copy(struct image *to, const struct image *from)
 	to->size = from->size;
 	to->used = from->used;
 	to->allocated_bytes = from->allocated_bytes;
+}
+
+uint64_t image_digest(const struct image *image)
+{
+	static const uint8_t zeros[BLOCK_BYTES];
+	uint64_t digest = image->size;
+
+	for (uint64_t block = 0; block < image->used / BLOCK_BYTES; block++) {
+		const uint8_t *data = image->data + block * BLOCK_BYTES;
+
+		if (image->blocks[block] & BLOCK_WRITTEN && memcmp(data, zeros, BLOCK_BYTES) != 0)
+			digest = digest * 0x9e3779b97f4a7c15u + XXH3_64bits_withSeed(data, BLOCK_BYTES, block);
+	}
+	return digest;
 }
 
 /* ---- The log of a file ------------------------------------------------------------------------------------------- */

@@ -69,7 +69,7 @@ struct sim_disk {
 	uint64_t inode_next;
 	uint64_t capacity;
 	uint32_t physical_sector;
-	bool network;
+	bool network, lying;
 	struct plan plans[SIM_FAULTS_MAX];
 	size_t plan_count;
 	uint64_t fired;
@@ -82,6 +82,8 @@ struct sim_disk {
 void *sim_grow(void *old, size_t count, size_t size);
 
 void image_copy(struct image *to, const struct image *from); /* to is fresh */
+/* A number for size and bytes. */
+uint64_t image_digest(const struct image *image);
 void image_write(struct image *image, uint64_t offset, const void *data, uint64_t length);
 void image_mark_allocated(struct image *image, uint64_t offset, uint64_t length);
 /* Zeros; whole blocks are given back. */

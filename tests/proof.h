@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a test has shown, as lines that tests/proof_table.py adds up over all tests to one closing table. Only what was
+ * counted while it happened.
+ */
+#ifndef PROOF_H
+#define PROOF_H
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static inline void proof_count(const char *what, uint64_t count)
+{
+	printf("proof: %s = %" PRIu64 "\n", what, count);
+}
+
+#endif

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Every scene is cut at every call that changes the disk, in so many ways that what the engine promises cannot hold by
+ * chance; again and again with histories from other seeds. SOLIFUGE_TEST_ROUNDS: the distinct images of each scene;
+ * SOLIFUGE_TEST_SECONDS: goes on for so long with each.
+ */
+#include <criterion/criterion.h>
+#include <criterion/parameterized.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <time.h>
+
+#include "crash_images.h"
+#include "proof.h"
+
+#define DISTINCT_PER_SCENE 10500 /* 30 scenes */
+#define QUOTA_PER_MOMENT 160
+
+static const size_t numbers[SCENES] = { 0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14,
+					15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29 };
+
+/* Thousands of opens and closes: memory that goes back to the system each time costs more than all the rest. */
+static void keep_memory(void)
+{
+	mallopt(M_MMAP_THRESHOLD, 1 << 30);
+	mallopt(M_TRIM_THRESHOLD, 1 << 30);
+	mallopt(M_TOP_PAD, 16 << 20);
+	prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
+	sim_disk_keep_areas(SIM_AREAS_MAX);
+}
+
+static void counts_add(struct image_counts *to, const struct image_counts *from)
+{
+	to->moments += from->moments;
+	to->whole += from->whole;
+	to->images += from->images;
+	to->distinct += from->distinct;
+	to->proofs += from->proofs;
+	to->torn += from->torn;
+	to->checkpoint += from->checkpoint;
+	to->recovery += from->recovery;
+}
+
+static void cut_scene(const struct scene *scene, uint64_t seed, struct image_counts *counts)
+{
+	struct images images = { .subsets_units = 7, .nested = 60, .quota = QUOTA_PER_MOMENT };
+	struct rig rig;
+
+	scene_init(&rig, scene, seed);
+	images_start(&images, &rig, seed);
+	scene_run(&rig, scene);
+	rig_release(&rig);
+	counts_add(counts, &images.counts);
+	images_release(&images);
+}
+
+static void counts_tell(const struct image_counts *counts)
+{
+	proof_count("A moments of a cut", counts->moments);
+	proof_count("A moments cut in every subset of units", counts->whole);
+	proof_count("A crash images made", counts->images);
+	proof_count("A distinct crash images recovered and compared", counts->distinct);
+	proof_count("A recoveries and comparisons", counts->proofs);
+	proof_count("A with garbage in a sector", counts->torn);
+	proof_count("A of cuts inside a checkpoint", counts->checkpoint);
+	proof_count("A of cuts inside a recovery", counts->recovery);
+}
+
+static double seconds_now(void)
+{
+	struct timespec now;
+
+	timespec_get(&now, TIME_UTC); /* the clock of the simulated world stands still */
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+ParameterizedTestParameters(crash_images, scene)
+{
+	return cr_make_param_array(const size_t, (size_t *)(uintptr_t)numbers, SCENES);
+}
+
+/* An acknowledged commit that a power cut takes back, a state that never was, a database that does not open. */
+ParameterizedTest(const size_t *number, crash_images, scene)
+{
+	const struct scene *scene = &scenes[*number];
+	const char *wish = getenv("SOLIFUGE_TEST_SECONDS");
+	double end = seconds_now() + (wish ? atof(wish) : 0);
+	uint64_t seed = test_seed(scene->name);
+	struct image_counts counts = { 0 };
+
+	keep_memory();
+	do {
+		fprintf(stderr, "%s: seed %llu\n", scene->name, (unsigned long long)seed);
+		cut_scene(scene, seed, &counts);
+		seed = rng_mix(seed);
+	} while (wish ? seconds_now() < end : counts.distinct < test_rounds(DISTINCT_PER_SCENE));
+	counts_tell(&counts);
+}
+
+/* ---- The rig ----------------------------------------------------------------------------------------------------- */
+
+/* Runs a scene and gives a number for the bytes of its disk at every call. */
+static void digest_call(void *context, struct sim_disk *disk, enum sim_call call)
+{
+	uint64_t *digest = context;
+
+	*digest = rng_mix(*digest + (uint64_t)call) ^ sim_disk_digest(disk);
+}
+
+static uint64_t digest_scene(const struct scene *scene, uint64_t seed)
+{
+	uint64_t digest = 0;
+	struct rig rig;
+
+	scene_init(&rig, scene, seed);
+	sim_disk_set_hook(rig.disk, digest_call, &digest);
+	scene_run(&rig, scene);
+	rig_release(&rig);
+	return digest;
+}
+
+/* A seed that does not bring back the history that failed. */
+Test(crash_images, one_seed_one_history)
+{
+	for (size_t i = 0; i < SCENES; i++) {
+		uint64_t digest = digest_scene(&scenes[i], 7);
+
+		cr_assert_eq(digest_scene(&scenes[i], 7), digest, "%s", scenes[i].name);
+		cr_assert_neq(digest_scene(&scenes[i], 8), digest, "%s", scenes[i].name);
+	}
+}
+
+/* A comparison that accepts everything: on a disk that answers flushes without doing them commits must be found missing. */
+Test(crash_images, lying_disk_is_found_out, .signal = SIGABRT)
+{
+	struct images images = { .subsets_units = 4, .quota = 40 };
+	struct rig rig;
+
+	scene_init(&rig, &scenes[2], 1);
+	must_work(rig_open(&rig));
+	sim_disk_set_lying(rig.disk, true);
+	images_start(&images, &rig, 1);
+	for (unsigned i = 0; i < 10; i++)
+		must_work(scene_step(&rig, 'c'));
+}
