@@ -345,6 +345,7 @@ static int lead(struct commit *commit, bool stable)
 	group_reset(flight);
 	commit->leading = false;
 	commit->flight_bytes = 0;
+	commit->reserved_bytes = 0; /* it was counted from where the log ended */
 	stats_add(&commit->store->stats->values.commit_groups, 1);
 	wake_waiters(commit, round, outcome);
 	if (commit->wake && log_low(commit->log))
@@ -570,6 +571,26 @@ static void seal_entry(struct commit *commit, struct sealing *sealing)
 	group->last = version;
 }
 
+#define RESERVE_AHEAD_BYTES (16 * KIB)
+
+/* A commit that is shown at its seal must find room (design section 4). Asked for some commits at once where there is room
+ * enough. */
+static int reserve_log(struct commit *commit, size_t pending)
+{
+	uint32_t sector = commit->store->settings.sector;
+	size_t ahead = pending + RESERVE_AHEAD_BYTES;
+	int result;
+
+	if (likely(pending <= commit->reserved_bytes))
+		return 0;
+	result = log_reserve(commit->log, 2 * (slab_bytes(ahead, sector) + 4096));
+	if (!result) {
+		commit->reserved_bytes = ahead;
+		return 0;
+	}
+	return log_reserve(commit->log, 2 * (slab_bytes(pending, sector) + 4096));
+}
+
 static int seal_locked(struct commit *commit, struct sealing *sealing)
 {
 	size_t bytes = log_record_bytes(commit_entry_bytes(&sealing->entry));
@@ -589,9 +610,7 @@ static int seal_locked(struct commit *commit, struct sealing *sealing)
 				 "an earlier commit, which this transaction had built on, could not be written");
 	group = fill_group(commit);
 	if (shows_at_seal(commit)) {
-		size_t pending = group->payload + commit->flight_bytes + bytes;
-
-		result = log_reserve(commit->log, 2 * (slab_bytes(pending, commit->store->settings.sector) + 4096));
+		result = reserve_log(commit, group->payload + commit->flight_bytes + bytes);
 		if (result)
 			return result;
 	}

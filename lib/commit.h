@@ -57,6 +57,7 @@ struct commit {
 	uint32_t round;      /* of the fill group */
 	bool leading;
 	size_t flight_bytes; /* payload in flight, 0 for none */
+	size_t reserved_bytes; /* payload, in flight and filling, that the log has room for; 0 when not known */
 	_Atomic uint32_t words[2];
 	uint64_t next_seq;   /* of the next commit */
 	uint64_t seq_limit;  /* in the newest slab */

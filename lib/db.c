@@ -332,6 +332,17 @@ static int open_spindles(struct core *core)
 	return result;
 }
 
+/* Who made the files may have died before their names were on stable storage; from the first open for writing on, whose pages
+ * have a greater generation, they are. -EACCES: a directory that may not be read. */
+static int sync_names(struct core *core)
+{
+	int result = 0;
+
+	for (unsigned i = 0; i < core->store.spindle_count && !result && core->meta.generation <= 2; i++)
+		result = io_sync_directory(core->io, core->store.spindles[i].path);
+	return result == -EACCES ? 0 : result;
+}
+
 /* ---- Opening ----------------------------------------------------------------------------------------------------- */
 
 static int make_alive(struct core *core)
@@ -423,10 +434,15 @@ static int open_or_create(struct slf_db *db, const char *path, const struct slf_
 {
 	struct core *core = &db->core;
 	struct settings settings = settings_of(options);
+	struct slf_errinfo info = { .size = sizeof(info) };
 	int result;
 
 	for (unsigned attempt = 0;; attempt++) {
 		result = open_spindle_zero(core, path);
+		if (result == -ENOENT && attempt) { /* it was a further spindle that existed */
+			error_restore(&info);
+			return -EEXIST;
+		}
 		if (result != -ENOENT || !(options->flags & SLF_CREATE) || attempt)
 			break;
 		spindle_close(&core->store.spindles[0]);
@@ -435,6 +451,7 @@ static int open_or_create(struct slf_db *db, const char *path, const struct slf_
 		result = create_run(core->io, path, options, &settings);
 		if (result && (result != -EEXIST || (options->flags & SLF_EXCLUSIVE)))
 			return result; /* else somebody was faster: theirs is opened */
+		error_get(&info);
 		if (!result)
 			core->created = true;
 	}
@@ -472,6 +489,8 @@ static int open_all(struct slf_db *db, const char *path, const struct slf_option
 	}
 	if (!result)
 		result = open_spindles(core);
+	if (!result && !core->tuning.readonly && !core->created)
+		result = sync_names(core);
 	for (unsigned i = 0; i < core->store.spindle_count; i++)
 		core->tuning.map &= core->store.spindles[i].mapped;
 	if (!result)
@@ -486,13 +505,14 @@ static int open_all(struct slf_db *db, const char *path, const struct slf_option
 
 /* What this opening has made, and could not bring to life. Who opened the side file meanwhile locks one without a name, but
  * meets the others at the lock on spindle 0. */
-static void remove_created(struct slf_db *db)
+static void remove_created(struct slf_db *db, const struct slf_options *options)
 {
 	const struct store *store = &db->core.store;
 	char side[4096];
 
-	for (unsigned i = 0; i < store->spindle_count; i++)
-		io_remove(db->core.io, store->spindles[i].path);
+	io_remove(db->core.io, store->spindles[0].path);
+	for (unsigned i = 0; i < options->spindle_count; i++) /* not all of them need to be open yet */
+		io_remove(db->core.io, options->spindles[i]);
 	if (db->side && (size_t)snprintf(side, sizeof(side), "%s%s", store->spindles[0].path, SIDE_SUFFIX) < sizeof(side))
 		io_remove(db->core.io, side);
 }
@@ -533,7 +553,7 @@ static int open_once(const char *path, const struct slf_options *from, struct io
 		*moved = has_moved(&db->core);
 		service_stop(&db->service);
 		if (db->core.created && db->locked)
-			remove_created(db);
+			remove_created(db, &options);
 		release_parts(db);
 		db_destroy(db);
 		error_restore(&info);

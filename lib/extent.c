@@ -100,7 +100,7 @@ int extents_take(struct extents *extents, enum stream stream, uint32_t run, uint
 		if (stream == STREAM_BULK)
 			extents->spindles[spindle].bulk_bytes += run * EXTENT_BYTES;
 		info.number = stream == STREAM_LOG ? extents->log_count++ : extents->bulk_count++;
-		info.seq = extents->seq;
+		info.seq = atomic_load_explicit(&extents->seq, memory_order_relaxed);
 		*position = position_make(spindle, first * EXTENT_BYTES);
 		extent_header_encode(header, &info, extents->store->seed, *position);
 		verified_clear(&extents->store->verified, *position);
@@ -111,9 +111,7 @@ int extents_take(struct extents *extents, enum stream stream, uint32_t run, uint
 
 void extents_note(struct extents *extents, uint64_t seq)
 {
-	pthread_mutex_lock(&extents->mutex);
-	extents->seq = seq;
-	pthread_mutex_unlock(&extents->mutex);
+	atomic_store_explicit(&extents->seq, seq, memory_order_relaxed);
 }
 
 void extents_trim(struct extents *extents)

@@ -18,7 +18,7 @@ struct extents {
 	pthread_mutex_t mutex;
 	uint64_t salt;
 	uint64_t log_count, bulk_count; /* taken ever: numbers for headers */
-	uint64_t seq;                   /* newest commit, for headers */
+	_Atomic uint64_t seq;           /* newest commit, for headers; relaxed, not under the mutex */
 	struct extent_spindle {
 		uint64_t next;          /* index of the first extent never taken */
 		uint64_t bulk_bytes;    /* taken for bulk */

@@ -173,7 +173,8 @@ static int publish(struct install *install, struct edit *edit)
 {
 	struct core *core = install->core;
 	struct keep keep = { .install = install, .edit = edit };
-	struct version *tip = core->versions.tip, *version = version_new();
+	struct garbage empty;
+	struct version *tip = core->versions.tip, *version = version_new(&core->versions);
 	int result = version ? 0 : -ENOMEM;
 
 	if (!result)
@@ -181,7 +182,7 @@ static int publish(struct install *install, struct edit *edit)
 	if (!result)
 		result = forest_drop(edit, tip->forest);
 	if (result) {
-		version_free(version);
+		version_free(&core->versions, version);
 		return result;
 	}
 	version->epoch = edit->epoch;
@@ -194,8 +195,9 @@ static int publish(struct install *install, struct edit *edit)
 	version->search_ns = tip->search_ns;
 	version->next_tree = tip->next_tree;
 	version->user_entries = tip->user_entries;
+	empty = version->garbage;
 	version->garbage = edit->garbage;
-	edit->garbage = (struct garbage){ 0 };
+	edit->garbage = empty;
 	edit->born = NULL;
 	core->epoch++;
 	core->reserved_bytes = 0; /* what was reserved has been used */

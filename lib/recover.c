@@ -284,14 +284,14 @@ static int take_result(struct slf_txn *txn, struct replay *replay, struct versio
 static int replay_all(struct recovery *recovery)
 {
 	struct core *core = recovery->core;
-	struct version *version = version_new();
+	struct version *version = version_new(&core->versions);
 	struct slf_txn *txn = NULL;
 	struct replay replay = { 0 };
 	int result = version ? txn_new(core, NULL, &txn) : -ENOMEM;
 	uint64_t start = clock_now_ns();
 
 	if (result) {
-		version_free(version);
+		version_free(&core->versions, version);
 		return result;
 	}
 	start_version(recovery, version);
@@ -340,7 +340,7 @@ static void restore_extents(struct recovery *recovery)
 
 	extents->log_count = mark->log_extents;
 	extents->bulk_count = mark->bulk_extents;
-	extents->seq = recovery->last_seq;
+	extents_note(extents, recovery->last_seq);
 	for (unsigned i = 0; i < core->store.spindle_count; i++) {
 		struct extent_spindle *at = &extents->spindles[i];
 		uint64_t size = atomic_load(&core->store.spindles[i].size);

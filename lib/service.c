@@ -98,13 +98,16 @@ static void *checkpointer_main(void *context)
 	return NULL;
 }
 
-static int worker_start(struct worker *worker, struct core *core, void *(*main)(void *context))
+/* name: at most 15 bytes, for who looks at the process from outside. */
+static int worker_start(struct worker *worker, struct core *core, const char *name, void *(*main)(void *context))
 {
 	int result;
 
 	worker->core = core;
 	result = -pthread_create(&worker->thread, NULL, main, worker);
 	worker->started = result == 0;
+	if (worker->started)
+		pthread_setname_np(worker->thread, name);
 	return result;
 }
 
@@ -127,9 +130,9 @@ int service_start(struct service *service, struct core *core)
 	*service = (struct service){ 0 };
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	result = worker_start(&service->flusher, core, flusher_main);
+	result = worker_start(&service->flusher, core, "slf-flush", flusher_main);
 	if (!result)
-		result = worker_start(&service->checkpointer, core, checkpointer_main);
+		result = worker_start(&service->checkpointer, core, "slf-checkpoint", checkpointer_main);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (result) {
 		service_stop(service);

@@ -143,13 +143,34 @@ void edit_init(struct edit *edit, struct store *store, struct heap *heap, uint64
 	*edit = (struct edit){ .store = store, .heap = heap, .epoch = epoch };
 }
 
-void edit_release(struct edit *edit)
+void edit_start(struct edit *edit, struct store *store, struct heap *heap, uint64_t epoch)
 {
-	records_release(&edit->records);
-	children_release(&edit->children);
+	assert(!edit->born && !edit->garbage.count);
+	edit->store = store;
+	edit->heap = heap;
+	edit->epoch = epoch;
+}
+
+#define SCRATCH_KEPT 256 /* items */
+
+void edit_rest(struct edit *edit)
+{
+	if (edit->records.capacity > SCRATCH_KEPT)
+		records_release(&edit->records);
+	if (edit->children.capacity > SCRATCH_KEPT)
+		children_release(&edit->children);
+	if (edit->garbage.capacity > SCRATCH_KEPT)
+		garbage_release(&edit->garbage);
 	tree_lenses_release(&edit->lenses);
 	lens_release(&edit->sibling.node);
 	lens_release(&edit->sibling.base);
+}
+
+void edit_release(struct edit *edit)
+{
+	edit_rest(edit);
+	records_release(&edit->records);
+	children_release(&edit->children);
 	garbage_release(&edit->garbage);
 }
 

@@ -82,7 +82,11 @@ struct edit {
 	struct tree_lens sibling;  /* scratch of merging */
 };
 void edit_init(struct edit *edit, struct store *store, struct heap *heap, uint64_t epoch);
-/* Frees scratch; born blocks and garbage have been handed on or undone before. */
+/* The same for one that was initialised before and rests: keeps its scratch. */
+void edit_start(struct edit *edit, struct store *store, struct heap *heap, uint64_t epoch);
+/* Frees large scratch; born blocks and garbage have been handed on or undone before. */
+void edit_rest(struct edit *edit);
+/* Frees all scratch. */
 void edit_release(struct edit *edit);
 /* Undoes: frees what was born, unmarks the garbage. */
 void edit_undo(struct edit *edit);

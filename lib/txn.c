@@ -63,6 +63,7 @@ void txn_free(struct slf_txn *txn)
 		return;
 	arena_release(&txn->arena);
 	tree_lenses_release(&txn->lenses);
+	edit_release(&txn->edit);
 	if (txn->trees != txn->trees_inline)
 		free(txn->trees);
 	free(txn->actions);
@@ -149,7 +150,7 @@ int txn_begin_write(struct slf_txn *txn, int64_t timeout_ns)
 	if (result)
 		return result;
 	commit_rollback(&core->commit);
-	edit_init(&txn->edit, &core->store, core->heap, core->epoch);
+	edit_start(&txn->edit, &core->store, core->heap, core->epoch);
 	txn->version = core->versions.tip;
 	txn->rollbacks = atomic_load(&core->commit.rollbacks);
 	txn->next_tree = txn->version->next_tree;

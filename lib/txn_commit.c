@@ -19,7 +19,7 @@
 
 static void pass_turn(struct slf_txn *txn)
 {
-	edit_release(&txn->edit);
+	edit_rest(&txn->edit);
 	txn->pending_count = 0; /* the handle may read next */
 	txn->state = TXN_ENDED;
 	turn_pass(&txn->core->turn);
@@ -91,7 +91,7 @@ int txn_spill(struct slf_txn *txn)
 
 static int make_version(struct slf_txn *txn, struct version **result)
 {
-	struct version *version = version_new();
+	struct version *version = version_new(&txn->core->versions);
 	int error = 0;
 
 	if (!version)
@@ -110,7 +110,7 @@ static int make_version(struct slf_txn *txn, struct version **result)
 			error = forest_put(&txn->edit, &version->forest, txn->trees[i].id, &txn->trees[i].root);
 		}
 	if (error) {
-		version_free(version);
+		version_free(&txn->core->versions, version);
 		return error;
 	}
 	*result = version;
@@ -178,6 +178,7 @@ static int seal(struct slf_txn *txn, struct version *version, struct mark *mark,
 			   .actions = slice(txn->actions, txn->action_bytes),
 			   .chunk_count = (uint32_t)txn->chunk_count },
 	};
+	struct garbage empty;
 	uint8_t *chunks = NULL;
 	int result = 0;
 
@@ -204,9 +205,10 @@ static int seal(struct slf_txn *txn, struct version *version, struct mark *mark,
 		return result;
 	if (sealing.dirty)
 		memset(core->large.dirty, 0, sizeof(core->large.dirty));
+	empty = version->garbage;
 	version->garbage = txn->edit.garbage;
+	txn->edit.garbage = empty;
 	core->versions.backlog += version->garbage.count;
-	txn->edit.garbage = (struct garbage){ 0 };
 	txn->edit.born = NULL;
 	core->epoch++;
 	extents_note(&core->extents, *seq);
@@ -283,7 +285,7 @@ static int prepare_and_seal(struct slf_txn *txn, bool large, uint64_t *seq, uint
 	free(mark);
 	free(recyclable);
 	if (result)
-		version_free(version);
+		version_free(&txn->core->versions, version);
 	return result;
 }
 

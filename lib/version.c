@@ -10,28 +10,58 @@ int versions_init(struct versions *versions, struct heap *heap)
 	return readers_init(&versions->readers);
 }
 
-struct version *version_new(void)
+#define SPARE_MAX (2 * VERSIONS_SWEEP_EVERY)
+#define SPARE_GARBAGE_MAX 64 /* blocks that a spare version keeps room for */
+
+struct version *version_new(struct versions *versions)
 {
-	return calloc(1, sizeof(struct version));
+	struct version *version = versions->spare;
+
+	if (!version)
+		return calloc(1, sizeof(struct version));
+	versions->spare = version->next;
+	versions->spare_count--;
+	*version = (struct version){ .garbage = version->garbage };
+	return version;
 }
 
-void version_free(struct version *version)
+static void destroy(struct version *version)
+{
+	garbage_release(&version->garbage);
+	free(version);
+}
+
+void version_free(struct versions *versions, struct version *version)
 {
 	if (!version)
 		return;
-	garbage_release(&version->garbage);
-	free(version);
+	if (versions->spare_count == SPARE_MAX || version->garbage.capacity > SPARE_GARBAGE_MAX) {
+		destroy(version);
+		return;
+	}
+	version->garbage.count = 0;
+	version->next = versions->spare;
+	versions->spare = version;
+	versions->spare_count++;
+}
+
+static void destroy_chain(struct version *version)
+{
+	while (version) {
+		struct version *next = version->next;
+
+		destroy(version);
+		version = next;
+	}
 }
 
 /* The blocks go with the heap, so only our own memory is freed. */
 void versions_release(struct versions *versions)
 {
-	while (versions->oldest) {
-		struct version *next = versions->oldest->next;
-
-		version_free(versions->oldest);
-		versions->oldest = next;
-	}
+	destroy_chain(versions->oldest);
+	destroy_chain(versions->spare);
+	versions->oldest = NULL;
+	versions->spare = NULL;
 	for (size_t i = 0; i < versions->held_count; i++)
 		garbage_release(&versions->held[i].garbage);
 	garbage_release(&versions->late);
@@ -80,7 +110,7 @@ void versions_rollback(struct versions *versions, struct version *last)
 		born_free(versions->heap, newest->born);
 		before->next = NULL;
 		versions->tip = before;
-		version_free(newest);
+		version_free(versions, newest);
 	}
 }
 
@@ -230,7 +260,6 @@ static bool sweep_list(struct versions *versions, struct garbage *list, uint64_t
 		}
 		list->count--;
 	}
-	garbage_release(list);
 	return true;
 }
 
@@ -259,6 +288,7 @@ static void sweep_held(struct versions *versions, size_t *budget)
 			*back = holder;
 			return;
 		}
+		garbage_release(&holder.garbage);
 	}
 }
 
@@ -276,7 +306,7 @@ static void sweep_chain(struct versions *versions, uint64_t visible)
 			continue;
 		}
 		*link = version->next;
-		version_free(version);
+		version_free(versions, version);
 	}
 }
 
@@ -293,7 +323,8 @@ bool versions_sweep(struct versions *versions, const uint64_t *targets, size_t c
 	if (collect_active(versions, targets, count, &visible))
 		return false;
 	sweep_held(versions, &budget);
-	sweep_list(versions, &versions->late, 0, &budget);
+	if (sweep_list(versions, &versions->late, 0, &budget))
+		garbage_release(&versions->late);
 	for (version = versions->oldest; version && version->epoch <= visible; version = version->next) {
 		if (version->swept)
 			continue;

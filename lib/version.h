@@ -57,15 +57,18 @@ struct versions {
 	uint64_t floor;    /* lowest floor among the slots, UINT64_MAX without one */
 	unsigned unswept;  /* versions since the last sweep, */
 	size_t backlog;    /* and blocks that they have retired */
+	struct version *spare; /* of the last sweep, for the next commits */
+	unsigned spare_count;
 	struct garbage late; /* retired after the version that let go of them was published; block->spare2: its epoch */
 };
 
 int versions_init(struct versions *versions, struct heap *heap);
 void versions_release(struct versions *versions);
 
-/* A zeroed version that is not in the chain; freed by version_free. */
-struct version *version_new(void);
-void version_free(struct version *version);
+/* A zeroed version (but for the room in its empty garbage) that is not in the chain; freed by version_free, which keeps some
+ * for the next ones. */
+struct version *version_new(struct versions *versions);
+void version_free(struct versions *versions, struct version *version);
 
 /* Makes version the new tip. */
 void versions_append(struct versions *versions, struct version *version);
