@@ -2,228 +2,12 @@
 /* Group commit: who is told what when slabs reach the disk, fail to, or leave it in doubt; on the simulated disk. */
 #include <criterion/criterion.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
-#include "db.h"
-#include "scratch.h"
-#include "sim_disk.h"
+#include "gate_rig.h"
 
-#define PATH "/tmp/db"
-#define LARGE_BYTES 40000u /* goes to bulk at once, so its slab has a part and is not written with IO_DSYNC */
 #define MEDIUM_BYTES 30000u
-#define SECONDS_MAX 60
-
-static uint8_t large[LARGE_BYTES];
-
-/* Stops the calls of one kind while it is shut. */
-struct gate {
-	enum sim_call call;
-	_Atomic bool shut;
-	_Atomic unsigned stopped; /* calls that have come to it */
-};
-
-struct rig {
-	struct sim_disk *disk;
-	struct slf_db *db;
-	struct commit *commit;
-	struct gate gate;
-};
-
-static void stop_at_gate(void *context, struct sim_disk *disk, enum sim_call call)
-{
-	struct gate *gate = context;
-
-	(void)disk;
-	if (call != gate->call || !atomic_load(&gate->shut))
-		return;
-	atomic_fetch_add(&gate->stopped, 1);
-	while (atomic_load(&gate->shut))
-		usleep(200);
-}
-
-static int open_on(struct sim_disk *disk, unsigned flags, int sync, struct slf_db **db)
-{
-	struct slf_options options = SLF_OPTIONS_INIT;
-	static struct stats unused;
-	struct io *io;
-
-	options.flags = flags;
-	options.sync = sync;
-	must_work(sim_disk_io(disk, &unused, &io));
-	return db_open_io(PATH, &options, io, db);
-}
-
-static void rig_open(struct rig *rig, unsigned flags, int sync)
-{
-	*rig = (struct rig){ .disk = sim_disk_new(), .gate = { .call = SIM_WRITE } };
-	alarm(SECONDS_MAX);
-	sim_disk_set_hook(rig->disk, stop_at_gate, &rig->gate);
-	must_work(open_on(rig->disk, SLF_CREATE | flags, sync, &rig->db));
-	rig->commit = &rig->db->core.commit;
-}
-
-static void rig_close(struct rig *rig)
-{
-	sim_disk_clear_faults(rig->disk);
-	slf_close(rig->db);
-	sim_disk_free(rig->disk);
-	alarm(0);
-}
-
-/* Writes that fail do so when all is written. */
-static void rig_fail(struct rig *rig, enum sim_call call, int error, bool sticky)
-{
-	sim_disk_add_fault(rig->disk, &(struct sim_fault){ .call = call, .error = error, .sticky = sticky,
-							   .partial = true });
-}
-
-/* One put of so many bytes, committed without a wait: its seq. */
-static uint64_t put_async(struct rig *rig, const char *key, size_t size)
-{
-	struct slf_txn *txn = txn_begin(rig->db, SLF_WRITE);
-	uint64_t seq = 0;
-
-	must_work(slf_put(txn, SLF_MAIN, text(key), slice(large, size)));
-	must_work(slf_commit_async(txn, &seq));
-	return seq;
-}
-
-static bool has(struct slf_db *db, const char *key)
-{
-	struct slf_txn *txn = txn_begin(db, SLF_READ);
-	int result = slf_get(txn, SLF_MAIN, text(key), NULL);
-
-	must(result == 0 || result == SLF_NOTFOUND);
-	slf_abort(txn);
-	return result == 0;
-}
-
-/* Is the key in the database on the disk, which it frees? */
-static bool disk_has(struct sim_disk *disk, const char *key)
-{
-	struct slf_db *db = NULL;
-	bool found;
-
-	must_work(open_on(disk, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
-	found = has(db, key);
-	must_work(slf_close(db));
-	sim_disk_free(disk);
-	return found;
-}
-
-/* Does a power cut that takes all it can leave the key? */
-static bool survives(struct rig *rig, const char *key)
-{
-	return disk_has(sim_disk_crash(rig->disk, NULL, NULL), key);
-}
-
-/* Does the next opening find the key when only the process ends? */
-static bool comes_back(struct rig *rig, const char *key)
-{
-	return disk_has(sim_disk_kill(rig->disk), key);
-}
-
-/* Records that wait for the next slab. */
-static unsigned gathered(struct rig *rig)
-{
-	unsigned count;
-
-	pthread_mutex_lock(&rig->commit->lock);
-	count = rig->commit->groups[rig->commit->fill].record_count;
-	pthread_mutex_unlock(&rig->commit->lock);
-	return count;
-}
-
-static void wait_until_stopped(struct rig *rig)
-{
-	while (!atomic_load(&rig->gate.stopped))
-		usleep(200);
-}
-
-static void wait_until_gathered(struct rig *rig, unsigned count)
-{
-	while (gathered(rig) < count)
-		usleep(200);
-	usleep(20000); /* from there to the futex */
-}
-
-/* A thread that makes one call. */
-struct caller {
-	struct rig *rig;
-	pthread_t thread;
-	char key[16];
-	uint64_t seq;
-	int64_t timeout_ns;
-	int result;
-	_Atomic bool done;
-};
-
-static void *caller_commit(void *context)
-{
-	struct caller *caller = context;
-	struct slf_txn *txn = NULL;
-
-	caller->result = slf_begin(caller->rig->db, SLF_WRITE, &txn);
-	if (!caller->result) {
-		must_work(slf_put(txn, SLF_MAIN, text(caller->key), text("value")));
-		caller->result = slf_commit(txn, &caller->seq);
-	}
-	atomic_store(&caller->done, true);
-	return NULL;
-}
-
-static void *caller_commit_nothing(void *context)
-{
-	struct caller *caller = context;
-	struct slf_txn *txn = NULL;
-
-	caller->result = slf_begin(caller->rig->db, SLF_WRITE, &txn);
-	if (!caller->result)
-		caller->result = slf_commit(txn, &caller->seq);
-	atomic_store(&caller->done, true);
-	return NULL;
-}
-
-static void *caller_wait(void *context)
-{
-	struct caller *caller = context;
-
-	caller->result = slf_wait(caller->rig->db, caller->seq, caller->timeout_ns);
-	atomic_store(&caller->done, true);
-	return NULL;
-}
-
-static void callers_start(struct rig *rig, struct caller *callers, unsigned count, const char *name,
-			  void *(*main)(void *context))
-{
-	for (unsigned i = 0; i < count; i++) {
-		callers[i].rig = rig;
-		snprintf(callers[i].key, sizeof(callers[i].key), "%s%u", name, i);
-		must(pthread_create(&callers[i].thread, NULL, main, &callers[i]) == 0);
-	}
-}
-
-static void callers_join(struct caller *callers, unsigned count)
-{
-	for (unsigned i = 0; i < count; i++)
-		must(pthread_join(callers[i].thread, NULL) == 0);
-}
-
-/* All of them have returned after a while; else the first that has not. */
-static unsigned callers_done(struct caller *callers, unsigned count)
-{
-	unsigned done = 0;
-
-	for (unsigned tries = 0; tries < 3000 && done < count; tries++) {
-		for (done = 0; done < count && atomic_load(&callers[done].done);)
-			done++;
-		usleep(1000);
-	}
-	return done;
-}
 
 /* ---- Groups ------------------------------------------------------------------------------------------------------ */
 
@@ -245,11 +29,11 @@ Test(commit, many_commits_in_one_slab)
 		must(!i || seqs[i] > seqs[i - 1]);
 	}
 	cr_assert_eq(gathered(&rig), ARRAY_SIZE(seqs));
-	must(!has(rig.db, "key0"));
+	must(!has_key(rig.db, "key0"));
 	must_work(slf_wait(rig.db, seqs[19], -1));
 	cr_assert_eq(rig.db->core.stats.values.log_slabs, slabs + 1);
 	cr_assert_leq(sim_disk_calls(rig.disk, SIM_SYNC), syncs + 1);
-	must(has(rig.db, "key0") && has(rig.db, "key19") && survives(&rig, "key19"));
+	must(has_key(rig.db, "key0") && has_key(rig.db, "key19") && survives(&rig, "key19"));
 	for (unsigned i = 0; i < ARRAY_SIZE(seqs); i++)
 		must_work(slf_wait(rig.db, seqs[i], 0));
 	must_work(slf_sync(rig.db, &durable));
@@ -263,13 +47,13 @@ Test(commit, parts_are_flushed)
 	struct rig rig;
 
 	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
-	must_work(slf_wait(rig.db, put_async(&rig, "large", LARGE_BYTES), -1));
+	must_work(slf_wait(rig.db, put_async(&rig, "large", RIG_LARGE_BYTES), -1));
 	must(survives(&rig, "large"));
 	db_put(rig.db, "small", "1");
 	must(survives(&rig, "large") && survives(&rig, "small"));
 	rig_close(&rig);
 	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_NONE);
-	put_async(&rig, "first", LARGE_BYTES);
+	put_async(&rig, "first", RIG_LARGE_BYTES);
 	must_work(commit_write_out(rig.commit));
 	must(!survives(&rig, "first") && comes_back(&rig, "first"));
 	must_work(slf_wait(rig.db, put_async(&rig, "second", 10), -1));
@@ -326,21 +110,21 @@ Test(commit, failed_write_aborts_cleanly)
 
 	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
 	db_put(rig.db, "before", "1");
-	seq = put_async(&rig, "failed", LARGE_BYTES);
+	seq = put_async(&rig, "failed", RIG_LARGE_BYTES);
 	rig_fail(&rig, SIM_WRITE, -EIO, false);
 	cr_assert_eq(slf_wait(rig.db, seq, -1), -EIO);
-	must_work(sim_disk_peek_durable(rig.disk, PATH, position_offset(rig.db->core.log.end.position), place,
+	must_work(sim_disk_peek_durable(rig.disk, RIG_PATH, position_offset(rig.db->core.log.end.position), place,
 					sizeof(place)));
 	cr_assert_eq(memcmp(place, zeros, sizeof(place)), 0);
 	must_work(commit_check(rig.commit));
-	must(!has(rig.db, "failed") && has(rig.db, "before"));
+	must(!has_key(rig.db, "failed") && has_key(rig.db, "before"));
 	must(!survives(&rig, "failed") && survives(&rig, "before"));
 	must(!comes_back(&rig, "failed") && comes_back(&rig, "before"));
 	next = db_put(rig.db, "after", "1");
 	cr_assert_gt(next, seq);
 	cr_assert_eq(slf_wait(rig.db, seq, -1), -EIO);
 	must_work(slf_wait(rig.db, next, 0));
-	must(!has(rig.db, "failed") && survives(&rig, "after") && !survives(&rig, "failed"));
+	must(!has_key(rig.db, "failed") && survives(&rig, "after") && !survives(&rig, "failed"));
 	rig_close(&rig);
 }
 
@@ -352,7 +136,7 @@ Test(commit, abort_dooms_what_stands_on_it)
 	uint64_t seq;
 
 	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
-	seq = put_async(&rig, "failed", LARGE_BYTES);
+	seq = put_async(&rig, "failed", RIG_LARGE_BYTES);
 	txn = txn_begin(rig.db, SLF_WRITE);
 	must_work(slf_get(txn, SLF_MAIN, text("failed"), NULL));
 	must_work(slf_put(txn, SLF_MAIN, text("doomed"), text("value")));
@@ -373,7 +157,7 @@ Test(commit, abort_takes_the_next_group_with_it)
 	struct caller first = { 0 }, behind[3] = { 0 };
 
 	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
-	first.seq = put_async(&rig, "failed", LARGE_BYTES);
+	first.seq = put_async(&rig, "failed", RIG_LARGE_BYTES);
 	first.timeout_ns = -1;
 	atomic_store(&rig.gate.shut, true);
 	rig_fail(&rig, SIM_WRITE, -ENOSPC, false);
@@ -387,7 +171,7 @@ Test(commit, abort_takes_the_next_group_with_it)
 	cr_assert_eq(first.result, -ENOSPC);
 	for (unsigned i = 0; i < 3; i++) {
 		cr_assert_eq(behind[i].result, -ENOSPC);
-		must(!has(rig.db, behind[i].key) && !survives(&rig, behind[i].key));
+		must(!has_key(rig.db, behind[i].key) && !survives(&rig, behind[i].key));
 		cr_assert_eq(slf_wait(rig.db, first.seq + 1 + i, -1), -ENOSPC);
 	}
 	db_put(rig.db, "after", "1");
@@ -404,7 +188,7 @@ Test(commit, burnt_ranges)
 
 	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
 	for (unsigned i = 0; i < ARRAY_SIZE(codes); i++) {
-		first[i] = put_async(&rig, "one", LARGE_BYTES);
+		first[i] = put_async(&rig, "one", RIG_LARGE_BYTES);
 		put_async(&rig, "two", 10);
 		last[i] = put_async(&rig, "three", 10);
 		if (codes[i])
@@ -480,8 +264,8 @@ Test(commit, failed_durable_write_poisons)
 /* The flush behind a slab with parts. */
 Test(commit, failed_flush_poisons)
 {
-	doubt(SIM_SYNC, LARGE_BYTES, false);
-	doubt(SIM_SYNC, LARGE_BYTES, true);
+	doubt(SIM_SYNC, RIG_LARGE_BYTES, false);
+	doubt(SIM_SYNC, RIG_LARGE_BYTES, true);
 }
 
 /* A slab that may be there in part, and cannot be overwritten, would come back after it was reported aborted. */
@@ -494,7 +278,7 @@ Test(commit, failed_invalidation_poisons)
 	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
 	db_put(rig.db, "before", "1");
 	snapshot = txn_begin(rig.db, SLF_READ);
-	seq = put_async(&rig, "doubt0", LARGE_BYTES);
+	seq = put_async(&rig, "doubt0", RIG_LARGE_BYTES);
 	rig_fail(&rig, SIM_WRITE, -EIO, true);
 	cr_assert_eq(slf_wait(rig.db, seq, -1), SLF_EUNKNOWN);
 	expect_poison(&rig, snapshot);
@@ -510,7 +294,7 @@ Test(commit, failed_write_of_what_is_visible_poisons)
 
 	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_NONE);
 	seq = put_async(&rig, "visible", 100);
-	must(has(rig.db, "visible"));
+	must(has_key(rig.db, "visible"));
 	rig_fail(&rig, SIM_WRITE, -ENOSPC, false);
 	cr_assert_eq(slf_wait(rig.db, seq, -1), SLF_EUNKNOWN);
 	cr_assert_eq(slf_begin(rig.db, SLF_WRITE, &txn), SLF_EPOISONED);
@@ -619,7 +403,7 @@ Test(commit, flusher_completes_asynchronous_commits)
 		cr_assert_eq(read(descriptor.fd, &count, sizeof(count)), sizeof(count));
 	} while (atomic_load(&rig.commit->durable_seq) < seq);
 	must_work(slf_wait(rig.db, seq, 0));
-	must(has(rig.db, "key") && survives(&rig, "key"));
+	must(has_key(rig.db, "key") && survives(&rig, "key"));
 	rig_close(&rig);
 }
 
@@ -638,7 +422,7 @@ Test(commit, eventfd)
 	db_put(rig.db, "key", "2");
 	cr_assert_eq(read(fd, &count, sizeof(count)), sizeof(count));
 	cr_assert_eq(count, 2);
-	seq = put_async(&rig, "key", LARGE_BYTES);
+	seq = put_async(&rig, "key", RIG_LARGE_BYTES);
 	cr_assert_eq(read(fd, &count, sizeof(count)), -1);
 	rig_fail(&rig, SIM_WRITE, -EIO, false);
 	cr_assert_eq(slf_wait(rig.db, seq, -1), -EIO);
@@ -649,208 +433,6 @@ Test(commit, eventfd)
 	rig_close(&rig);
 	cr_assert_eq(read(fd, &count, sizeof(count)), -1);
 	cr_assert_eq(errno, EBADF);
-}
-
-/* ---- Many threads ------------------------------------------------------------------------------------------------ */
-
-#define THREADS 16
-#define COMMITS_EACH 40
-#define SEQS_MAX 4096
-
-struct crowd {
-	struct rig rig;
-	_Atomic uint32_t counts[SEQS_MAX]; /* the counter that the commit with this seq has set; 0: not acknowledged */
-};
-
-struct member {
-	struct crowd *crowd;
-	pthread_t thread;
-	unsigned index;
-};
-
-static uint32_t counter_read(struct slf_txn *txn, const char *key)
-{
-	struct slf_slice value;
-	uint32_t count = 0;
-
-	if (slf_get(txn, SLF_MAIN, text(key), &value) == 0)
-		memcpy(&count, value.data, sizeof(count));
-	return count;
-}
-
-/* Raises the common counter and the thread's own. */
-static uint64_t counter_commit(struct slf_db *db, const char *key, uint32_t own, uint32_t *count)
-{
-	struct slf_txn *txn = txn_begin(db, SLF_WRITE);
-	uint64_t seq = 0;
-
-	*count = counter_read(txn, "all") + 1;
-	must(counter_read(txn, key) == own);
-	own++;
-	must_work(slf_put(txn, SLF_MAIN, text("all"), slice(count, sizeof(*count))));
-	must_work(slf_put(txn, SLF_MAIN, text(key), slice(&own, sizeof(own))));
-	must_work(slf_commit(txn, &seq));
-	return seq;
-}
-
-static void *member_main(void *context)
-{
-	struct member *member = context;
-	struct crowd *crowd = member->crowd;
-	struct slf_db *db = crowd->rig.db;
-	char key[16];
-	uint64_t before = 0;
-
-	snprintf(key, sizeof(key), "thread%u", member->index);
-	for (uint32_t own = 0; own < COMMITS_EACH; own++) {
-		struct slf_txn *txn;
-		uint32_t count;
-		uint64_t seq = counter_commit(db, key, own, &count);
-
-		must(seq > before && seq < SEQS_MAX);
-		before = seq;
-		must(atomic_exchange(&crowd->counts[seq], count) == 0);
-		must(atomic_load(&crowd->rig.commit->durable_seq) >= seq);
-		txn = txn_begin(db, SLF_READ);
-		must(slf_txn_seq(txn) >= seq && counter_read(txn, "all") >= count && counter_read(txn, key) == own + 1);
-		slf_abort(txn);
-		if (own % 16 == member->index)
-			must(survives(&crowd->rig, key));
-	}
-	return NULL;
-}
-
-/* A commit would be acknowledged before it is durable or visible, twice, in another order than it was made, or never. */
-static void crowd_run(unsigned flags)
-{
-	static struct crowd crowd;
-	struct member members[THREADS];
-	uint32_t last = 0;
-
-	memset(&crowd, 0, sizeof(crowd));
-	rig_open(&crowd.rig, flags, SLF_SYNC_COMMIT);
-	for (unsigned i = 0; i < THREADS; i++) {
-		members[i] = (struct member){ .crowd = &crowd, .index = i };
-		must(pthread_create(&members[i].thread, NULL, member_main, &members[i]) == 0);
-	}
-	for (unsigned i = 0; i < THREADS; i++)
-		must(pthread_join(members[i].thread, NULL) == 0);
-	for (unsigned seq = 0; seq < SEQS_MAX; seq++) {
-		uint32_t count = atomic_load(&crowd.counts[seq]);
-
-		if (count)
-			cr_assert_eq(count, ++last);
-	}
-	cr_assert_eq(last, THREADS * COMMITS_EACH);
-	rig_close(&crowd.rig);
-}
-
-Test(commit, sixteen_threads)
-{
-	crowd_run(0);
-}
-
-/* The same when the committers themselves do the checkpoints and there is no flusher to wake anyone. */
-Test(commit, sixteen_threads_without_services)
-{
-	crowd_run(SLF_NO_THREADS);
-}
-
-/* ---- Many threads and a failing disk ----------------------------------------------------------------------------- */
-
-struct sufferer {
-	struct rig *rig;
-	pthread_t thread;
-	unsigned index;
-	unsigned good, bad;
-};
-
-/* One commit of a value on which the next one is checked; its result. */
-static int suffer_once(struct sufferer *sufferer, const char *key, uint64_t *value, struct rng *rng)
-{
-	struct slf_txn *txn = NULL;
-	uint64_t next = rng_next(rng);
-	struct slf_slice found;
-	int result = slf_begin(sufferer->rig->db, SLF_WRITE, &txn);
-
-	if (result)
-		return result;
-	result = slf_get(txn, SLF_MAIN, text(key), &found);
-	must(*value ? result == 0 && slice_is(found, value, sizeof(*value)) : result == SLF_NOTFOUND);
-	result = slf_put(txn, SLF_MAIN, text(key), slice(&next, sizeof(next)));
-	if (!result)
-		result = slf_put(txn, SLF_MAIN, text("large"), slice(large, LARGE_BYTES));
-	if (result) { /* the disk, or what it stands on has been taken back meanwhile */
-		slf_abort(txn);
-		return result;
-	}
-	result = slf_commit(txn, NULL);
-	if (!result)
-		*value = next;
-	return result;
-}
-
-static void *sufferer_main(void *context)
-{
-	struct sufferer *sufferer = context;
-	struct rng rng = { sufferer->index };
-	uint64_t value = 0;
-	char key[16];
-
-	snprintf(key, sizeof(key), "thread%u", sufferer->index);
-	for (unsigned i = 0; i < 100 && !commit_check(sufferer->rig->commit); i++) {
-		int result = suffer_once(sufferer, key, &value, &rng);
-
-		sufferer->good += result == 0;
-		sufferer->bad += result != 0;
-	}
-	return NULL;
-}
-
-/* Refuses a write now and then: of a value, of a slab, and when two threads meet of the zeros in the place of one. */
-static void refuse(void *context, struct sim_disk *disk, enum sim_call call)
-{
-	_Atomic unsigned *calls = context;
-	unsigned number;
-
-	if (call != SIM_WRITE)
-		return;
-	number = atomic_fetch_add(calls, 1);
-	if (rng_mix(number) % 5 || rng_mix(number - 1) % 5 == 0)
-		return;
-	sim_disk_clear_faults(disk);
-	sim_disk_add_fault(disk, &(struct sim_fault){ .call = SIM_WRITE, .error = -ENOSPC });
-}
-
-/* A commit that was reported as failed would be seen by the next one, or one that was acknowledged be missing. */
-Test(commit, threads_on_a_failing_disk)
-{
-	static _Atomic unsigned calls;
-	struct sufferer sufferers[6] = { 0 };
-	struct rig rig;
-	unsigned good = 0, bad = 0;
-
-	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
-	sim_disk_set_hook(rig.disk, refuse, &calls);
-	for (unsigned i = 0; i < ARRAY_SIZE(sufferers); i++) {
-		sufferers[i] = (struct sufferer){ .rig = &rig, .index = i };
-		must(pthread_create(&sufferers[i].thread, NULL, sufferer_main, &sufferers[i]) == 0);
-	}
-	for (unsigned i = 0; i < ARRAY_SIZE(sufferers); i++) {
-		must(pthread_join(sufferers[i].thread, NULL) == 0);
-		good += sufferers[i].good;
-		bad += sufferers[i].bad;
-	}
-	sim_disk_set_hook(rig.disk, NULL, NULL);
-	printf("commit threads_on_a_failing_disk: %u commits, %u refused, %llu rollbacks%s\n", good, bad,
-	       (unsigned long long)rig.db->core.stats.values.rollbacks,
-	       commit_check(rig.commit) ? ", poisoned" : "");
-	cr_assert_gt(good, 0);
-	cr_assert_gt(bad, 0);
-	sim_disk_clear_faults(rig.disk);
-	slf_close(rig.db);
-	must_work(open_on(rig.disk, 0, SLF_SYNC_COMMIT, &rig.db)); /* each commit gives the digest that it carries */
-	rig_close(&rig);
 }
 
 /* ---- Waiting for what is in flight ------------------------------------------------------------------------------- */
@@ -915,14 +497,14 @@ Test(commit, abort_above_a_slab_that_is_not_flushed, .disabled = true)
 		snprintf(key, sizeof(key), "key%u", i);
 		seqs[i] = put_async(&rig, key, MEDIUM_BYTES);
 	}
-	failed = put_async(&rig, "failed", LARGE_BYTES);
+	failed = put_async(&rig, "failed", RIG_LARGE_BYTES);
 	rig_fail(&rig, SIM_WRITE, -EIO, false);
 	cr_assert_eq(slf_wait(rig.db, failed, -1), -EIO);
 	for (unsigned i = 0; i < 3; i++) {
 		int result = slf_wait(rig.db, seqs[i], -1);
 
 		snprintf(key, sizeof(key), "key%u", i);
-		cr_assert_eq(has(rig.db, key), result == 0);
+		cr_assert_eq(has_key(rig.db, key), result == 0);
 		cr_assert_eq(survives(&rig, key), result == 0);
 	}
 	db_put(rig.db, "after", "1");
