@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: MIT */
+/* Checkpoints and their install: beside snapshots and a writer, with calls that fail, and what they let go of. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "gate_rig.h"
+
+#define KEYS 400
+
+static void stamp_keys(struct slf_db *db, unsigned from, unsigned to, uint64_t stamp)
+{
+	struct slf_txn *txn = txn_begin(db, SLF_WRITE);
+
+	for (unsigned i = from; i < to; i++) {
+		char key[16];
+
+		snprintf(key, sizeof(key), "key%04u", i);
+		must_work(slf_put(txn, SLF_MAIN, text(key), slice(&stamp, sizeof(stamp))));
+	}
+	must_work(slf_commit(txn, NULL));
+}
+
+static bool txn_has_stamps(struct slf_txn *txn, unsigned from, unsigned to, uint64_t stamp)
+{
+	for (unsigned i = from; i < to; i++) {
+		struct slf_slice value;
+		char key[16];
+
+		snprintf(key, sizeof(key), "key%04u", i);
+		if (slf_get(txn, SLF_MAIN, text(key), &value) || !slice_is(value, &stamp, sizeof(stamp)))
+			return false;
+	}
+	return true;
+}
+
+static bool has_stamps(struct slf_db *db, unsigned from, unsigned to, uint64_t stamp)
+{
+	struct slf_txn *txn = txn_begin(db, SLF_READ);
+	bool has = txn_has_stamps(txn, from, to, stamp);
+
+	slf_abort(txn);
+	return has;
+}
+
+static void *checkpoint_main(void *context)
+{
+	struct caller *caller = context;
+
+	caller->result = slf_checkpoint(caller->rig->db);
+	atomic_store(&caller->done, true);
+	return NULL;
+}
+
+static uint64_t writes(struct rig *rig)
+{
+	return sim_disk_calls(rig->disk, SIM_WRITE) + sim_disk_calls(rig->disk, SIM_SYNC);
+}
+
+/* A checkpoint would cost something where nothing has changed. */
+Test(checkpoint, nothing_to_do)
+{
+	struct rig rig;
+	uint64_t before;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	before = writes(&rig);
+	must_work(slf_checkpoint(rig.db));
+	cr_assert_eq(writes(&rig), before);
+	stamp_keys(rig.db, 0, KEYS, 1);
+	must_work(slf_checkpoint(rig.db));
+	before = writes(&rig);
+	must_work(slf_checkpoint(rig.db));
+	cr_assert_eq(writes(&rig), before);
+	rig_close(&rig);
+}
+
+/* While the checkpoint waits for the disk the writer would wait for it, or a snapshot see what came later. What was committed
+ * meanwhile is not in the checkpoint: it would be lost by the next opening, or applied twice. */
+Test(checkpoint, writer_and_snapshots_beside_it)
+{
+	struct rig rig;
+	struct caller checkpointer = { 0 };
+	struct slf_txn *old, *newer;
+	struct sim_disk *crashed;
+	struct slf_db *db = NULL;
+	uint64_t root;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	rig.gate.call = SIM_SYNC;
+	stamp_keys(rig.db, 0, KEYS, 1);
+	old = txn_begin(rig.db, SLF_READ);
+	root = slf_txn_seq(old);
+	atomic_store(&rig.gate.shut, true);
+	callers_start(&rig, &checkpointer, 1, "", checkpoint_main);
+	wait_until_stopped(&rig);
+	stamp_keys(rig.db, 0, KEYS / 2, 2);
+	newer = txn_begin(rig.db, SLF_READ);
+	stamp_keys(rig.db, KEYS / 4, KEYS / 2, 3);
+	must(!atomic_load(&checkpointer.done));
+	must(txn_has_stamps(old, 0, KEYS, 1) && txn_has_stamps(newer, 0, KEYS / 2, 2));
+	must(has_stamps(rig.db, KEYS / 4, KEYS / 2, 3));
+	atomic_store(&rig.gate.shut, false);
+	callers_join(&checkpointer, 1);
+	must_work(checkpointer.result);
+	cr_assert_eq(atomic_load(&rig.db->core.checkpoint.seq), root);
+	must(txn_has_stamps(old, 0, KEYS, 1));
+	must(txn_has_stamps(newer, 0, KEYS / 2, 2) && txn_has_stamps(newer, KEYS / 2, KEYS, 1));
+	must(has_stamps(rig.db, 0, KEYS / 4, 2) && has_stamps(rig.db, KEYS / 4, KEYS / 2, 3));
+	slf_abort(old);
+	slf_abort(newer);
+	crashed = sim_disk_crash(rig.disk, NULL, NULL);
+	must_work(disk_open(crashed, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+	cr_assert_eq(db->core.stats.values.replay_commits, 2);
+	must(has_stamps(db, 0, KEYS / 4, 2) && has_stamps(db, KEYS / 4, KEYS / 2, 3) &&
+	     has_stamps(db, KEYS / 2, KEYS, 1));
+	must_work(slf_close(db));
+	sim_disk_free(crashed);
+	rig_close(&rig);
+}
+
+/* The heap would keep what stands on disk, or let go of what a snapshot still reads. */
+Test(checkpoint, lets_go_of_the_heap)
+{
+	struct rig rig;
+	struct slf_txn *snapshot;
+	uint64_t used;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	stamp_keys(rig.db, 0, KEYS, 1);
+	must_work(slf_checkpoint(rig.db));
+	for (unsigned i = 0; i < 2 * VERSIONS_SWEEP_EVERY; i++)
+		stamp_keys(rig.db, 0, 1, 1);
+	must_work(slf_checkpoint(rig.db));
+	used = heap_used(rig.db->core.heap);
+	cr_assert_lt(used, 4 * KIB);
+	stamp_keys(rig.db, 0, KEYS, 2);
+	snapshot = txn_begin(rig.db, SLF_READ);
+	stamp_keys(rig.db, 0, KEYS, 3);
+	must_work(slf_checkpoint(rig.db));
+	must(txn_has_stamps(snapshot, 0, KEYS, 2) && has_stamps(rig.db, 0, KEYS, 3));
+	cr_assert_gt(heap_used(rig.db->core.heap), used);
+	slf_abort(snapshot);
+	for (unsigned i = 0; i < 2 * VERSIONS_SWEEP_EVERY; i++)
+		stamp_keys(rig.db, 0, 1, 3);
+	must_work(slf_checkpoint(rig.db));
+	cr_assert_lt(heap_used(rig.db->core.heap), 4 * KIB);
+	must(has_stamps(rig.db, 0, KEYS, 3));
+	rig_close(&rig);
+}
+
+/* A transaction that is open while the install runs would lose its changes, or go on with nodes that are gone. */
+Test(checkpoint, install_beside_an_open_transaction)
+{
+	struct rig rig;
+	struct caller checkpointer = { 0 };
+	struct slf_txn *txn;
+	uint64_t stamp = 2;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	stamp_keys(rig.db, 0, KEYS, 1);
+	txn = txn_begin(rig.db, SLF_WRITE);
+	must_work(slf_put(txn, SLF_MAIN, text("key0000"), slice(&stamp, sizeof(stamp))));
+	must(txn_has_stamps(txn, 0, 1, 2));
+	callers_start(&rig, &checkpointer, 1, "", checkpoint_main);
+	usleep(50000); /* it waits for the turn now */
+	must(!atomic_load(&checkpointer.done));
+	must(txn_has_stamps(txn, 0, 1, 2) && txn_has_stamps(txn, 1, KEYS, 1));
+	must_work(slf_commit(txn, NULL));
+	callers_join(&checkpointer, 1);
+	must_work(checkpointer.result);
+	must(has_stamps(rig.db, 0, 1, 2) && has_stamps(rig.db, 1, KEYS, 1));
+	must(comes_back(&rig, "key0399") && survives(&rig, "key0000"));
+	rig_close(&rig);
+}
+
+/* A checkpoint that fails would take commits with it, keep the database from going on, or let the log go that is still
+ * needed. */
+static bool fail_checkpoint(enum sim_call call, uint64_t nth, int error)
+{
+	struct rig rig;
+	bool fired, poisoned;
+	uint64_t before;
+	int result;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	stamp_keys(rig.db, 0, KEYS, 1);
+	must_work(slf_checkpoint(rig.db));
+	stamp_keys(rig.db, 0, KEYS, 2);
+	must_work(slf_wait(rig.db, put_async(&rig, "large", RIG_LARGE_BYTES), -1));
+	before = sim_disk_faults_fired(rig.disk);
+	sim_disk_add_fault(rig.disk, &(struct sim_fault){ .call = call, .nth = nth, .error = error });
+	result = slf_checkpoint(rig.db);
+	fired = sim_disk_faults_fired(rig.disk) != before;
+	must(fired || result == 0);
+	sim_disk_clear_faults(rig.disk);
+	poisoned = commit_check(rig.commit) != 0;
+	must(!poisoned || result == SLF_EUNKNOWN || result == -EIO || result == SLF_EPOISONED);
+	must(survives(&rig, "key0399") && survives(&rig, "large"));
+	if (!poisoned) {
+		stamp_keys(rig.db, 0, KEYS, 3);
+		must_work(slf_checkpoint(rig.db));
+		must(has_stamps(rig.db, 0, KEYS, 3) && survives(&rig, "large"));
+	}
+	slf_close(rig.db);
+	must_work(disk_open(rig.disk, SLF_NO_THREADS, SLF_SYNC_COMMIT, &rig.db));
+	must(has_stamps(rig.db, 0, KEYS, poisoned ? 2 : 3) && has_key(rig.db, "large"));
+	rig_close(&rig);
+	return fired;
+}
+
+Test(checkpoint, failing_calls)
+{
+	static const enum sim_call calls[] = { SIM_WRITE, SIM_SYNC, SIM_ALLOCATE };
+	unsigned runs = 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(calls); i++)
+		for (uint64_t nth = 1; fail_checkpoint(calls[i], nth, calls[i] == SIM_SYNC ? -EIO : -ENOSPC); nth++)
+			runs++;
+	printf("checkpoint failing_calls: %u\n", runs);
+	cr_assert_geq(runs, 6);
+}
