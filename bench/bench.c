@@ -2,67 +2,131 @@
 /*
  * Measures Solifuge beside other stores: the same keys, values, threads and durability, in one run.
  *
- * Each repetition runs every workload on every store in turn, and starts with another store each time, so that a
- * disturbance hits all of them. Each store and workload has a directory of its own. Reading workloads use the database
- * that fill-batch made, opened anew and read once as a whole before the clock starts. What the one before has left to
- * the kernel to write is written before the clock starts too. Reported are the medians.
+ * campaign.c has the order of things, run.c how one of them is measured, workloads.c what is measured, plan.c with which
+ * numbers, store_*.c with which settings, limit.c what the machine itself can do. The output is JSON lines; bench/report
+ * makes tables and plots of them, bench/compare compares two runs.
  */
 #include <argp.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <ftw.h>
-#include <inttypes.h>
-#include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/utsname.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "limit.h"
-#include "store.h"
-#include "workloads.h"
+#include "campaign.h"
+#include "files.h"
+#include "machine.h"
+#include "solifuge.h"
 
-#define REPETITIONS_MAX 99
-#define THREADS_MAX 16
-#define WORKLOADS_MAX 32
+enum { OPTION_QUICK = 256, OPTION_FULL, OPTION_SMOKE, OPTION_CGROUP, OPTION_LIST, OPTION_INCOMPRESSIBLE, OPTION_NO_LIMITS };
 
-static const struct store *const stores[] = {
-	&store_solifuge,
-#ifdef HAVE_LMDB
-	&store_lmdb,
-	&store_lmdb_writemap,
-#endif
+#define NO_CAP_SECONDS 1e6
+#define BASIC "fill-batch,get-1,get-2,multi-get,scan,fill-single,durable-1,durable-16"
+
+static struct settings settings = {
+	.mode = PLAN_FULL, .seed = 1, .repetitions = 3, .seconds = 3, .cap_seconds = NO_CAP_SECONDS,
 };
-#define STORES (sizeof(stores) / sizeof(stores[0]))
-
-struct settings {
-	const char *parent, *only, *with;
-	uint64_t count, seed;
-	unsigned repetitions;
-	double seconds;
-	bool json;
-};
-
-static struct settings settings = { .count = 1000000, .seed = 1, .repetitions = 3, .seconds = 3 };
-static char directory[2048];                                     /* where all files go; removed at the end */
-#define LIMITED_WORKLOAD "durable-1"
-static double limits[REPETITIONS_MAX];
-static double rates[WORKLOADS_MAX][STORES][REPETITIONS_MAX];     /* operations per second; 0: not run */
-
-/* ---- Options ----------------------------------------------------------------------------------------------------- */
+static const char *output;
+static bool planned;            /* --quick, --full or --smoke */
+static char directory[2048];    /* where all files go; removed at the end */
+static pid_t owner;             /* the children do not remove it */
 
 static const struct argp_option options[] = {
-	{ "count", 'n', "N", 0, "entries of the database (1000000)", 0 },
-	{ "repetitions", 'r', "N", 0, "how often everything is measured (3)", 0 },
-	{ "seconds", 's', "S", 0, "how long each durable workload runs (3)", 0 },
-	{ "seed", 'e', "N", 0, "of the order of reads (1)", 0 },
-	{ "only", 'o', "NAMES", 0, "these workloads, separated by commas", 0 },
+	{ "quick", OPTION_QUICK, NULL, 0, "everything with small numbers, within 10 minutes", 0 },
+	{ "full", OPTION_FULL, NULL, 0, "everything, within 2 hours", 0 },
+	{ "smoke", OPTION_SMOKE, NULL, 0, "everything with tiny numbers: does it work?", 0 },
+	{ "only", 'o', "NAMES", 0, "these workloads, separated by commas (" BASIC ")", 0 },
+	{ "sections", 'g', "NAMES", 0, "these sections of the plan, separated by commas (main)", 0 },
 	{ "stores", 't', "NAMES", 0, "these stores, separated by commas", 0 },
-	{ "json", 'j', NULL, 0, "JSON lines on standard output, the table on standard error", 0 },
+	{ "list", OPTION_LIST, NULL, 0, "list sections, workloads and stores, and end", 0 },
+	{ "count", 'n', "N", 0, "entries of the database (as the plan has them; main: 1000000)", 1 },
+	{ "repetitions", 'r', "N", 0, "how often everything is measured (3)", 1 },
+	{ "seconds", 's', "S", 0, "how long workloads run that run for a time (3)", 1 },
+	{ "cap", 'c', "S", 0, "the longest that the others run (no limit)", 1 },
+	{ "budget", 'b', "S", 0, "start nothing more after this time (no limit)", 1 },
+	{ "seed", 'e', "N", 0, "of all orders (1)", 1 },
+	{ "incompressible", OPTION_INCOMPRESSIBLE, NULL, 0, "values that do not compress, instead of to one half", 1 },
+	{ "cgroup", OPTION_CGROUP, "PATH", 0, "memory cgroup below which to make one for the section 'limited'", 1 },
+	{ "no-limits", OPTION_NO_LIMITS, NULL, 0, "do not measure what the machine itself can do", 1 },
+	{ "output", 'O', "FILE", 0, "write the JSON lines there instead of to standard output", 2 },
 	{ 0 },
 };
+
+static void plan(enum plan_mode mode, double seconds, double cap_seconds, unsigned repetitions, double budget_seconds)
+{
+	settings.mode = mode;
+	settings.seconds = seconds;
+	settings.cap_seconds = cap_seconds;
+	settings.repetitions = repetitions;
+	settings.budget_seconds = budget_seconds;
+	planned = true;
+}
+
+static void list_all(void)
+{
+	unsigned i = 0;
+
+	puts("Sections:");
+	for (i = 0; i < section_count; i++)
+		printf("  %-16s %10llu entries, keys of %zu bytes, values of %zu bytes: %s\n", sections[i].name,
+		       (unsigned long long)sections[i].counts[PLAN_FULL], sections[i].shape.key_bytes,
+		       sections[i].shape.value_bytes, sections[i].workloads);
+	puts("Workloads:");
+	for (i = 0; i < workload_count; i++)
+		printf("  %-18s %-14s %s\n", workloads[i].name, workloads[i].group, workloads[i].description);
+	puts("Stores:");
+	for (i = 0; stores[i]; i++)
+		printf("  %-16s %s; %s\n", stores[i]->name, stores[i]->version(), stores[i]->settings);
+}
+
+static error_t parse_plan(int key)
+{
+	switch (key) {
+	case OPTION_SMOKE:
+		plan(PLAN_SMOKE, 0.02, 0.1, 1, 0);
+		return 0;
+	case OPTION_QUICK:
+		plan(PLAN_QUICK, 0.15, 0.3, 3, 540);
+		return 0;
+	case OPTION_FULL:
+		plan(PLAN_FULL, 2, 8, 3, 6900);
+		return 0;
+	case OPTION_LIST:
+		list_all();
+		exit(0);
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static error_t parse_name(int key, char *argument)
+{
+	switch (key) {
+	case 'o':
+		settings.only = argument;
+		return 0;
+	case 'g':
+		settings.sections = argument;
+		return 0;
+	case 't':
+		settings.stores = argument;
+		return 0;
+	case 'O':
+		output = argument;
+		return 0;
+	case OPTION_CGROUP:
+		settings.cgroup = argument;
+		return 0;
+	case OPTION_INCOMPRESSIBLE:
+		settings.incompressible = true;
+		return 0;
+	case OPTION_NO_LIMITS:
+		settings.no_limits = true;
+		return 0;
+	default:
+		return parse_plan(key);
+	}
+}
 
 static error_t parse(int key, char *argument, struct argp_state *state)
 {
@@ -76,17 +140,14 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 	case 's':
 		settings.seconds = strtod(argument, NULL);
 		break;
+	case 'c':
+		settings.cap_seconds = strtod(argument, NULL);
+		break;
+	case 'b':
+		settings.budget_seconds = strtod(argument, NULL);
+		break;
 	case 'e':
 		settings.seed = strtoull(argument, NULL, 0);
-		break;
-	case 'o':
-		settings.only = argument;
-		break;
-	case 't':
-		settings.with = argument;
-		break;
-	case 'j':
-		settings.json = true;
 		break;
 	case ARGP_KEY_ARG:
 		if (settings.parent)
@@ -96,11 +157,11 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (!settings.parent)
 			argp_error(state, "DIRECTORY is missing");
-		if (settings.count < 1000 || settings.repetitions < 1 || settings.repetitions > REPETITIONS_MAX)
+		if (settings.repetitions < 1 || settings.repetitions > REPETITIONS_MAX || settings.seconds <= 0)
 			argp_error(state, "a number is out of range");
 		break;
 	default:
-		return ARGP_ERR_UNKNOWN;
+		return parse_name(key, argument);
 	}
 	return 0;
 }
@@ -112,298 +173,142 @@ static const struct argp argp = {
 	.doc = "Measures Solifuge beside other stores, with files in a new directory below DIRECTORY.",
 };
 
-/* Is name one of the names in list? NULL lists all. */
-static bool listed(const char *list, const char *name)
-{
-	size_t length = strlen(name), span = 0;
-
-	for (; list && *list; list += span + (list[span] == ',')) {
-		span = strcspn(list, ",");
-		if (span == length && strncmp(list, name, length) == 0)
-			return true;
-	}
-	return !list;
-}
-
-/* ---- Directories ------------------------------------------------------------------------------------------------- */
-
-static int remove_one(const char *path, const struct stat *status, int type, struct FTW *walk)
-{
-	(void)status;
-	(void)type;
-	(void)walk;
-	return remove(path);
-}
-
-static void remove_tree(const char *path)
-{
-	(void)nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-}
+/* ---- Before and after -------------------------------------------------------------------------------------------- */
 
 static void remove_all(void)
 {
-	if (directory[0])
-		remove_tree(directory);
+	if (directory[0] && getpid() == owner)
+		files_remove_tree(directory);
 }
 
-static void make_directory(const char *path)
+static void check_names(const char *list, const char *what, bool (*known)(const char *name))
 {
-	if (mkdir(path, 0700) == 0)
-		return;
-	fprintf(stderr, "bench: %s: %s\n", path, strerror(errno));
-	exit(1);
+	char name[64] = "";
+
+	while (list && *list) {
+		size_t span = strcspn(list, ",");
+
+		snprintf(name, sizeof(name), "%.*s", (int)span, list);
+		if (!known(name)) {
+			fprintf(stderr, "bench: there is no %s '%s'; --list names all\n", what, name);
+			exit(2);
+		}
+		list += span + (list[span] == ',');
+	}
 }
 
-/* Waits until the file system has nothing left to write: unsynced fills must not slow down whoever comes next. */
-static void write_out(void)
+static bool workload_known(const char *name)
 {
-	int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	if (fd < 0 || syncfs(fd) < 0)
-		fprintf(stderr, "bench: syncfs: %s\n", strerror(errno));
-	if (fd >= 0)
-		close(fd);
+	return workload_find(name);
 }
 
-/* ---- Running ----------------------------------------------------------------------------------------------------- */
-
-struct worker {
-	struct job job;
-	pthread_barrier_t *barrier;
-	void (*run)(struct job *job);
-	pthread_t thread;
-};
-
-static void *worker_run(void *context)
+static bool section_known(const char *name)
 {
-	struct worker *worker = context;
-
-	pthread_barrier_wait(worker->barrier);
-	worker->run(&worker->job);
-	return NULL;
-}
-
-/* Runs a workload in its threads: the seconds from their common start to the end of the last. */
-static double run_threads(const struct workload *workload, const struct job *job, struct worker *workers)
-{
-	pthread_barrier_t barrier;
-	double start = 0;
 	unsigned i = 0;
 
-	pthread_barrier_init(&barrier, NULL, workload->threads + 1);
-	for (i = 0; i < workload->threads; i++) {
-		workers[i] = (struct worker){ .job = *job, .barrier = &barrier, .run = workload->run };
-		workers[i].job.thread = i;
-		if (pthread_create(&workers[i].thread, NULL, worker_run, &workers[i])) {
-			fprintf(stderr, "bench: no thread\n");
-			exit(1);
-		}
-	}
-	start = seconds_now();
-	pthread_barrier_wait(&barrier);
-	for (i = 0; i < workload->threads; i++)
-		pthread_join(workers[i].thread, NULL);
-	pthread_barrier_destroy(&barrier);
-	return seconds_now() - start;
+	while (i < section_count && strcmp(sections[i].name, name) != 0)
+		i++;
+	return i < section_count;
 }
 
-static void open_store(struct job *job, const char *path, bool durable)
+static bool store_known(const char *name)
 {
-	expect(job, job->store->open(path, durable, settings.count * (KEY_BYTES + VALUE_BYTES), &job->handle), "open");
-}
-
-/* The database that reading workloads use: made now when fill-batch has not been measured in this repetition. */
-static void provide_filled(struct job *job, const char *path)
-{
-	struct worker workers[1];
-
-	if (access(path, F_OK) == 0)
-		return;
-	make_directory(path);
-	open_store(job, path, false);
-	run_threads(&workloads[0], job, workers);
-	expect(job, job->store->close(job->handle), "close");
-}
-
-static void run_one(unsigned w, unsigned s, unsigned repetition)
-{
-	const struct workload *workload = &workloads[w];
-	struct job job = { .store = stores[s], .count = settings.count, .seconds = settings.seconds };
-	struct worker workers[THREADS_MAX];
-	double seconds = 0, close_seconds = 0;
-	uint64_t operations = 0;
-	char path[4096] = "";
 	unsigned i = 0;
 
-	job.seed = settings.seed + repetition;
-	snprintf(path, sizeof(path), "%s/%s-%s", directory, job.store->name,
-		 workload->fresh && w ? workload->name : "filled");
-	if (workload->fresh)
-		make_directory(path);
-	else
-		provide_filled(&job, path);
-	open_store(&job, path, workload->durable);
-	if (!workload->fresh)
-		warm_up(&job);
-	write_out();
-	seconds = run_threads(workload, &job, workers);
-	for (i = 0; i < workload->threads; i++) {
-		operations += workers[i].job.done;
-		if (workload->check)
-			workload->check(&workers[i].job);
-	}
-	close_seconds = seconds_now();
-	expect(&job, job.store->close(job.handle), "close");
-	close_seconds = seconds_now() - close_seconds;
-	if (workload->fresh && w)
-		remove_tree(path);
-	rates[w][s][repetition] = (double)operations / seconds;
-	if (settings.json) {
-		printf("{\"workload\":\"%s\",\"store\":\"%s\",\"repetition\":%u,\"threads\":%u,\"operations\":%" PRIu64
-		       ",\"seconds\":%.6f,\"per_second\":%.1f,\"close_seconds\":%.6f}\n", workload->name,
-		       job.store->name, repetition, workload->threads, operations, seconds, rates[w][s][repetition],
-		       close_seconds);
-		fflush(stdout);
-	}
+	while (stores[i] && strcmp(stores[i]->name, name) != 0)
+		i++;
+	return stores[i];
 }
 
-static void run_repetition(unsigned repetition)
+static void add_text(json_object *to, const char *name, const char *text)
 {
-	unsigned w = 0, turn = 0;
-	char path[4096] = "";
+	json_object_object_add(to, name, json_object_new_string(text));
+}
 
-	for (w = 0; w < workload_count; w++) {
-		for (turn = 0; turn < STORES; turn++) {
-			unsigned s = (turn + repetition) % STORES;
+static void print_line(FILE *out, json_object *record)
+{
+	fprintf(out, "%s\n", json_object_to_json_string_ext(record, JSON_C_TO_STRING_PLAIN));
+	json_object_put(record);
+}
 
-			if (!listed(settings.only, workloads[w].name) || !listed(settings.with, stores[s]->name))
-				continue;
-			fprintf(stderr, "\r%u/%u %-12s %-16s", repetition + 1, settings.repetitions, workloads[w].name,
-				stores[s]->name);
-			run_one(w, s, repetition);
-		}
+static void print_run(FILE *out)
+{
+	static const char *const modes[] = { "smoke", "quick", "full" };
+	json_object *run = json_object_new_object();
+	time_t now = time(NULL);
+	char text[64] = "";
+
+	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
+	add_text(run, "type", "run");
+	json_object_object_add(run, "format", json_object_new_int(1));
+	add_text(run, "solifuge", slf_version());
+	add_text(run, "started", text);
+	add_text(run, "mode", planned ? modes[settings.mode] : "named");
+	json_object_object_add(run, "seed", json_object_new_int64((int64_t)settings.seed));
+	json_object_object_add(run, "repetitions", json_object_new_int64(settings.repetitions));
+	json_object_object_add(run, "seconds", json_object_new_double(settings.seconds));
+	if (settings.cap_seconds < NO_CAP_SECONDS)
+		json_object_object_add(run, "cap_seconds", json_object_new_double(settings.cap_seconds));
+	json_object_object_add(run, "value_compression", json_object_new_double(settings.incompressible ? 1 : 0.5));
+	json_object_object_add(run, "machine", machine_describe(directory));
+	print_line(out, run);
+}
+
+static void print_stores(FILE *out)
+{
+	unsigned i = 0;
+
+	for (i = 0; stores[i]; i++) {
+		json_object *store = json_object_new_object();
+
+		add_text(store, "type", "store");
+		add_text(store, "store", stores[i]->name);
+		add_text(store, "version", stores[i]->version());
+		add_text(store, "settings", stores[i]->settings);
+		if (stores[i]->package)
+			add_text(store, "package", stores[i]->package);
+		if (stores[i]->key_bytes_max != SIZE_MAX)
+			json_object_object_add(store, "key_bytes_max",
+					       json_object_new_int64((int64_t)stores[i]->key_bytes_max));
+		print_line(out, store);
 	}
-	for (turn = 0; turn < STORES; turn++) {
-		snprintf(path, sizeof(path), "%s/%s-filled", directory, stores[turn]->name);
-		remove_tree(path);
+	for (i = 0; stores_not_built[i]; i++) {
+		json_object *store = json_object_new_object();
+
+		add_text(store, "type", "store");
+		add_text(store, "store", stores_not_built[i]);
+		add_text(store, "status", "not built");
+		print_line(out, store);
 	}
-	fprintf(stderr, "\r%*s\r", 60, "");
-}
-
-/* ---- Reporting --------------------------------------------------------------------------------------------------- */
-
-static int by_value(const void *a, const void *b)
-{
-	double left = *(const double *)a, right = *(const double *)b;
-
-	return (left > right) - (left < right);
-}
-
-/* Median, and the spread (greatest less smallest) in parts of it. */
-static double median(unsigned w, unsigned s, double *spread)
-{
-	double sorted[REPETITIONS_MAX];
-	unsigned n = settings.repetitions;
-	double middle = 0;
-
-	memcpy(sorted, rates[w][s], n * sizeof(sorted[0]));
-	qsort(sorted, n, sizeof(sorted[0]), by_value);
-	middle = n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
-	*spread = middle > 0 ? (sorted[n - 1] - sorted[0]) / middle : 0;
-	return middle;
-}
-
-static void print_table(FILE *out)
-{
-	unsigned w = 0, s = 0;
-	double spread = 0;
-
-	fprintf(out, "%-12s", "per second");
-	for (s = 0; s < STORES; s++)
-		fprintf(out, " %16s        ", stores[s]->name);
-	fprintf(out, "%24s\n", "solifuge / best other");
-	for (w = 0; w < workload_count; w++) {
-		double own = median(w, 0, &spread), best = 0;
-
-		if (!listed(settings.only, workloads[w].name))
-			continue;
-		fprintf(out, "%-12s", workloads[w].name);
-		for (s = 0; s < STORES; s++) {
-			double rate = median(w, s, &spread);
-
-			if (s && rate > best)
-				best = rate;
-			fprintf(out, " %16.0f +-%3.0f %%", rate, spread * 50);
-		}
-		if (own > 0 && best > 0)
-			fprintf(out, "%24.2f", own / best);
-		fprintf(out, "\n");
-	}
-}
-
-/* One durable put cannot be faster than one durable write. */
-static void print_limit(FILE *out)
-{
-	double spread = 0, limit = 0;
-	unsigned w = 0;
-
-	for (w = 0; w < workload_count && strcmp(workloads[w].name, LIMITED_WORKLOAD) != 0; w++)
-		;
-	if (w == workload_count || !listed(settings.only, LIMITED_WORKLOAD))
-		return;
-	qsort(limits, settings.repetitions, sizeof(limits[0]), by_value);
-	limit = limits[settings.repetitions / 2];
-	if (limit > 0)
-		fprintf(out, "limit: %.0f durable 4 KiB writes per second (pwritev2 with RWF_DSYNC, direct, written space): "
-			"%s reaches %.2f of it on %s\n", limit, stores[0]->name, median(w, 0, &spread) / limit,
-			LIMITED_WORKLOAD);
-}
-
-static void print_setting(void)
-{
-	struct utsname machine;
-	unsigned s = 0;
-
-	if (uname(&machine))
-		memset(&machine, 0, sizeof(machine));
-	if (settings.json) {
-		printf("{\"count\":%" PRIu64 ",\"key_bytes\":%d,\"value_bytes\":%d,\"repetitions\":%u,\"seed\":%" PRIu64
-		       ",\"kernel\":\"%s\",\"cpus\":%ld}\n", settings.count, KEY_BYTES, VALUE_BYTES,
-		       settings.repetitions, settings.seed, machine.release, sysconf(_SC_NPROCESSORS_ONLN));
-		for (s = 0; s < STORES; s++)
-			printf("{\"store\":\"%s\",\"version\":\"%s\",\"settings\":\"%s\"}\n", stores[s]->name,
-			       stores[s]->version(), stores[s]->settings);
-		return;
-	}
-	printf("%" PRIu64 " entries, %d-byte keys, %d-byte values, medians of %u, seed %" PRIu64 ", Linux %s, "
-	       "%ld CPUs\n", settings.count, KEY_BYTES, VALUE_BYTES, settings.repetitions, settings.seed,
-	       machine.release, sysconf(_SC_NPROCESSORS_ONLN));
-	for (s = 0; s < STORES; s++)
-		printf("%-14s %s; %s\n", stores[s]->name, stores[s]->version(), stores[s]->settings);
 }
 
 int main(int argc, char **argv)
 {
-	unsigned repetition = 0;
+	FILE *out = stdout;
+	int result = 0;
 
 	argp_parse(&argp, argc, argv, 0, NULL, NULL);
+	if (!planned && !settings.only && !settings.sections)
+		settings.only = BASIC;
+	if (!planned && !settings.sections)
+		settings.sections = "main";
+	check_names(settings.only, "workload", workload_known);
+	check_names(settings.sections, "section", section_known);
+	check_names(settings.stores, "store", store_known);
+	if (output)
+		out = fopen(output, "we");
 	snprintf(directory, sizeof(directory), "%.2000s/solifuge-bench-XXXXXX", settings.parent);
-	if (!mkdtemp(directory)) {
-		fprintf(stderr, "bench: %s: %s\n", directory, strerror(errno));
+	if (!out || entry_init(PLAN_VALUE_BYTES_MAX) || !mkdtemp(directory)) {
+		fprintf(stderr, "bench: %s: %s\n", out ? directory : output, strerror(errno));
 		directory[0] = 0;
 		return 1;
 	}
+	owner = getpid();
 	atexit(remove_all);
-	print_setting();
-	for (repetition = 0; repetition < settings.repetitions; repetition++) {
-		if (listed(settings.only, LIMITED_WORKLOAD))
-			limits[repetition] = limit_durable_writes(directory, 1);
-		if (settings.json && limits[repetition] > 0)
-			printf("{\"limit\":\"durable 4 KiB writes\",\"repetition\":%u,\"per_second\":%.1f}\n", repetition,
-			       limits[repetition]);
-		run_repetition(repetition);
-	}
-	print_table(settings.json ? stderr : stdout);
-	print_limit(settings.json ? stderr : stdout);
-	return 0;
+	print_run(out);
+	print_stores(out);
+	result = campaign_run(&settings, directory, out);
+	if (out != stdout && fclose(out))
+		result = 1;
+	return result;
 }

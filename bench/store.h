@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a store has to do to be measured: one table of functions per store, as thin as can be. Results: 0, or a failure
- * that the adapter's text() names; BENCH_MISSING for an absent key. A transaction is used by the thread that began it;
- * any number of threads may have one each.
+ * What a store has to do to be measured: one table of functions per store, as thin as can be.
+ *
+ * Results: 0, or a failure that the adapter's text() names; BENCH_MISSING for an absent key or the end of a range;
+ * BENCH_CONFLICT when the transaction lost against another one: end() it and do it again.
+ *
+ * A handle is the open database, shared by all threads. A session is what one thread has of it; it has at most one
+ * transaction at a time, and that at most one cursor. What get(), multi_get() and move() give is valid until the next
+ * call on the session. An operation that a store lacks is NULL; the harness then reports "not supported".
  */
 #ifndef STORE_H
 #define STORE_H
@@ -12,6 +17,7 @@
 #include <stdint.h>
 
 #define BENCH_MISSING 1
+#define BENCH_CONFLICT 2
 #define BENCH_BATCH 64 /* keys of a multi-get */
 
 struct bytes {
@@ -19,34 +25,60 @@ struct bytes {
 	size_t size;
 };
 
-/* Called for each entry of a scan, in key order. */
-typedef void scan_fn(void *context, struct bytes key, struct bytes value);
+/* Where a cursor goes. STORE_SEEK takes *key and gives the first entry that is not below it. */
+enum store_move { STORE_FIRST, STORE_LAST, STORE_NEXT, STORE_PREV, STORE_SEEK };
+
+struct store_setup {
+	const char *directory; /* exists and is empty, or holds what this store left there */
+	bool durable;          /* a commit returns when it is on stable storage; else a crash of the machine may undo it */
+	uint64_t data_bytes;   /* keys and values that will be stored, about */
+	uint64_t memory_bytes; /* what the store and the page cache may use together */
+	size_t entry_bytes;    /* a key and a value */
+	size_t value_bytes;    /* the largest value */
+	unsigned threads;      /* sessions that will be attached, about */
+	unsigned trees;        /* that tree_put() will be used for; 0: none */
+};
 
 struct store {
 	const char *name;
-	const char *settings; /* what it runs with, and why that is fair; printed with the results */
+	const char *package;  /* of Debian 12 */
+	const char *settings; /* what it runs with; printed with the results. The reasons stand in its file. */
+	size_t key_bytes_max; /* the longest key; SIZE_MAX: no limit worth naming */
 	const char *(*version)(void);
 	const char *(*text)(int result);
 
-	/* directory exists and is empty, or holds what this store left there. durable: a commit returns when it is on
-	 * stable storage; else it need not survive a crash of the machine. data_bytes: what will be stored, about. */
-	int (*open)(const char *directory, bool durable, uint64_t data_bytes, void **handle);
+	int (*open)(const struct store_setup *setup, void **handle);
 	int (*close)(void *handle);
+	int (*attach)(void *handle, void **session);
+	void (*detach)(void *session);
 
-	int (*write_begin)(void *handle, void **txn);
-	int (*put)(void *txn, struct bytes key, struct bytes value);
-	int (*commit)(void *txn); /* ends it either way */
-
-	int (*read_begin)(void *handle, void **txn);
-	int (*get)(void *txn, struct bytes key, struct bytes *value);
+	int (*begin)(void *session, bool write);
+	int (*commit)(void *session); /* ends the transaction either way */
+	void (*end)(void *session);   /* ends a reading transaction, or a writing one without its changes */
+	int (*put)(void *session, struct bytes key, struct bytes value);
+	int (*del)(void *session, struct bytes key); /* the key is there */
+	int (*get)(void *session, struct bytes key, struct bytes *value);
 	/* missing keys are a failure here */
-	int (*multi_get)(void *txn, const struct bytes *keys, size_t count, struct bytes *values);
-	int (*scan)(void *txn, scan_fn *found, void *context);
-	void (*read_end)(void *txn);
+	int (*multi_get)(void *session, const struct bytes *keys, size_t count, struct bytes *values);
+	int (*cursor_open)(void *session);
+	int (*move)(void *session, enum store_move move, struct bytes *key, struct bytes *value);
+	void (*cursor_close)(void *session);
+
+	/* Optional. */
+	int (*settle)(void *handle); /* finishes what the store would do in the background before it is read at its best */
+	int (*copy)(void *handle, const char *directory); /* a copy that opens, while others write; directory is empty */
+	int (*trees_make)(void *handle, unsigned count);  /* before any session is attached */
+	int (*tree_put)(void *session, unsigned tree, struct bytes key, struct bytes value);
+	int (*tree_get)(void *session, unsigned tree, struct bytes key, struct bytes *value);
 };
 
-extern const struct store store_solifuge;
-extern const struct store store_lmdb;          /* only with HAVE_LMDB */
-extern const struct store store_lmdb_writemap; /* only with HAVE_LMDB */
+/* Ends with NULL. The first one is ours. */
+extern const struct store *const stores[];
+
+/* Names of those that this build lacks; ends with NULL. */
+extern const char *const stores_not_built[];
+
+/* The part of memory_bytes that a cache of the store's own gets: no more than twice what will be stored, 8 MiB at least. */
+uint64_t store_cache_bytes(const struct store_setup *setup, unsigned percent);
 
 #endif

@@ -2,34 +2,40 @@
 /*
  * LMDB, settings by its documentation (lmdb.h):
  *
- * - The map size has to be set in advance: twelve times the data and 1 GiB at least, so that no workload is slowed
- *   down or stopped by a map that is nearly full. An unused part costs address space only.
+ * - The map size has to be set in advance: twelve times the data and 4 GiB at least, so that no workload is slowed down
+ *   or stopped by a map that is nearly full. An unused part costs address space only.
  * - durable: the default, fdatasync and a synchronous meta page at each commit.
  * - not durable: MDB_NOSYNC, "don't flush system buffers to disk when committing", the counterpart of SLF_SYNC_NONE.
  *   The second row, lmdb-writemap, adds MDB_WRITEMAP, "use a writeable memory map ... faster and uses fewer mallocs,
  *   but loses protection from application bugs", which LMDB's own benchmarks use for their fastest asynchronous
  *   figures. When durable it is MDB_WRITEMAP with msync.
- * - MDB_NORDAHEAD is left out: it helps when the database is larger than memory, which these are not.
- * - MDB_NOTLS is left out: each thread reads in transactions of its own, and keeps its reader slot between them. Reset
- *   and renew, which the documentation recommends for very short reads, would save nothing: each of them covers 1,000.
- * - A write transaction belongs to one thread; the benchmark keeps to that.
+ * - MDB_NORDAHEAD where the data does not fit into memory, and only there: the documentation says that it helps then.
+ * - Readers reset and renew one transaction per session, which the documentation recommends for frequent reads.
+ * - Many trees: named databases, opened once.
+ * - Hot copy: mdb_env_copy, in the default order; its long reader keeps pages from being used again meanwhile.
  */
-#ifdef HAVE_LMDB
-
 #include <lmdb.h>
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "store.h"
+
+#define MAP_FACTOR 12
+#define MAP_BYTES_MIN ((size_t)4 << 30)
+#define READERS 1024
 
 struct lmdb {
 	MDB_env *env;
 	MDB_dbi dbi;
+	MDB_dbi *trees;
 };
 
-struct lmdb_txn {
-	MDB_txn *txn;
-	MDB_dbi dbi;
+struct lmdb_session {
+	struct lmdb *lmdb;
+	MDB_txn *txn;  /* the running one */
+	MDB_txn *read; /* renewed for each reading transaction */
+	MDB_cursor *cursor;
 };
 
 static const char *lmdb_version(void)
@@ -47,47 +53,57 @@ static MDB_val mdb_value(struct bytes from)
 	return (MDB_val){ .mv_size = from.size, .mv_data = (void *)(uintptr_t)from.data };
 }
 
-static int lmdb_open_flags(const char *directory, unsigned flags, uint64_t data_bytes, void **handle)
+static int open_main(struct lmdb *lmdb)
+{
+	MDB_txn *txn = NULL;
+	int result = mdb_txn_begin(lmdb->env, NULL, 0, &txn);
+
+	if (result)
+		return result;
+	result = mdb_dbi_open(txn, NULL, 0, &lmdb->dbi);
+	if (result == 0)
+		return mdb_txn_commit(txn);
+	mdb_txn_abort(txn);
+	return result;
+}
+
+static int lmdb_open_flags(const struct store_setup *setup, unsigned flags, void **handle)
 {
 	struct lmdb *lmdb = calloc(1, sizeof(*lmdb));
-	size_t map_bytes = data_bytes * 12 > (1u << 30) ? data_bytes * 12 : 1u << 30;
-	MDB_txn *txn = NULL;
-	int result = 0;
+	size_t map_bytes = setup->data_bytes * MAP_FACTOR;
+	int result = mdb_env_create(&lmdb->env);
 
-	if (!lmdb)
-		return MDB_PANIC;
-	result = mdb_env_create(&lmdb->env);
+	if (!setup->durable)
+		flags |= MDB_NOSYNC;
+	if (setup->data_bytes > setup->memory_bytes)
+		flags |= MDB_NORDAHEAD;
 	if (result == 0)
-		result = mdb_env_set_mapsize(lmdb->env, map_bytes);
+		result = mdb_env_set_mapsize(lmdb->env, map_bytes > MAP_BYTES_MIN ? map_bytes : MAP_BYTES_MIN);
 	if (result == 0)
-		result = mdb_env_open(lmdb->env, directory, flags, 0600);
+		result = mdb_env_set_maxreaders(lmdb->env, READERS);
+	if (result == 0 && setup->trees)
+		result = mdb_env_set_maxdbs(lmdb->env, setup->trees);
 	if (result == 0)
-		result = mdb_txn_begin(lmdb->env, NULL, 0, &txn);
-	if (result == 0) {
-		result = mdb_dbi_open(txn, NULL, 0, &lmdb->dbi);
-		if (result == 0)
-			result = mdb_txn_commit(txn);
-		else
-			mdb_txn_abort(txn);
-	}
+		result = mdb_env_open(lmdb->env, setup->directory, flags, 0600);
+	if (result == 0)
+		result = open_main(lmdb);
 	if (result == 0) {
 		*handle = lmdb;
 		return 0;
 	}
-	if (lmdb->env)
-		mdb_env_close(lmdb->env);
+	mdb_env_close(lmdb->env);
 	free(lmdb);
 	return result;
 }
 
-static int lmdb_open(const char *directory, bool durable, uint64_t data_bytes, void **handle)
+static int lmdb_open(const struct store_setup *setup, void **handle)
 {
-	return lmdb_open_flags(directory, durable ? 0 : MDB_NOSYNC, data_bytes, handle);
+	return lmdb_open_flags(setup, 0, handle);
 }
 
-static int lmdb_open_writemap(const char *directory, bool durable, uint64_t data_bytes, void **handle)
+static int lmdb_open_writemap(const struct store_setup *setup, void **handle)
 {
-	return lmdb_open_flags(directory, MDB_WRITEMAP | (durable ? 0 : MDB_NOSYNC), data_bytes, handle);
+	return lmdb_open_flags(setup, MDB_WRITEMAP, handle);
 }
 
 static int lmdb_close(void *handle)
@@ -95,128 +111,217 @@ static int lmdb_close(void *handle)
 	struct lmdb *lmdb = handle;
 
 	mdb_env_close(lmdb->env);
+	free(lmdb->trees);
 	free(lmdb);
 	return 0;
 }
 
-static int lmdb_begin(struct lmdb *lmdb, unsigned flags, void **txn)
+static int lmdb_attach(void *handle, void **session)
 {
-	struct lmdb_txn *begun = calloc(1, sizeof(*begun));
-	int result = begun ? mdb_txn_begin(lmdb->env, NULL, flags, &begun->txn) : MDB_PANIC;
+	struct lmdb_session *attached = calloc(1, sizeof(*attached));
 
-	if (result) {
-		free(begun);
-		return result;
-	}
-	begun->dbi = lmdb->dbi;
-	*txn = begun;
+	attached->lmdb = handle;
+	*session = attached;
 	return 0;
 }
 
-static int lmdb_write_begin(void *handle, void **txn)
+static void lmdb_detach(void *session)
 {
-	return lmdb_begin(handle, 0, txn);
+	struct lmdb_session *own = session;
+
+	if (own->read)
+		mdb_txn_abort(own->read);
+	free(own);
 }
 
-static int lmdb_put(void *txn, struct bytes key, struct bytes value)
+static int lmdb_begin(void *session, bool write)
 {
-	struct lmdb_txn *lmdb_txn = txn;
-	MDB_val k = mdb_value(key), v = mdb_value(value);
+	struct lmdb_session *own = session;
+	int result = 0;
 
-	return mdb_put(lmdb_txn->txn, lmdb_txn->dbi, &k, &v, 0);
-}
-
-static int lmdb_commit(void *txn)
-{
-	struct lmdb_txn *lmdb_txn = txn;
-	int result = mdb_txn_commit(lmdb_txn->txn);
-
-	free(lmdb_txn);
+	if (write)
+		return mdb_txn_begin(own->lmdb->env, NULL, 0, &own->txn);
+	if (own->read)
+		result = mdb_txn_renew(own->read);
+	else
+		result = mdb_txn_begin(own->lmdb->env, NULL, MDB_RDONLY, &own->read);
+	own->txn = own->read;
 	return result;
 }
 
-static int lmdb_read_begin(void *handle, void **txn)
+static int lmdb_commit(void *session)
 {
-	return lmdb_begin(handle, MDB_RDONLY, txn);
+	struct lmdb_session *own = session;
+
+	return mdb_txn_commit(own->txn);
 }
 
-static int lmdb_get(void *txn, struct bytes key, struct bytes *value)
+static void lmdb_end(void *session)
 {
-	struct lmdb_txn *lmdb_txn = txn;
+	struct lmdb_session *own = session;
+
+	if (own->txn == own->read)
+		mdb_txn_reset(own->read);
+	else
+		mdb_txn_abort(own->txn);
+}
+
+static int lmdb_put(void *session, struct bytes key, struct bytes value)
+{
+	struct lmdb_session *own = session;
+	MDB_val k = mdb_value(key), v = mdb_value(value);
+
+	return mdb_put(own->txn, own->lmdb->dbi, &k, &v, 0);
+}
+
+static int lmdb_del(void *session, struct bytes key)
+{
+	struct lmdb_session *own = session;
+	MDB_val k = mdb_value(key);
+	int result = mdb_del(own->txn, own->lmdb->dbi, &k, NULL);
+
+	return result == MDB_NOTFOUND ? BENCH_MISSING : result;
+}
+
+static int get_from(struct lmdb_session *own, MDB_dbi dbi, struct bytes key, struct bytes *value)
+{
 	MDB_val k = mdb_value(key), v = { 0 };
-	int result = mdb_get(lmdb_txn->txn, lmdb_txn->dbi, &k, &v);
+	int result = mdb_get(own->txn, dbi, &k, &v);
 
 	if (result == 0)
 		*value = (struct bytes){ .data = v.mv_data, .size = v.mv_size };
 	return result == MDB_NOTFOUND ? BENCH_MISSING : result;
 }
 
+static int lmdb_get(void *session, struct bytes key, struct bytes *value)
+{
+	struct lmdb_session *own = session;
+
+	return get_from(own, own->lmdb->dbi, key, value);
+}
+
 /* LMDB has no call for many keys: one after the other. */
-static int lmdb_multi_get(void *txn, const struct bytes *keys, size_t count, struct bytes *values)
+static int lmdb_multi_get(void *session, const struct bytes *keys, size_t count, struct bytes *values)
 {
 	int result = 0;
 	size_t i = 0;
 
 	for (i = 0; i < count && result == 0; i++)
-		result = lmdb_get(txn, keys[i], &values[i]);
+		result = lmdb_get(session, keys[i], &values[i]);
 	return result;
 }
 
-static int lmdb_scan(void *txn, scan_fn *found, void *context)
+static int lmdb_cursor_open(void *session)
 {
-	struct lmdb_txn *lmdb_txn = txn;
-	MDB_cursor *cursor = NULL;
+	struct lmdb_session *own = session;
+
+	return mdb_cursor_open(own->txn, own->lmdb->dbi, &own->cursor);
+}
+
+static int lmdb_move(void *session, enum store_move move, struct bytes *key, struct bytes *value)
+{
+	static const MDB_cursor_op operations[] = {
+		[STORE_FIRST] = MDB_FIRST, [STORE_LAST] = MDB_LAST, [STORE_NEXT] = MDB_NEXT,
+		[STORE_PREV] = MDB_PREV, [STORE_SEEK] = MDB_SET_RANGE,
+	};
+	struct lmdb_session *own = session;
 	MDB_val k = { 0 }, v = { 0 };
-	int result = mdb_cursor_open(lmdb_txn->txn, lmdb_txn->dbi, &cursor);
+	int result = 0;
+
+	if (move == STORE_SEEK)
+		k = mdb_value(*key);
+	result = mdb_cursor_get(own->cursor, &k, &v, operations[move]);
+	if (result == 0) {
+		*key = (struct bytes){ .data = k.mv_data, .size = k.mv_size };
+		*value = (struct bytes){ .data = v.mv_data, .size = v.mv_size };
+	}
+	return result == MDB_NOTFOUND ? BENCH_MISSING : result;
+}
+
+static void lmdb_cursor_close(void *session)
+{
+	struct lmdb_session *own = session;
+
+	mdb_cursor_close(own->cursor);
+}
+
+static int lmdb_copy(void *handle, const char *directory)
+{
+	struct lmdb *lmdb = handle;
+
+	return mdb_env_copy(lmdb->env, directory);
+}
+
+static int lmdb_trees_make(void *handle, unsigned count)
+{
+	struct lmdb *lmdb = handle;
+	MDB_txn *txn = NULL;
+	char name[32] = "";
+	unsigned i = 0;
+	int result = mdb_txn_begin(lmdb->env, NULL, 0, &txn);
 
 	if (result)
 		return result;
-	while ((result = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) == 0)
-		found(context, (struct bytes){ k.mv_data, k.mv_size }, (struct bytes){ v.mv_data, v.mv_size });
-	mdb_cursor_close(cursor);
-	return result == MDB_NOTFOUND ? 0 : result;
+	lmdb->trees = calloc(count, sizeof(*lmdb->trees));
+	for (i = 0; i < count && result == 0; i++) {
+		snprintf(name, sizeof(name), "tree-%u", i);
+		result = mdb_dbi_open(txn, name, MDB_CREATE, &lmdb->trees[i]);
+	}
+	if (result == 0)
+		return mdb_txn_commit(txn);
+	mdb_txn_abort(txn);
+	return result;
 }
 
-static void lmdb_read_end(void *txn)
+static int lmdb_tree_put(void *session, unsigned tree, struct bytes key, struct bytes value)
 {
-	struct lmdb_txn *lmdb_txn = txn;
+	struct lmdb_session *own = session;
+	MDB_val k = mdb_value(key), v = mdb_value(value);
 
-	mdb_txn_abort(lmdb_txn->txn);
-	free(lmdb_txn);
+	return mdb_put(own->txn, own->lmdb->trees[tree], &k, &v, 0);
 }
 
+static int lmdb_tree_get(void *session, unsigned tree, struct bytes key, struct bytes *value)
+{
+	struct lmdb_session *own = session;
+
+	return get_from(own, own->lmdb->trees[tree], key, value);
+}
+
+#define LMDB_COMMON \
+	.package = "liblmdb-dev", \
+	.key_bytes_max = 511, \
+	.version = lmdb_version, \
+	.text = lmdb_text, \
+	.close = lmdb_close, \
+	.attach = lmdb_attach, \
+	.detach = lmdb_detach, \
+	.begin = lmdb_begin, \
+	.commit = lmdb_commit, \
+	.end = lmdb_end, \
+	.put = lmdb_put, \
+	.del = lmdb_del, \
+	.get = lmdb_get, \
+	.multi_get = lmdb_multi_get, \
+	.cursor_open = lmdb_cursor_open, \
+	.move = lmdb_move, \
+	.cursor_close = lmdb_cursor_close, \
+	.copy = lmdb_copy, \
+	.trees_make = lmdb_trees_make, \
+	.tree_put = lmdb_tree_put, \
+	.tree_get = lmdb_tree_get
+
+extern const struct store store_lmdb, store_lmdb_writemap;
 const struct store store_lmdb = {
 	.name = "lmdb",
-	.settings = "map size 12 x data; default sync when durable, else MDB_NOSYNC",
-	.version = lmdb_version,
-	.text = lmdb_text,
+	.settings = "map size 12 x data; default sync when durable, else MDB_NOSYNC; MDB_NORDAHEAD when memory is short",
 	.open = lmdb_open,
-	.close = lmdb_close,
-	.write_begin = lmdb_write_begin,
-	.put = lmdb_put,
-	.commit = lmdb_commit,
-	.read_begin = lmdb_read_begin,
-	.get = lmdb_get,
-	.multi_get = lmdb_multi_get,
-	.scan = lmdb_scan,
-	.read_end = lmdb_read_end,
+	LMDB_COMMON,
 };
 
 const struct store store_lmdb_writemap = {
 	.name = "lmdb-writemap",
 	.settings = "as lmdb, with MDB_WRITEMAP",
-	.version = lmdb_version,
-	.text = lmdb_text,
 	.open = lmdb_open_writemap,
-	.close = lmdb_close,
-	.write_begin = lmdb_write_begin,
-	.put = lmdb_put,
-	.commit = lmdb_commit,
-	.read_begin = lmdb_read_begin,
-	.get = lmdb_get,
-	.multi_get = lmdb_multi_get,
-	.scan = lmdb_scan,
-	.read_end = lmdb_read_end,
+	LMDB_COMMON,
 };
-
-#endif

@@ -1,12 +1,31 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Solifuge with its default options: budgets, node sizes, compression and checksums as a user gets them. Only the sync
- * mode follows the workload: SLF_SYNC_COMMIT when commits have to be durable, else SLF_SYNC_NONE.
+ * Solifuge with its default options: budgets, node sizes, compression and checksums as a user gets them.
+ *
+ * - Only the sync mode follows the workload: SLF_SYNC_COMMIT when commits have to be durable, else SLF_SYNC_NONE.
+ * - The heap budget is left at its default unless memory is short: then it is an eighth of what there is, for the page
+ *   cache is what reads live from.
+ * - Cursors are SLF_TRANSIENT, which the manual recommends for long scans: slices live until the cursor moves.
+ * - Many trees: named trees, opened once. Hot copies are not there yet.
  */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "solifuge.h"
 #include "store.h"
+
+#define HEAP_BYTES ((uint64_t)256 << 20) /* the default */
+
+struct solifuge {
+	struct slf_db *db;
+	uint32_t *trees;
+};
+
+struct solifuge_session {
+	struct solifuge *solifuge;
+	struct slf_txn *txn;
+	struct slf_cursor *cursor;
+};
 
 static struct slf_slice slice(struct bytes from)
 {
@@ -21,62 +40,92 @@ static const char *solifuge_text(int result)
 	return slf_errinfo(&info) == 0 && info.code == result ? info.text : slf_strerror(result);
 }
 
-static int solifuge_open(const char *directory, bool durable, uint64_t data_bytes, void **handle)
+static int solifuge_open(const struct store_setup *setup, void **handle)
 {
 	struct slf_options options = SLF_OPTIONS_INIT;
-	struct slf_db *db = NULL;
+	struct solifuge *solifuge = calloc(1, sizeof(*solifuge));
 	char path[4096] = "";
 	int result = 0;
 
-	(void)data_bytes; /* there is no size to set in advance */
-	snprintf(path, sizeof(path), "%s/db", directory);
+	snprintf(path, sizeof(path), "%s/db", setup->directory);
 	options.flags = SLF_CREATE;
-	options.sync = durable ? SLF_SYNC_COMMIT : SLF_SYNC_NONE;
-	result = slf_open(path, &options, &db);
+	options.sync = setup->durable ? SLF_SYNC_COMMIT : SLF_SYNC_NONE;
+	if (setup->memory_bytes / 8 < HEAP_BYTES)
+		options.heap_bytes = setup->memory_bytes / 8;
+	result = slf_open(path, &options, &solifuge->db);
 	if (result == 0)
-		*handle = db;
+		*handle = solifuge;
+	else
+		free(solifuge);
 	return result;
 }
 
 static int solifuge_close(void *handle)
 {
-	return slf_close(handle);
-}
+	struct solifuge *solifuge = handle;
+	int result = slf_close(solifuge->db);
 
-static int solifuge_begin(void *handle, unsigned flags, void **txn)
-{
-	struct slf_txn *begun = NULL;
-	int result = slf_begin(handle, flags, &begun);
-
-	if (result == 0)
-		*txn = begun;
+	free(solifuge->trees);
+	free(solifuge);
 	return result;
 }
 
-static int solifuge_write_begin(void *handle, void **txn)
+static int solifuge_attach(void *handle, void **session)
 {
-	return solifuge_begin(handle, SLF_WRITE, txn);
+	struct solifuge_session *attached = calloc(1, sizeof(*attached));
+
+	attached->solifuge = handle;
+	*session = attached;
+	return 0;
 }
 
-static int solifuge_put(void *txn, struct bytes key, struct bytes value)
+static void solifuge_detach(void *session)
 {
-	return slf_put(txn, SLF_MAIN, slice(key), slice(value));
+	free(session);
 }
 
-static int solifuge_commit(void *txn)
+static int solifuge_begin(void *session, bool write)
 {
+	struct solifuge_session *own = session;
+
+	return slf_begin(own->solifuge->db, write ? SLF_WRITE : SLF_READ, &own->txn);
+}
+
+static int solifuge_commit(void *session)
+{
+	struct solifuge_session *own = session;
+	struct slf_txn *txn = own->txn;
+
+	own->txn = NULL;
 	return slf_commit(txn, NULL);
 }
 
-static int solifuge_read_begin(void *handle, void **txn)
+static void solifuge_end(void *session)
 {
-	return solifuge_begin(handle, SLF_READ, txn);
+	struct solifuge_session *own = session;
+
+	slf_abort(own->txn);
+	own->txn = NULL;
 }
 
-static int solifuge_get(void *txn, struct bytes key, struct bytes *value)
+static int solifuge_put(void *session, struct bytes key, struct bytes value)
+{
+	struct solifuge_session *own = session;
+
+	return slf_put(own->txn, SLF_MAIN, slice(key), slice(value));
+}
+
+static int solifuge_del(void *session, struct bytes key)
+{
+	struct solifuge_session *own = session;
+
+	return slf_del(own->txn, SLF_MAIN, slice(key)); /* SLF_NOTFOUND is BENCH_MISSING */
+}
+
+static int get_from(struct solifuge_session *own, uint32_t tree, struct bytes key, struct bytes *value)
 {
 	struct slf_slice found = { 0 };
-	int result = slf_get(txn, SLF_MAIN, slice(key), &found);
+	int result = slf_get(own->txn, tree, slice(key), &found);
 
 	if (result == SLF_NOTFOUND)
 		return BENCH_MISSING;
@@ -85,8 +134,14 @@ static int solifuge_get(void *txn, struct bytes key, struct bytes *value)
 	return result;
 }
 
-static int solifuge_multi_get(void *txn, const struct bytes *keys, size_t count, struct bytes *values)
+static int solifuge_get(void *session, struct bytes key, struct bytes *value)
 {
+	return get_from(session, SLF_MAIN, key, value);
+}
+
+static int solifuge_multi_get(void *session, const struct bytes *keys, size_t count, struct bytes *values)
+{
+	struct solifuge_session *own = session;
 	struct slf_slice wanted[BENCH_BATCH] = { 0 }, found[BENCH_BATCH];
 	int results[BENCH_BATCH], result = 0;
 	size_t i = 0;
@@ -95,7 +150,7 @@ static int solifuge_multi_get(void *txn, const struct bytes *keys, size_t count,
 		return BENCH_MISSING;
 	for (i = 0; i < count; i++)
 		wanted[i] = slice(keys[i]);
-	result = slf_multi_get(txn, SLF_MAIN, wanted, count, found, results);
+	result = slf_multi_get(own->txn, SLF_MAIN, wanted, count, found, results);
 	for (i = 0; i < count && result == 0; i++) {
 		result = results[i] ? BENCH_MISSING : 0;
 		values[i] = (struct bytes){ .data = found[i].data, .size = found[i].size };
@@ -103,39 +158,99 @@ static int solifuge_multi_get(void *txn, const struct bytes *keys, size_t count,
 	return result;
 }
 
-static int solifuge_scan(void *txn, scan_fn *found, void *context)
+static int solifuge_cursor_open(void *session)
 {
-	struct slf_range range = { .flags = SLF_TRANSIENT }; /* what the manual recommends for long scans */
-	struct slf_slice key = { 0 }, value = { 0 };
-	struct slf_cursor *cursor = NULL;
-	int result = slf_cursor_open(txn, SLF_MAIN, &range, &cursor);
+	struct solifuge_session *own = session;
+	struct slf_range range = { .flags = SLF_TRANSIENT };
+
+	return slf_cursor_open(own->txn, SLF_MAIN, &range, &own->cursor);
+}
+
+/* A new cursor stands before the first entry for next, and behind the last one for prev. */
+static int solifuge_move(void *session, enum store_move move, struct bytes *key, struct bytes *value)
+{
+	struct solifuge_session *own = session;
+	struct slf_slice k = { 0 }, v = { 0 };
+	int result = 0;
+
+	if (move == STORE_SEEK)
+		result = slf_cursor_seek(own->cursor, slice(*key));
+	if (result == 0 && (move == STORE_PREV || move == STORE_LAST))
+		result = slf_cursor_prev(own->cursor, &k, &v);
+	else if (result == 0)
+		result = slf_cursor_next(own->cursor, &k, &v);
+	if (result == 0) {
+		*key = (struct bytes){ .data = k.data, .size = k.size };
+		*value = (struct bytes){ .data = v.data, .size = v.size };
+	}
+	return result == SLF_END ? BENCH_MISSING : result;
+}
+
+static void solifuge_cursor_close(void *session)
+{
+	struct solifuge_session *own = session;
+
+	slf_cursor_close(own->cursor);
+	own->cursor = NULL;
+}
+
+static int solifuge_trees_make(void *handle, unsigned count)
+{
+	struct solifuge *solifuge = handle;
+	struct slf_txn *txn = NULL;
+	char name[32] = "";
+	unsigned i = 0;
+	int result = slf_begin(solifuge->db, SLF_WRITE, &txn);
 
 	if (result)
 		return result;
-	while ((result = slf_cursor_next(cursor, &key, &value)) == 0)
-		found(context, (struct bytes){ key.data, key.size }, (struct bytes){ value.data, value.size });
-	slf_cursor_close(cursor);
-	return result == SLF_END ? 0 : result;
-}
-
-static void solifuge_read_end(void *txn)
-{
+	solifuge->trees = calloc(count, sizeof(*solifuge->trees));
+	for (i = 0; i < count && result == 0; i++) {
+		snprintf(name, sizeof(name), "tree-%u", i);
+		result = slf_tree_open(txn, name, SLF_CREATE, &solifuge->trees[i]);
+	}
+	if (result == 0)
+		return slf_commit(txn, NULL);
 	slf_abort(txn);
+	return result;
 }
 
+static int solifuge_tree_put(void *session, unsigned tree, struct bytes key, struct bytes value)
+{
+	struct solifuge_session *own = session;
+
+	return slf_put(own->txn, own->solifuge->trees[tree], slice(key), slice(value));
+}
+
+static int solifuge_tree_get(void *session, unsigned tree, struct bytes key, struct bytes *value)
+{
+	struct solifuge_session *own = session;
+
+	return get_from(own, own->solifuge->trees[tree], key, value);
+}
+
+extern const struct store store_solifuge;
 const struct store store_solifuge = {
 	.name = "solifuge",
-	.settings = "default options; SLF_SYNC_COMMIT when durable, else SLF_SYNC_NONE",
+	.settings = "default options; SLF_SYNC_COMMIT when durable, else SLF_SYNC_NONE; transient cursors",
+	.key_bytes_max = 65535,
 	.version = slf_version,
 	.text = solifuge_text,
 	.open = solifuge_open,
 	.close = solifuge_close,
-	.write_begin = solifuge_write_begin,
-	.put = solifuge_put,
+	.attach = solifuge_attach,
+	.detach = solifuge_detach,
+	.begin = solifuge_begin,
 	.commit = solifuge_commit,
-	.read_begin = solifuge_read_begin,
+	.end = solifuge_end,
+	.put = solifuge_put,
+	.del = solifuge_del,
 	.get = solifuge_get,
 	.multi_get = solifuge_multi_get,
-	.scan = solifuge_scan,
-	.read_end = solifuge_read_end,
+	.cursor_open = solifuge_cursor_open,
+	.move = solifuge_move,
+	.cursor_close = solifuge_cursor_close,
+	.trees_make = solifuge_trees_make,
+	.tree_put = solifuge_tree_put,
+	.tree_get = solifuge_tree_get,
 };

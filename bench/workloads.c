@@ -1,278 +1,124 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Keys are KEY_BYTES pseudo-random bytes made from the entry's number, so filling by number fills in random order.
- * Values are VALUE_BYTES, made from the number too: it stands in the first 8 bytes, so an entry tells by itself
- * whether it is right. In measured loops the first and the last 8 bytes are compared; every byte is outside of them.
- */
+/* The table of workloads. */
 #include "workloads.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-#define BATCH_PUTS 1000
-#define READS_PER_TXN 1024
-#define STREAM_BITS 40 /* durable puts: the thread's number stands above the operation's */
-
-double seconds_now(void)
-{
-	struct timespec now = { 0 };
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
-void expect(const struct job *job, int result, const char *what)
-{
-	if (result == 0)
-		return;
-	fprintf(stderr, "bench: %s: %s: %d: %s\n", job->store->name, what, result,
-		result == BENCH_MISSING ? "an entry is missing" : job->store->text(result));
-	exit(1);
-}
-
-static void wrong(const struct job *job, const char *what)
-{
-	fprintf(stderr, "bench: %s: %s\n", job->store->name, what);
-	exit(1);
-}
-
-static uint64_t mix(uint64_t value)
-{
-	value += 0x9e3779b97f4a7c15u;
-	value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9u;
-	value = (value ^ (value >> 27)) * 0x94d049bb133111ebu;
-	return value ^ (value >> 31);
-}
-
-static struct bytes key_make(unsigned char *key, uint64_t number)
-{
-	uint64_t parts[2] = { mix(number), mix(~number) };
-
-	memcpy(key, parts, sizeof(parts));
-	return (struct bytes){ .data = key, .size = KEY_BYTES };
-}
-
-static uint64_t value_tail(uint64_t number)
-{
-	return mix(number ^ 0x5bd1e995);
-}
-
-static struct bytes value_make(unsigned char *value, uint64_t number)
-{
-	uint64_t word = number, tail = value_tail(number);
-	size_t i = 0;
-
-	for (i = 0; i + sizeof(word) <= VALUE_BYTES; i += sizeof(word)) {
-		memcpy(value + i, &word, sizeof(word));
-		word = word * 0x2545f4914f6cdd1du + 0x9e3779b97f4a7c15u;
-	}
-	memcpy(value + VALUE_BYTES - sizeof(tail), &tail, sizeof(tail));
-	return (struct bytes){ .data = value, .size = VALUE_BYTES };
-}
-
-static uint64_t value_number(struct bytes value)
-{
-	uint64_t number = 0;
-
-	memcpy(&number, value.data, sizeof(number));
-	return number;
-}
-
-static bool value_is(struct bytes value, uint64_t number)
-{
-	uint64_t tail = 0;
-
-	if (value.size != VALUE_BYTES || value_number(value) != number)
-		return false;
-	memcpy(&tail, (const char *)value.data + VALUE_BYTES - sizeof(tail), sizeof(tail));
-	return tail == value_tail(number);
-}
-
-/* ---- Writing ----------------------------------------------------------------------------------------------------- */
-
-static void put_numbers(struct job *job, uint64_t first, uint64_t count)
-{
-	unsigned char key[KEY_BYTES], value[VALUE_BYTES];
-	void *txn = NULL;
-	uint64_t i = 0;
-
-	expect(job, job->store->write_begin(job->handle, &txn), "begin");
-	for (i = first; i < first + count; i++)
-		expect(job, job->store->put(txn, key_make(key, i), value_make(value, i)), "put");
-	expect(job, job->store->commit(txn), "commit");
-}
-
-static void fill_batch(struct job *job)
-{
-	uint64_t first = 0;
-
-	for (first = 0; first < job->count; first += BATCH_PUTS)
-		put_numbers(job, first, job->count - first < BATCH_PUTS ? job->count - first : BATCH_PUTS);
-	job->done = job->count;
-}
-
-static void fill_single(struct job *job)
-{
-	uint64_t i = 0;
-
-	for (i = 0; i < job->count; i++)
-		put_numbers(job, i, 1);
-	job->done = job->count;
-}
-
-static void put_durable(struct job *job)
-{
-	double end = seconds_now() + job->seconds;
-
-	while (seconds_now() < end)
-		put_numbers(job, ((uint64_t)job->thread << STREAM_BITS) + job->done++, 1);
-}
-
-static void check_durable(struct job *job)
-{
-	unsigned char key[KEY_BYTES];
-	struct bytes value = { 0 };
-	uint64_t i = 0, number = 0;
-	void *txn = NULL;
-
-	expect(job, job->store->read_begin(job->handle, &txn), "begin");
-	for (i = 0; i < job->done; i++) {
-		number = ((uint64_t)job->thread << STREAM_BITS) + i;
-		expect(job, job->store->get(txn, key_make(key, number), &value), "get");
-		if (!value_is(value, number))
-			wrong(job, "a value is not what was put");
-	}
-	job->store->read_end(txn);
-}
-
-/* ---- Reading ----------------------------------------------------------------------------------------------------- */
-
-static void get_random(struct job *job)
-{
-	uint64_t state = mix(job->seed + job->thread), left = job->count;
-	unsigned char key[KEY_BYTES];
-	struct bytes value = { 0 };
-
-	while (left) {
-		uint64_t now = left < READS_PER_TXN ? left : READS_PER_TXN, i = 0;
-		void *txn = NULL;
-
-		expect(job, job->store->read_begin(job->handle, &txn), "begin");
-		for (i = 0; i < now; i++) {
-			uint64_t number = mix(state++) % job->count;
-
-			expect(job, job->store->get(txn, key_make(key, number), &value), "get");
-			if (!value_is(value, number))
-				wrong(job, "a value is not what was put");
-		}
-		job->store->read_end(txn);
-		left -= now;
-	}
-	job->done = job->count;
-}
-
-static void multi_get_random(struct job *job)
-{
-	uint64_t state = mix(job->seed + job->thread), left = job->count / BENCH_BATCH, numbers[BENCH_BATCH];
-	unsigned char keys[BENCH_BATCH][KEY_BYTES];
-	struct bytes wanted[BENCH_BATCH], values[BENCH_BATCH];
-
-	while (left) {
-		uint64_t now = left < READS_PER_TXN / BENCH_BATCH ? left : READS_PER_TXN / BENCH_BATCH, i = 0;
-		void *txn = NULL;
-
-		expect(job, job->store->read_begin(job->handle, &txn), "begin");
-		for (i = 0; i < now; i++) {
-			unsigned k = 0;
-
-			for (k = 0; k < BENCH_BATCH; k++) {
-				numbers[k] = mix(state++) % job->count;
-				wanted[k] = key_make(keys[k], numbers[k]);
-			}
-			expect(job, job->store->multi_get(txn, wanted, BENCH_BATCH, values), "multi-get");
-			for (k = 0; k < BENCH_BATCH; k++)
-				if (!value_is(values[k], numbers[k]))
-					wrong(job, "a value is not what was put");
-			job->done += BENCH_BATCH;
-		}
-		job->store->read_end(txn);
-		left -= now;
-	}
-}
-
-/* What a scan sees: number of entries, sums over them, and their order. */
-struct tally {
-	uint64_t entries, sum, tails;
-	unsigned char last[KEY_BYTES];
-	bool damaged;
-	bool thorough; /* compare every byte */
-};
-
-static void tally_entry(void *context, struct bytes key, struct bytes value)
-{
-	struct tally *tally = context;
-	unsigned char expected_key[KEY_BYTES], expected_value[VALUE_BYTES];
-	uint64_t tail = 0, number = 0;
-
-	if (key.size != KEY_BYTES || value.size != VALUE_BYTES) {
-		tally->damaged = true;
-		return;
-	}
-	number = value_number(value);
-	memcpy(&tail, (const char *)value.data + VALUE_BYTES - sizeof(tail), sizeof(tail));
-	if (tally->entries++ && memcmp(tally->last, key.data, KEY_BYTES) >= 0)
-		tally->damaged = true;
-	memcpy(tally->last, key.data, KEY_BYTES);
-	tally->sum += number;
-	tally->tails += tail;
-	if (!tally->thorough)
-		return;
-	key_make(expected_key, number);
-	value_make(expected_value, number);
-	if (memcmp(expected_key, key.data, KEY_BYTES) != 0 || memcmp(expected_value, value.data, VALUE_BYTES) != 0)
-		tally->damaged = true;
-}
-
-static void scan_and_tally(struct job *job, struct tally *tally)
-{
-	void *txn = NULL;
-
-	expect(job, job->store->read_begin(job->handle, &txn), "begin");
-	expect(job, job->store->scan(txn, tally_entry, tally), "scan");
-	job->store->read_end(txn);
-	if (tally->damaged || tally->entries != job->count || tally->sum != job->count * (job->count - 1) / 2)
-		wrong(job, "a scan does not give what was put");
-	job->done = tally->entries;
-}
-
-static void scan(struct job *job)
-{
-	struct tally tally = { 0 };
-
-	scan_and_tally(job, &tally);
-}
-
-void warm_up(struct job *job)
-{
-	struct tally tally = { .thorough = true };
-	struct job gets = *job;
-
-	scan_and_tally(job, &tally);
-	gets.seed = ~job->seed;
-	get_random(&gets);
-}
 
 const struct workload workloads[] = {
-	{ "fill-batch", "random puts, 1,000 per transaction, not durable", 1, false, true, fill_batch, NULL },
-	{ "get-1", "random gets, 1 thread", 1, false, false, get_random, NULL },
-	{ "get-2", "random gets, 2 threads", 2, false, false, get_random, NULL },
-	{ "multi-get", "random gets, 64 keys a call, 1 thread", 1, false, false, multi_get_random, NULL },
-	{ "scan", "all entries in key order, 1 thread", 1, false, false, scan, NULL },
-	{ "fill-single", "random puts, 1 per transaction, not durable", 1, false, true, fill_single, NULL },
-	{ "durable-1", "random durable puts, 1 per transaction, 1 thread", 1, true, true, put_durable, check_durable },
-	{ "durable-16", "random durable puts, 1 per transaction, 16 threads", 16, true, true, put_durable,
-	  check_durable },
+	/* What this benchmark began with: 16-byte random keys, 100-byte values. */
+	{ .name = "fill-batch", .group = "basic", .description = "random puts, 1,000 per transaction, not durable",
+	  .limit = "write-sequential", .threads = 1, .run = fill_batch, .check = check_filled_random },
+	{ .name = "get-1", .group = "basic", .description = "random gets, 1 thread", .limit = "binary-search",
+	  .base = BASE_FILLED, .threads = 1, .sampled = true, .run = read_random },
+	{ .name = "get-2", .group = "basic", .description = "random gets, 2 threads", .base = BASE_FILLED, .threads = 2,
+	  .sampled = true, .run = read_random },
+	{ .name = "multi-get", .group = "basic", .description = "random gets, 64 keys a call, warm",
+	  .limit = "binary-search", .base = BASE_FILLED, .threads = 1, .run = multi_get_random },
+	{ .name = "scan", .group = "basic", .description = "all entries in key order", .limit = "memcpy",
+	  .base = BASE_FILLED, .threads = 1, .sampled = true, .run = read_forward },
+	{ .name = "fill-single", .group = "basic", .description = "random puts, 1 per transaction, not durable",
+	  .limit = "write-sequential", .threads = 1, .run = fill_random, .check = check_filled_random },
+	{ .name = "get-cold", .group = "cold", .description = "random gets, 1 thread, nothing cached at the start",
+	  .limit = "read-random-1", .base = BASE_FILLED, .threads = 1, .cold = true, .run = read_random },
+	{ .name = "multi-get-cold", .group = "cold", .description = "random gets, 64 keys a call, nothing cached",
+	  .limit = "read-random-32", .base = BASE_FILLED, .threads = 1, .cold = true, .run = multi_get_random },
+	{ .name = "scan-cold", .group = "cold", .description = "all entries in key order, nothing cached",
+	  .limit = "read-sequential", .base = BASE_FILLED, .threads = 1, .cold = true, .sampled = true,
+	  .run = read_forward },
+	/* Durability */
+	{ .name = "durable-1", .group = "durable", .description = "durable puts, 1 per transaction, 1 thread",
+	  .limit = "write-durable-1", .threads = 1, .durable = true, .timed = true, .run = put_durable,
+	  .check = check_durable },
+	{ .name = "durable-4", .group = "durable", .description = "durable puts, 1 per transaction, 4 threads",
+	  .limit = "write-durable-4", .threads = 4, .durable = true, .timed = true, .run = put_durable,
+	  .check = check_durable },
+	{ .name = "durable-16", .group = "durable", .description = "durable puts, 1 per transaction, 16 threads",
+	  .limit = "write-durable-16", .threads = 16, .durable = true, .timed = true, .run = put_durable,
+	  .check = check_durable },
+	{ .name = "durable-64", .group = "durable", .description = "durable puts, 1 per transaction, 64 threads",
+	  .limit = "write-durable-64", .threads = 64, .durable = true, .timed = true, .run = put_durable,
+	  .check = check_durable },
+	{ .name = "txn-1", .group = "transactions", .description = "durable transactions of 1 put",
+	  .limit = "write-durable-1", .threads = 1, .durable = true, .timed = true, .put_per_txn = 1, .run = put_txn,
+	  .check = check_txn },
+	{ .name = "txn-10", .group = "transactions", .description = "durable transactions of 10 puts", .threads = 1,
+	  .durable = true, .timed = true, .put_per_txn = 10, .run = put_txn, .check = check_txn },
+	{ .name = "txn-100", .group = "transactions", .description = "durable transactions of 100 puts", .threads = 1,
+	  .durable = true, .timed = true, .put_per_txn = 100, .run = put_txn, .check = check_txn },
+	{ .name = "txn-1000", .group = "transactions", .description = "durable transactions of 1,000 puts",
+	  .limit = "write-sequential", .threads = 1, .durable = true, .timed = true, .put_per_txn = 1000, .run = put_txn,
+	  .check = check_txn },
+	{ .name = "txn-100000", .group = "transactions", .description = "durable transactions of 100,000 puts",
+	  .limit = "write-sequential", .threads = 1, .durable = true, .timed = true, .put_per_txn = 100000,
+	  .run = put_txn, .check = check_txn },
+	/* Life */
+	{ .name = "open-after-crash", .group = "life", .description = "opening and a first get after the writer was killed",
+	  .threads = 1, .durable = true, .timed = true, .cold = true, .whole = open_after_crash },
+	{ .name = "hot-copy", .group = "life", .description = "a copy while a thread overwrites; entries copied per second",
+	  .limit = "write-sequential", .base = BASE_COPY, .threads = 2, .whole = copy_hot, .possible = copy_possible },
+	{ .name = "overwrite-long", .group = "life", .description = "random overwrites for long, 1 per transaction",
+	  .base = BASE_COPY, .threads = 1, .timed = true, .longer = 8, .whole = overwrite_long },
+	{ .name = "trees-put", .group = "trees", .description = "puts into 500 trees, 10 per transaction", .threads = 1,
+	  .trees = 500, .run = trees_put, .check = trees_check, .possible = trees_possible },
+	{ .name = "trees-get", .group = "trees", .description = "random gets from 500 trees", .threads = 1, .trees = 500,
+	  .sampled = true, .prepare = trees_fill, .run = trees_get, .possible = trees_possible },
+	{ .name = "keys-put", .group = "key sizes", .description = "random puts, 1,000 per transaction, not durable",
+	  .threads = 1, .run = fill_batch, .check = check_filled_random },
+	{ .name = "keys-get", .group = "key sizes", .description = "random gets", .base = BASE_FILLED, .threads = 1,
+	  .sampled = true, .run = read_random },
+	/* LevelDB's db_bench */
+	{ .name = "fillseq", .group = "db_bench", .description = "puts in key order, 1 per transaction",
+	  .limit = "write-sequential", .threads = 1, .run = fill_sequential, .check = check_filled_sequential },
+	{ .name = "fillrandom", .group = "db_bench", .description = "puts in random order, 1 per transaction",
+	  .limit = "write-sequential", .threads = 1, .run = fill_random, .check = check_filled_random },
+	{ .name = "fillbatch", .group = "db_bench", .description = "puts in random order, 1,000 per transaction",
+	  .limit = "write-sequential", .threads = 1, .run = fill_batch, .check = check_filled_random },
+	{ .name = "overwrite", .group = "db_bench", .description = "random overwrites, 1 per transaction",
+	  .limit = "write-sequential", .base = BASE_COPY, .threads = 1, .run = overwrite_random,
+	  .check = check_overwritten },
+	{ .name = "fillsync", .group = "db_bench", .description = "durable puts in random order, 1 per transaction",
+	  .limit = "write-durable-1", .threads = 1, .durable = true, .timed = true, .run = fill_random,
+	  .check = check_filled_random },
+	{ .name = "readseq", .group = "db_bench", .description = "all entries in key order", .limit = "memcpy",
+	  .base = BASE_FILLED, .threads = 1, .sampled = true, .run = read_forward },
+	{ .name = "readreverse", .group = "db_bench", .description = "all entries in reverse order", .limit = "memcpy",
+	  .base = BASE_FILLED, .threads = 1, .sampled = true, .run = read_backward },
+	{ .name = "readrandom", .group = "db_bench", .description = "random gets", .limit = "binary-search",
+	  .base = BASE_FILLED, .threads = 1, .sampled = true, .run = read_random },
+	{ .name = "readmissing", .group = "db_bench", .description = "random gets of keys that are not there",
+	  .limit = "binary-search", .base = BASE_FILLED, .threads = 1, .sampled = true, .run = read_missing },
+	{ .name = "readhot", .group = "db_bench", .description = "random gets from 1 % of the entries",
+	  .limit = "binary-search", .base = BASE_FILLED, .threads = 1, .sampled = true, .run = read_hot },
+	{ .name = "seekrandom", .group = "db_bench", .description = "random seeks", .limit = "binary-search",
+	  .base = BASE_FILLED, .threads = 1, .sampled = true, .run = seek_random },
+	{ .name = "readwhilewriting", .group = "db_bench", .description = "random gets while a thread overwrites",
+	  .base = BASE_COPY, .threads = 2, .sampled = true, .run = read_while_writing, .check = check_overwritten_once },
+	{ .name = "deleteseq", .group = "db_bench", .description = "deletes in key order, 1 per transaction",
+	  .base = BASE_COPY, .threads = 1, .run = delete_sequential, .check = check_deleted_sequential },
+	{ .name = "deleterandom", .group = "db_bench", .description = "deletes in random order, 1 per transaction",
+	  .base = BASE_COPY, .threads = 1, .run = delete_random, .check = check_deleted_random },
+	/* YCSB */
+	{ .name = "ycsb-a", .group = "ycsb", .description = "half reads, half updates", .base = BASE_COPY, .threads = 1,
+	  .prepare = ycsb_prepare, .run = ycsb_a },
+	{ .name = "ycsb-b", .group = "ycsb", .description = "95 % reads, 5 % updates", .base = BASE_COPY, .threads = 1,
+	  .prepare = ycsb_prepare, .run = ycsb_b },
+	{ .name = "ycsb-c", .group = "ycsb", .description = "reads", .base = BASE_FILLED, .threads = 1,
+	  .prepare = ycsb_prepare, .run = ycsb_c },
+	{ .name = "ycsb-d", .group = "ycsb", .description = "95 % reads of the newest, 5 % inserts", .base = BASE_COPY,
+	  .threads = 1, .prepare = ycsb_prepare, .run = ycsb_d },
+	{ .name = "ycsb-e", .group = "ycsb", .description = "95 % scans of up to 100 entries, 5 % inserts",
+	  .base = BASE_COPY, .threads = 1, .prepare = ycsb_prepare, .run = ycsb_e },
+	{ .name = "ycsb-f", .group = "ycsb", .description = "half reads, half read-modify-writes", .base = BASE_COPY,
+	  .threads = 1, .prepare = ycsb_prepare, .run = ycsb_f },
 };
 const unsigned workload_count = sizeof(workloads) / sizeof(workloads[0]);
+
+const struct workload *workload_find(const char *name)
+{
+	unsigned i = 0;
+
+	for (i = 0; i < workload_count; i++)
+		if (strcmp(workloads[i].name, name) == 0)
+			return &workloads[i];
+	return NULL;
+}

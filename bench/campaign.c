@@ -1,0 +1,500 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A section is a set of workloads with one filled database per store. Each of its repetitions runs every workload on
+ * every store in turn and starts with another store each time, so that a disturbance hits all of them. Time is shared
+ * among the sections by weight: what does not fit any more is reported as skipped, never left out silently.
+ */
+#include "campaign.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cgroup.h"
+#include "files.h"
+#include "limit.h"
+#include "machine.h"
+#include "meter.h"
+#include "run.h"
+
+#define STORES_MAX 16
+#define WORKLOADS_MAX 64
+#define SPREAD_MAX 0.25         /* greatest less smallest, in parts of the median */
+#define FOREIGN_CPUS_MAX 0.15   /* CPUs that others used meanwhile */
+#define STEAL_MAX 0.02          /* part of all CPU time that the hypervisor took */
+#define NOTICED_SECONDS 0.02    /* the kernel counts CPU time in steps of about that */
+#define LIMIT_FILE_BYTES_MAX ((uint64_t)512 << 20)
+
+/* Rates of one workload on one store in a section. */
+struct rates {
+	double values[REPETITIONS_MAX];
+	unsigned count;
+};
+
+struct campaign {
+	const struct settings *settings;
+	const char *directory;
+	FILE *out;
+	uint64_t start_ns;
+	const struct section *section;
+	struct bench_case measured;
+	uint64_t deadline_ns; /* of the section */
+	unsigned repetition;
+	char cgroup[4096];
+	char refusal[256];   /* why the section cannot run; "" when it can */
+	struct rates rates[WORKLOADS_MAX][STORES_MAX];
+	json_object *spreads; /* measurements that differed too much */
+	unsigned done, disturbed, failed, skipped;
+};
+
+bool campaign_listed(const char *list, const char *name)
+{
+	size_t length = strlen(name), span = 0;
+
+	for (; list && *list; list += span + (list[span] == ',')) {
+		span = strcspn(list, ",");
+		if (span == length && strncmp(list, name, length) == 0)
+			return true;
+	}
+	return !list;
+}
+
+static void add_text(json_object *to, const char *name, const char *text)
+{
+	json_object_object_add(to, name, json_object_new_string(text));
+}
+
+static void add_integer(json_object *to, const char *name, uint64_t value)
+{
+	json_object_object_add(to, name, json_object_new_int64((int64_t)value));
+}
+
+static void add_double(json_object *to, const char *name, double value)
+{
+	json_object_object_add(to, name, json_object_new_double(value));
+}
+
+/* Writes the record as a line and releases it. */
+static void emit(struct campaign *campaign, json_object *record)
+{
+	fprintf(campaign->out, "%s\n", json_object_to_json_string_ext(record, JSON_C_TO_STRING_PLAIN));
+	fflush(campaign->out);
+	json_object_put(record);
+}
+
+/* ---- What disturbs ----------------------------------------------------------------------------------------------- */
+
+struct watch {
+	struct meter_machine machine;
+	double own_seconds;
+};
+
+static void watch_start(struct watch *watch)
+{
+	struct rusage usage = { 0 };
+
+	meter_machine_read(&watch->machine);
+	getrusage(RUSAGE_CHILDREN, &usage);
+	watch->own_seconds = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+			     (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
+/* Adds what others took of the machine meanwhile, and says when that was too much. */
+static void watch_end(struct campaign *campaign, const struct watch *before, json_object *record)
+{
+	json_object *reasons = json_object_new_array();
+	double elapsed = 0, foreign = 0, steal = 0;
+	struct watch after = { 0 };
+
+	watch_start(&after);
+	elapsed = (double)(after.machine.ns - before->machine.ns) / 1e9;
+	foreign = after.machine.busy - before->machine.busy - (after.own_seconds - before->own_seconds);
+	steal = after.machine.steal - before->machine.steal;
+	add_double(record, "foreign_cpus", foreign > 0 ? foreign / elapsed : 0);
+	add_double(record, "steal", steal / elapsed / (double)sysconf(_SC_NPROCESSORS_ONLN));
+	add_double(record, "load", after.machine.load);
+	if (foreign > NOTICED_SECONDS && foreign / elapsed > FOREIGN_CPUS_MAX)
+		json_object_array_add(reasons, json_object_new_string("other processes"));
+	if (steal > NOTICED_SECONDS && steal / elapsed / (double)sysconf(_SC_NPROCESSORS_ONLN) > STEAL_MAX)
+		json_object_array_add(reasons, json_object_new_string("steal"));
+	if (json_object_array_length(reasons))
+		campaign->disturbed++;
+	json_object_object_add(record, "disturbed", reasons);
+}
+
+static int by_value(const void *a, const void *b)
+{
+	double left = *(const double *)a, right = *(const double *)b;
+
+	return (left > right) - (left < right);
+}
+
+static void judge_spread(struct campaign *campaign, const struct workload *workload, const struct store *store,
+			 struct rates *rates)
+{
+	char name[256] = "";
+	json_object *entry = NULL;
+	double spread = 0;
+
+	if (rates->count < 2)
+		return;
+	qsort(rates->values, rates->count, sizeof(rates->values[0]), by_value);
+	spread = (rates->values[rates->count - 1] - rates->values[0]) / rates->values[rates->count / 2];
+	if (spread <= SPREAD_MAX)
+		return;
+	snprintf(name, sizeof(name), "%s/%s", campaign->section->name, workload->name);
+	entry = json_object_new_object();
+	add_text(entry, "case", name);
+	add_text(entry, "store", store->name);
+	add_double(entry, "spread", spread);
+	json_object_array_add(campaign->spreads, entry);
+}
+
+/* ---- One measurement --------------------------------------------------------------------------------------------- */
+
+static json_object *new_record(const struct campaign *campaign, const struct workload *workload,
+			       const struct store *store)
+{
+	const struct bench_case *measured = &campaign->measured;
+	json_object *record = json_object_new_object();
+	char name[256] = "";
+
+	snprintf(name, sizeof(name), "%s/%s", campaign->section->name, workload->name);
+	add_text(record, "type", "result");
+	add_text(record, "case", name);
+	add_text(record, "section", campaign->section->name);
+	add_text(record, "workload", workload->name);
+	add_text(record, "group", workload->group);
+	add_text(record, "store", store->name);
+	add_integer(record, "repetition", campaign->repetition);
+	add_integer(record, "threads", workload->threads);
+	json_object_object_add(record, "durable", json_object_new_boolean(workload->durable));
+	add_integer(record, "count", measured->count);
+	add_integer(record, "key_bytes", measured->shape.key_bytes);
+	add_integer(record, "value_bytes", measured->shape.value_bytes);
+	if (measured->memory_bytes)
+		add_integer(record, "memory_limit_bytes", measured->memory_bytes);
+	add_integer(record, "seed", measured->seed);
+	if (workload->limit)
+		add_text(record, "limit", workload->limit);
+	return record;
+}
+
+static void refuse(struct campaign *campaign, json_object *record, const char *status, const char *reason)
+{
+	add_text(record, "status", status);
+	add_text(record, "reason", reason);
+	if (strcmp(status, "skipped") == 0)
+		campaign->skipped++;
+	emit(campaign, record);
+}
+
+/* Says why the store cannot do this. */
+static bool possible(struct campaign *campaign, const struct workload *workload, const struct store *store,
+		     json_object *record)
+{
+	char reason[128] = "the store has no such operation";
+
+	if (campaign->measured.shape.key_bytes > store->key_bytes_max)
+		snprintf(reason, sizeof(reason), "keys have at most %zu bytes", store->key_bytes_max);
+	else if (!workload->possible || workload->possible(store))
+		return true;
+	refuse(campaign, record, "not supported", reason);
+	return false;
+}
+
+static unsigned seconds_max(const struct campaign *campaign)
+{
+	const struct bench_case *measured = &campaign->measured;
+	uint64_t bytes = measured->count * (measured->shape.key_bytes + measured->shape.value_bytes);
+
+	return 120 + (unsigned)(20 * campaign->settings->seconds) + (unsigned)(measured->count / 5000) +
+	       (unsigned)(bytes >> 22);
+}
+
+static void path_of(const struct campaign *campaign, const struct store *store, const char *what, char *path)
+{
+	snprintf(path, 4096, "%.2048s/%s-%s", campaign->directory, store->name, what);
+}
+
+static void make_directory(const char *path)
+{
+	if (mkdir(path, 0700) == 0)
+		return;
+	fprintf(stderr, "bench: %s: %m\n", path);
+	exit(1);
+}
+
+/* The filled database of a store, made when it is not there yet. 0, or -ECHILD: record says why. */
+static int provide_filled(struct campaign *campaign, const struct store *store, const char *path, json_object *record)
+{
+	struct run run = { .measured = &campaign->measured, .store = store, .directory = path, .fill = true,
+			   .memory_bytes = machine_memory_bytes(), .seconds_max = 2 * seconds_max(campaign) };
+
+	if (access(path, F_OK) == 0)
+		return 0;
+	make_directory(path);
+	return run_in_child(&run, record);
+}
+
+/* The directory that the workload runs on. */
+static int provide(struct campaign *campaign, const struct workload *workload, const struct store *store, char *path,
+		   json_object *record)
+{
+	char filled[4096] = "";
+	int result = 0;
+
+	path_of(campaign, store, "filled", filled);
+	path_of(campaign, store, "work", path);
+	if (workload->base != BASE_EMPTY)
+		result = provide_filled(campaign, store, filled, record);
+	if (workload->base == BASE_FILLED) {
+		snprintf(path, 4096, "%s", filled);
+		return result;
+	}
+	make_directory(path);
+	if (result == 0 && workload->base == BASE_COPY && files_copy_tree(filled, path)) {
+		fprintf(stderr, "bench: copying %s failed\n", filled);
+		exit(1);
+	}
+	return result;
+}
+
+static void measure(struct campaign *campaign, const struct workload *workload, const struct store *store,
+		    struct rates *rates)
+{
+	const struct settings *settings = campaign->settings;
+	json_object *record = new_record(campaign, workload, store), *rate = NULL;
+	struct run run = { .measured = &campaign->measured, .store = store, .thorough = campaign->repetition == 0,
+			   .seconds_max = seconds_max(campaign) };
+	struct watch watch = { 0 };
+	char path[4096] = "";
+	int result = 0;
+
+	if (!possible(campaign, workload, store, record))
+		return;
+	if (campaign->refusal[0] || (settings->budget_seconds > 0 && now_ns() > campaign->deadline_ns)) {
+		refuse(campaign, record, "skipped", campaign->refusal[0] ? campaign->refusal : "no time was left");
+		return;
+	}
+	run.directory = path;
+	run.memory_bytes = campaign->measured.memory_bytes ? campaign->measured.memory_bytes : machine_memory_bytes();
+	run.cgroup = campaign->measured.memory_bytes ? campaign->cgroup : NULL;
+	result = provide(campaign, workload, store, path, record);
+	files_write_out(campaign->directory);
+	watch_start(&watch);
+	if (result == 0)
+		result = run_in_child(&run, record);
+	watch_end(campaign, &watch, record);
+	if (workload->base != BASE_FILLED)
+		files_remove_tree(path);
+	if (result == 0)
+		add_text(record, "status", "ok");
+	rate = json_object_object_get(record, "per_second");
+	if (rate)
+		rates->values[rates->count++] = json_object_get_double(rate);
+	campaign->done++;
+	campaign->failed += result != 0;
+	emit(campaign, record);
+}
+
+/* ---- Sections ---------------------------------------------------------------------------------------------------- */
+
+/* The workloads of a section in this mode. A run that names workloads looks at all that the section has. */
+static const char *workloads_of(const struct settings *settings, const struct section *section)
+{
+	return settings->mode != PLAN_FULL && section->quick && !settings->only ? section->quick : section->workloads;
+}
+
+static bool wanted(const struct settings *settings, const struct section *section, const struct workload *workload)
+{
+	return campaign_listed(workloads_of(settings, section), workload->name) &&
+	       campaign_listed(settings->only, workload->name);
+}
+
+static bool section_wanted(const struct settings *settings, const struct section *section)
+{
+	unsigned w = 0;
+
+	if (!campaign_listed(settings->sections, section->name) || !(section->counts[settings->mode] || settings->count))
+		return false;
+	for (w = 0; w < workload_count; w++)
+		if (wanted(settings, section, &workloads[w]))
+			return true;
+	return false;
+}
+
+static void run_repetition(struct campaign *campaign)
+{
+	const struct settings *settings = campaign->settings;
+	unsigned w = 0, turn = 0, total = 0;
+
+	while (stores[total])
+		total++;
+	for (w = 0; w < workload_count; w++) {
+		const struct workload *workload = &workloads[w];
+
+		if (!wanted(settings, campaign->section, workload))
+			continue;
+		campaign->measured.workload = workload;
+		campaign->measured.seconds = workload->timed ? settings->seconds * (workload->longer ? workload->longer : 1) :
+							       settings->cap_seconds;
+		for (turn = 0; turn < total; turn++) {
+			unsigned s = (turn + campaign->repetition) % total;
+
+			if (!campaign_listed(settings->stores, stores[s]->name))
+				continue;
+			fprintf(stderr, "\r%6.0f s  %u/%u  %-16s %-18s %-16s", (double)(now_ns() - campaign->start_ns) / 1e9,
+				campaign->repetition + 1, settings->repetitions, campaign->section->name, workload->name,
+				stores[s]->name);
+			measure(campaign, workload, stores[s], &campaign->rates[w][s]);
+		}
+	}
+}
+
+/* Finds out whether the section can run at all, and how. */
+static void prepare_section(struct campaign *campaign)
+{
+	const struct section *section = campaign->section;
+	struct bench_case *measured = &campaign->measured;
+	uint64_t bytes = measured->count * (section->shape.key_bytes + section->shape.value_bytes), needed = bytes * 24;
+
+	campaign->refusal[0] = 0;
+	measured->memory_bytes = section->memory_parts ? bytes / section->memory_parts : 0;
+	if (needed > files_free_bytes(campaign->directory))
+		snprintf(campaign->refusal, sizeof(campaign->refusal), "about %llu MiB of free space are needed",
+			 (unsigned long long)needed >> 20);
+	else if (measured->memory_bytes && !campaign->settings->cgroup)
+		snprintf(campaign->refusal, sizeof(campaign->refusal), "no cgroup was given to limit memory with");
+	else if (measured->memory_bytes && cgroup_make(campaign->settings->cgroup, measured->memory_bytes, campaign->cgroup))
+		snprintf(campaign->refusal, sizeof(campaign->refusal), "memory cannot be limited: no cgroup can be made");
+}
+
+static void end_section(struct campaign *campaign)
+{
+	char path[4096] = "";
+	unsigned w = 0, s = 0;
+
+	for (s = 0; stores[s]; s++) {
+		path_of(campaign, stores[s], "filled", path);
+		files_remove_tree(path);
+		for (w = 0; w < workload_count; w++)
+			judge_spread(campaign, &workloads[w], stores[s], &campaign->rates[w][s]);
+	}
+	if (campaign->measured.memory_bytes && !campaign->refusal[0])
+		cgroup_remove(campaign->cgroup);
+}
+
+static void run_section(struct campaign *campaign, const struct section *section)
+{
+	const struct settings *settings = campaign->settings;
+
+	campaign->section = section;
+	memset(campaign->rates, 0, sizeof(campaign->rates));
+	campaign->measured = (struct bench_case){ .shape = section->shape };
+	campaign->measured.shape.incompressible = settings->incompressible;
+	campaign->measured.count = settings->count ? settings->count : section->counts[settings->mode];
+	prepare_section(campaign);
+	for (campaign->repetition = 0; campaign->repetition < settings->repetitions; campaign->repetition++) {
+		campaign->measured.seed = settings->seed + campaign->repetition;
+		run_repetition(campaign);
+	}
+	end_section(campaign);
+}
+
+static void run_sections(struct campaign *campaign)
+{
+	const struct settings *settings = campaign->settings;
+	uint64_t end_ns = campaign->start_ns + (uint64_t)(settings->budget_seconds * 0.98e9);
+	unsigned i = 0, weight = 0;
+
+	for (i = 0; i < section_count; i++)
+		weight += section_wanted(settings, &sections[i]) ? sections[i].weight : 0;
+	for (i = 0; i < section_count; i++) {
+		uint64_t now = now_ns();
+
+		if (!section_wanted(settings, &sections[i]))
+			continue;
+		campaign->deadline_ns = now < end_ns ? now + (end_ns - now) / weight * sections[i].weight : now;
+		weight -= sections[i].weight;
+		run_section(campaign, &sections[i]);
+	}
+}
+
+/* ---- Limits ------------------------------------------------------------------------------------------------------ */
+
+static void run_limits(struct campaign *campaign, unsigned first, unsigned end)
+{
+	const struct settings *settings = campaign->settings;
+	uint64_t count = settings->count ? settings->count : sections[0].counts[settings->mode];
+	struct limit_setup setup = { .directory = campaign->directory, .seconds = settings->seconds, .entries = count };
+	struct run run = { .limit_setup = &setup, .seconds_max = 300 + (unsigned)(10 * settings->seconds) };
+	unsigned i = 0;
+
+	setup.file_bytes = count * 512 < LIMIT_FILE_BYTES_MAX ? (count * 512 | 0xffffff) + 1 : LIMIT_FILE_BYTES_MAX;
+	for (; first < end; first++) {
+		setup.seed = settings->seed + first;
+		for (i = 0; i < limit_count; i++) {
+			json_object *record = json_object_new_object();
+			struct watch watch = { 0 };
+
+			fprintf(stderr, "\r%6.0f s  %u/%u  %-16s %-18s %-16s", (double)(now_ns() - campaign->start_ns) / 1e9,
+				first + 1, settings->repetitions, "limits", limits[i].name, "");
+			add_text(record, "type", "limit");
+			add_text(record, "limit", limits[i].name);
+			add_text(record, "description", limits[i].description);
+			add_integer(record, "repetition", first);
+			run.limit = &limits[i];
+			watch_start(&watch);
+			if (run_in_child(&run, record) == 0)
+				add_text(record, "status", "ok");
+			else
+				campaign->failed++;
+			watch_end(campaign, &watch, record);
+			emit(campaign, record);
+		}
+	}
+}
+
+static void emit_summary(struct campaign *campaign)
+{
+	json_object *summary = json_object_new_object();
+	bool disturbed = campaign->disturbed * 20 > campaign->done || json_object_array_length(campaign->spreads);
+
+	add_text(summary, "type", "summary");
+	add_double(summary, "seconds", (double)(now_ns() - campaign->start_ns) / 1e9);
+	add_integer(summary, "measurements", campaign->done);
+	add_integer(summary, "failed", campaign->failed);
+	add_integer(summary, "skipped", campaign->skipped);
+	add_integer(summary, "disturbed_measurements", campaign->disturbed);
+	json_object_object_add(summary, "disturbed", json_object_new_boolean(disturbed));
+	json_object_object_add(summary, "spread_too_large", campaign->spreads);
+	fprintf(stderr, "\r%*s\r%u measurements, %u failed, %u skipped, %u disturbed, %zu with too large a spread\n", 90, "",
+		campaign->done, campaign->failed, campaign->skipped, campaign->disturbed,
+		json_object_array_length(campaign->spreads));
+	emit(campaign, summary);
+}
+
+int campaign_run(const struct settings *settings, const char *directory, FILE *out)
+{
+	struct campaign *campaign = calloc(1, sizeof(*campaign));
+	unsigned first = (settings->repetitions + 1) / 2;
+	int result = 0;
+
+	campaign->settings = settings;
+	campaign->directory = directory;
+	campaign->out = out;
+	campaign->start_ns = now_ns();
+	campaign->spreads = json_object_new_array();
+	if (!settings->no_limits)
+		run_limits(campaign, 0, first);
+	run_sections(campaign);
+	if (!settings->no_limits) /* the rest at the end: a machine that has changed shows */
+		run_limits(campaign, first, settings->repetitions);
+	emit_summary(campaign);
+	result = campaign->failed ? 1 : 0;
+	free(campaign);
+	return result;
+}

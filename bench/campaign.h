@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/* All measurements of one call of the program, in interleaved order, written as JSON lines. */
+#ifndef CAMPAIGN_H
+#define CAMPAIGN_H
+
+#include <stdio.h>
+
+#include "plan.h"
+
+#define REPETITIONS_MAX 99
+
+struct settings {
+	const char *parent;        /* where the directory for all files is made */
+	const char *only;          /* names of workloads, separated by commas; NULL: all of the plan */
+	const char *sections;      /* names of sections; NULL: all of the plan */
+	const char *stores;        /* names of stores; NULL: all */
+	const char *cgroup;        /* a memory cgroup below which one may be made; NULL: no limits to memory */
+	enum plan_mode mode;
+	uint64_t count;            /* entries, for all sections; 0: as planned */
+	uint64_t seed;
+	unsigned repetitions;
+	double seconds;            /* of workloads that run for a time */
+	double cap_seconds;        /* the longest of the others */
+	double budget_seconds;     /* of everything; 0: no limit */
+	bool incompressible;
+	bool no_limits;            /* leave out the physical limits */
+};
+
+/* Runs it all; JSON lines go to out. 0, or 1 when a measurement failed. directory is where the files are. */
+int campaign_run(const struct settings *settings, const char *directory, FILE *out);
+
+/* Is name one of the names in list? NULL lists all. */
+bool campaign_listed(const char *list, const char *name);
+
+#endif

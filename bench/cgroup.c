@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+#include "cgroup.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int write_limit(const char *path, const char *name, uint64_t bytes)
+{
+	char file_path[4352] = "";
+	FILE *file = NULL;
+	int result = 0;
+
+	snprintf(file_path, sizeof(file_path), "%s/%s", path, name);
+	file = fopen(file_path, "r+e");
+	if (!file)
+		return -errno;
+	if (fprintf(file, "%llu\n", (unsigned long long)bytes) < 0)
+		result = -EIO;
+	if (fclose(file) && result == 0)
+		result = -errno;
+	return result;
+}
+
+int cgroup_make(const char *parent, uint64_t memory_bytes, char *path)
+{
+	int result = 0;
+
+	snprintf(path, 4096, "%.4000s/solifuge-bench-%d", parent, (int)getpid());
+	if (mkdir(path, 0755))
+		return -errno;
+	result = write_limit(path, "memory.max", memory_bytes);
+	if (result == -ENOENT || result == -EACCES)
+		result = write_limit(path, "memory.limit_in_bytes", memory_bytes);
+	if (result)
+		cgroup_remove(path);
+	return result;
+}
+
+void cgroup_remove(const char *path)
+{
+	if (rmdir(path))
+		fprintf(stderr, "bench: %s: %m\n", path);
+}

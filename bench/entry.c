@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A value is a unit that stands in it twice (once when incompressible): number (8 bytes), version (8), a slice of a pool
+ * of pseudo-random bytes whose place number and version choose, and a tail (8) that is a hash of both. Cutting the
+ * middle from a pool costs a memcpy, so that making large values does not stand in the way of the store's own work.
+ */
+#include "entry.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "random.h"
+
+#define POOL_SPAN ((size_t)1 << 20) /* places where a slice may begin */
+#define HEAD_BYTES 16
+#define TAIL_BYTES 8
+
+static unsigned char *pool;
+
+int entry_init(size_t value_bytes_max)
+{
+	size_t bytes = (POOL_SPAN + value_bytes_max) & ~(size_t)7, i = 0;
+
+	free(pool);
+	pool = malloc(bytes);
+	if (!pool)
+		return -ENOMEM;
+	for (i = 0; i < bytes / 8; i++) {
+		uint64_t word = random_mix(i);
+
+		memcpy(pool + i * 8, &word, 8);
+	}
+	return 0;
+}
+
+static void write_digits(unsigned char *to, size_t count, uint64_t number)
+{
+	while (count--) {
+		to[count] = (unsigned char)('0' + number % 10);
+		number /= 10;
+	}
+}
+
+static void write_hashed(unsigned char *key, size_t size, uint64_t number)
+{
+	uint64_t parts[2] = { random_mix(number), random_mix(~number) };
+	size_t i = 0, piece = 0;
+
+	for (i = 0; i < size; i += piece) {
+		piece = size - i < sizeof(parts) ? size - i : sizeof(parts);
+		memcpy(key + i, parts, piece);
+	}
+}
+
+struct bytes entry_key(const struct entry_shape *shape, uint64_t number, unsigned char *key)
+{
+	switch (shape->form) {
+	case ENTRY_DIGITS:
+		write_digits(key, shape->key_bytes, number);
+		break;
+	case ENTRY_HASHED:
+		write_hashed(key, shape->key_bytes, number);
+		break;
+	case ENTRY_USER:
+		memcpy(key, "user", 4);
+		write_digits(key + 4, shape->key_bytes - 4, random_mix(number));
+		break;
+	}
+	return (struct bytes){ .data = key, .size = shape->key_bytes };
+}
+
+/* Digits end with a point then; hashes of numbers that no entry has differ from all others, for they are bijections. */
+struct bytes entry_missing(const struct entry_shape *shape, uint64_t number, unsigned char *key)
+{
+	if (shape->form == ENTRY_HASHED)
+		return entry_key(shape, number | (uint64_t)1 << 63, key);
+	entry_key(shape, number, key);
+	key[shape->key_bytes - 1] = '.';
+	return (struct bytes){ .data = key, .size = shape->key_bytes };
+}
+
+static size_t unit_bytes(const struct entry_shape *shape)
+{
+	return shape->incompressible ? shape->value_bytes : shape->value_bytes / 2;
+}
+
+static uint64_t tail_of(uint64_t number, uint64_t version)
+{
+	return random_mix(number ^ random_mix(version));
+}
+
+static const unsigned char *middle_of(uint64_t tail)
+{
+	return pool + random_mix(tail) % POOL_SPAN;
+}
+
+struct bytes entry_value(const struct entry_shape *shape, uint64_t number, uint64_t version, unsigned char *value)
+{
+	uint64_t head[2] = { number, version }, tail = tail_of(number, version);
+	size_t unit = unit_bytes(shape);
+
+	memcpy(value, head, HEAD_BYTES);
+	memcpy(value + HEAD_BYTES, middle_of(tail), unit - HEAD_BYTES - TAIL_BYTES);
+	memcpy(value + unit - TAIL_BYTES, &tail, TAIL_BYTES);
+	if (unit < shape->value_bytes)
+		memcpy(value + unit, value, shape->value_bytes - unit);
+	return (struct bytes){ .data = value, .size = shape->value_bytes };
+}
+
+static uint64_t word_at(struct bytes value, size_t offset)
+{
+	uint64_t word = 0;
+
+	memcpy(&word, (const char *)value.data + offset, sizeof(word));
+	return word;
+}
+
+uint64_t entry_number(struct bytes value)
+{
+	return word_at(value, 0);
+}
+
+uint64_t entry_version(struct bytes value)
+{
+	return word_at(value, 8);
+}
+
+bool entry_value_is(const struct entry_shape *shape, uint64_t number, struct bytes value)
+{
+	return value.size == shape->value_bytes && entry_number(value) == number &&
+	       word_at(value, value.size - TAIL_BYTES) == tail_of(number, entry_version(value));
+}
+
+bool entry_is(const struct entry_shape *shape, struct bytes key, struct bytes value)
+{
+	unsigned char expected[ENTRY_KEY_BYTES_MAX];
+	size_t unit = unit_bytes(shape);
+	uint64_t tail = 0;
+
+	if (value.size != shape->value_bytes || key.size != shape->key_bytes)
+		return false;
+	entry_key(shape, entry_number(value), expected);
+	tail = tail_of(entry_number(value), entry_version(value));
+	return memcmp(key.data, expected, key.size) == 0 && word_at(value, unit - TAIL_BYTES) == tail &&
+	       memcmp((const char *)value.data + HEAD_BYTES, middle_of(tail), unit - HEAD_BYTES - TAIL_BYTES) == 0 &&
+	       memcmp((const char *)value.data + unit, value.data, value.size - unit) == 0;
+}

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Bytes written are those of /proc/self/io: pages count when they become dirty, direct writes when they are submitted,
+ * so what the kernel writes back later is in it. Those of the device count when they reach it, with the journal of the
+ * file system and whatever others write: they are only right on a quiet machine after a sync.
+ */
+#include "meter.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SAMPLE_US 10000
+#define SECTOR_BYTES 512
+
+static double timeval_seconds(struct timeval time)
+{
+	return (double)time.tv_sec + (double)time.tv_usec / 1e6;
+}
+
+static uint64_t clock_ns(void)
+{
+	struct timespec now = { 0 };
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* The number behind name in a file of "name: number" lines; 0 when it is not there. */
+static uint64_t read_field(const char *path, const char *name)
+{
+	FILE *file = fopen(path, "re");
+	unsigned long long number = 0;
+	char line[256] = "";
+
+	while (file && fgets(line, sizeof(line), file))
+		if (strncmp(line, name, strlen(name)) == 0 && sscanf(line + strlen(name), ": %llu", &number) == 1)
+			break;
+	if (file)
+		fclose(file);
+	return number;
+}
+
+static bool read_device(const char *path, uint64_t *bytes)
+{
+	struct stat status = { 0 };
+	unsigned long long sectors = 0;
+	char name[64] = "";
+	FILE *file = NULL;
+	bool found = false;
+
+	if (stat(path, &status))
+		return false;
+	snprintf(name, sizeof(name), "/sys/dev/block/%u:%u/stat", major(status.st_dev), minor(status.st_dev));
+	file = fopen(name, "re");
+	if (!file)
+		return false;
+	found = fscanf(file, "%*u %*u %*u %*u %*u %*u %llu", &sectors) == 1;
+	fclose(file);
+	*bytes = sectors * SECTOR_BYTES;
+	return found;
+}
+
+void meter_read(struct meter *meter, const char *path)
+{
+	struct rusage usage = { 0 };
+
+	meter->device = read_device(path, &meter->device_written_bytes);
+	meter->read_bytes = read_field("/proc/self/io", "read_bytes");
+	meter->written_bytes = read_field("/proc/self/io", "write_bytes");
+	getrusage(RUSAGE_SELF, &usage);
+	meter->cpu_seconds = timeval_seconds(usage.ru_utime) + timeval_seconds(usage.ru_stime);
+	meter->ns = clock_ns();
+}
+
+static pthread_t sampler;
+static atomic_bool sampling;
+static uint64_t anonymous_peak;
+
+static void *sample(void *context)
+{
+	while (atomic_load(&sampling)) {
+		uint64_t now = read_field("/proc/self/status", "RssAnon") << 10;
+
+		if (now > anonymous_peak)
+			anonymous_peak = now;
+		usleep(SAMPLE_US);
+	}
+	return context;
+}
+
+void meter_memory_start(void)
+{
+	FILE *file = fopen("/proc/self/clear_refs", "we");
+
+	if (file) {
+		fputs("5", file); /* starts the peak anew */
+		fclose(file);
+	}
+	anonymous_peak = read_field("/proc/self/status", "RssAnon") << 10;
+	atomic_store(&sampling, true);
+	if (pthread_create(&sampler, NULL, sample, NULL))
+		atomic_store(&sampling, false);
+}
+
+void meter_memory_stop(struct meter_memory *memory)
+{
+	if (atomic_exchange(&sampling, false))
+		pthread_join(sampler, NULL);
+	memory->resident_bytes = read_field("/proc/self/status", "VmHWM") << 10;
+	memory->anonymous_bytes = anonymous_peak;
+}
+
+void meter_machine_read(struct meter_machine *machine)
+{
+	double tick = (double)sysconf(_SC_CLK_TCK), times[8] = { 0 };
+	FILE *file = fopen("/proc/stat", "re");
+
+	memset(machine, 0, sizeof(*machine));
+	/* user nice system idle iowait irq softirq steal */
+	if (file && fscanf(file, "cpu %lf %lf %lf %lf %lf %lf %lf %lf", &times[0], &times[1], &times[2], &times[3],
+			   &times[4], &times[5], &times[6], &times[7]) == 8) {
+		machine->busy = (times[0] + times[1] + times[2] + times[5] + times[6]) / tick;
+		machine->steal = times[7] / tick;
+	}
+	if (file)
+		fclose(file);
+	file = fopen("/proc/loadavg", "re");
+	if (file && fscanf(file, "%lf", &machine->load) != 1)
+		machine->load = 0;
+	if (file)
+		fclose(file);
+	machine->ns = clock_ns();
+}

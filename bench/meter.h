@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/* What a stretch of work took from the machine: time, CPU, bytes read and written, memory. Of this process. */
+#ifndef METER_H
+#define METER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct meter {
+	uint64_t ns;
+	double cpu_seconds;            /* all threads, user and system */
+	uint64_t read_bytes;           /* that the process caused the device to read */
+	uint64_t written_bytes;        /* that the process handed to the kernel to be written to the device */
+	uint64_t device_written_bytes; /* by everybody, the file system's journal included */
+	bool device;                   /* the device has statistics */
+};
+
+/* Reads the meters; the device is that of path. */
+void meter_read(struct meter *meter, const char *path);
+
+/* Peak memory since meter_memory_start(): anonymous memory is sampled every 10 ms by a thread. */
+struct meter_memory {
+	uint64_t resident_bytes;  /* mapped files included, which the kernel can take back */
+	uint64_t anonymous_bytes; /* heap, stacks, private caches */
+};
+void meter_memory_start(void);
+void meter_memory_stop(struct meter_memory *memory);
+
+/* The whole machine, for what disturbs a run; in seconds since boot. */
+struct meter_machine {
+	uint64_t ns;
+	double busy, steal; /* CPU time of all CPUs */
+	double load;        /* of the last minute */
+};
+void meter_machine_read(struct meter_machine *machine);
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+#include "plan.h"
+
+#define KEYS(size) \
+	{ .name = "keys-" #size, .shape = { ENTRY_HASHED, size, 100 }, .weight = 3, .workloads = "keys-put,keys-get", \
+	  .counts = { 200, 64u << 20 >> 4 > size * 2000u ? 2000 : 500, (256u << 20) / (size + 400) } }
+
+const struct section sections[] = {
+	{ .name = "main",
+	  .shape = { ENTRY_HASHED, 16, 100 },
+	  .counts = { 2000, 50000, 1000000 },
+	  .weight = 45,
+	  .workloads = "fill-batch,get-1,get-2,multi-get,scan,fill-single,durable-1,durable-4,durable-16,durable-64,"
+		       "txn-1,txn-10,txn-100,txn-1000,txn-100000,get-cold,multi-get-cold,scan-cold,open-after-crash,"
+		       "hot-copy,overwrite-long" },
+	{ .name = "trees",
+	  .shape = { ENTRY_HASHED, 16, 100 },
+	  .counts = { 2000, 20000, 200000 },
+	  .weight = 5,
+	  .workloads = "trees-put,trees-get" },
+	KEYS(8),
+	KEYS(64),
+	KEYS(511),
+	KEYS(2048),
+	KEYS(16384),
+	KEYS(65535),
+	{ .name = "db_bench-100",
+	  .shape = { ENTRY_DIGITS, 16, 100 },
+	  .counts = { 2000, 50000, 1000000 },
+	  .weight = 25,
+	  .workloads = "fillseq,fillrandom,fillbatch,overwrite,fillsync,readseq,readreverse,readrandom,readmissing,readhot,"
+		       "seekrandom,readwhilewriting,deleteseq,deleterandom" },
+	{ .name = "db_bench-1000",
+	  .shape = { ENTRY_DIGITS, 16, 1000 },
+	  .counts = { 500, 10000, 500000 },
+	  .weight = 25,
+	  .workloads = "fillseq,fillrandom,fillbatch,overwrite,fillsync,readseq,readreverse,readrandom,readmissing,readhot,"
+		       "seekrandom,readwhilewriting,deleteseq,deleterandom",
+	  .quick = "fillseq,fillrandom,overwrite,fillsync,readseq,readrandom" },
+	{ .name = "db_bench-100000",
+	  .shape = { ENTRY_DIGITS, 16, PLAN_VALUE_BYTES_MAX },
+	  .counts = { 20, 200, 10000 },
+	  .weight = 25,
+	  .workloads = "fillseq,fillrandom,fillbatch,overwrite,fillsync,readseq,readreverse,readrandom,readmissing,readhot,"
+		       "seekrandom,readwhilewriting,deleteseq,deleterandom",
+	  .quick = "fillseq,fillrandom,overwrite,fillsync,readseq,readrandom" },
+	{ .name = "ycsb",
+	  .shape = { ENTRY_USER, 24, 1000 },
+	  .counts = { 500, 10000, 500000 },
+	  .weight = 20,
+	  .workloads = "ycsb-a,ycsb-b,ycsb-c,ycsb-d,ycsb-e,ycsb-f" },
+	{ .name = "large",
+	  .shape = { ENTRY_HASHED, 16, 100 },
+	  .counts = { 0, 200000, 10000000 },
+	  .weight = 40,
+	  .workloads = "fill-batch,get-1,get-2,multi-get,scan",
+	  .quick = "fill-batch,get-1,scan" },
+	{ .name = "limited",
+	  .shape = { ENTRY_HASHED, 16, 1000 },
+	  .counts = { 0, 200000, 4000000 },
+	  .memory_parts = 4,
+	  .weight = 25,
+	  .workloads = "get-cold,multi-get-cold,scan-cold,overwrite-long",
+	  .quick = "get-cold,multi-get-cold" },
+};
+const unsigned section_count = sizeof(sections) / sizeof(sections[0]);

@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT */
+/* Workloads that write: fills, overwrites, deletes, durable puts, transactions of all sizes. */
+#include "workloads.h"
+
+#define STREAM_BITS 40 /* durable puts: the thread's number stands above the operation's */
+
+static void fill(struct job *job, job_order_fn *order, uint64_t per_txn)
+{
+	uint64_t first = 0, now = 0;
+
+	for (first = 0; first < job->count; first += now) {
+		now = job->count - first < per_txn ? job->count - first : per_txn;
+		job_put(job, first, now, order, 0);
+		if (!job_step(job, now))
+			break;
+	}
+}
+
+void fill_sequential(struct job *job)
+{
+	fill(job, order_same, 1);
+}
+
+void fill_random(struct job *job)
+{
+	fill(job, order_mixed, 1);
+}
+
+void fill_batch(struct job *job)
+{
+	fill(job, order_mixed, BATCH_PUTS);
+}
+
+static void check_filled(struct job *job, job_order_fn *order)
+{
+	uint64_t i = 0;
+
+	if (job->shared->thorough)
+		job_check_all(job, job->done, true);
+	job_read_begin(job);
+	for (i = 0; i < job->done; i += 1 + job->done / 1000)
+		job_get(job, order(job, i));
+	job->store->end(job->session);
+}
+
+void check_filled_sequential(struct job *job)
+{
+	check_filled(job, order_same);
+}
+
+void check_filled_random(struct job *job)
+{
+	check_filled(job, order_mixed);
+}
+
+void overwrite_random(struct job *job)
+{
+	do
+		job_put(job, job_random(job) % job->count, 1, order_same, job->done + 1);
+	while (job->done + 1 < job->count && job_step(job, 1));
+}
+
+void check_overwritten(struct job *job)
+{
+	if (job->shared->thorough)
+		job_check_all(job, job->count, true);
+}
+
+/* As check_overwritten, for several threads on one database. */
+void check_overwritten_once(struct job *job)
+{
+	if (job->thread == 0)
+		check_overwritten(job);
+}
+
+static int delete_once(struct job *job, uint64_t number)
+{
+	int result = job->store->begin(job->session, true);
+
+	if (result)
+		return result;
+	result = job->store->del(job->session, entry_key(job->shape, number, job->key));
+	if (result == 0)
+		return job->store->commit(job->session);
+	job->store->end(job->session);
+	return result;
+}
+
+static void delete_all(struct job *job, job_order_fn *order)
+{
+	int result = 0;
+
+	while (job->done < job->count) {
+		uint64_t number = order(job, job->done);
+
+		while ((result = delete_once(job, number)) == BENCH_CONFLICT)
+			job->conflicts++;
+		expect(job, result, "delete");
+		if (!job_step(job, 1))
+			break;
+	}
+}
+
+void delete_sequential(struct job *job)
+{
+	delete_all(job, order_same);
+}
+
+void delete_random(struct job *job)
+{
+	delete_all(job, order_mixed);
+}
+
+static void check_deleted(struct job *job, job_order_fn *order)
+{
+	struct bytes value = { 0 };
+	uint64_t i = 0;
+
+	if (job->shared->thorough)
+		job_check_all(job, job->count - job->done, true);
+	job_read_begin(job);
+	for (i = 0; i < job->done; i += 1 + job->done / 1000)
+		if (job->store->get(job->session, entry_key(job->shape, order(job, i), job->key), &value) != BENCH_MISSING)
+			wrong(job->shared, "a deleted entry is still there");
+	job->store->end(job->session);
+}
+
+void check_deleted_sequential(struct job *job)
+{
+	check_deleted(job, order_same);
+}
+
+void check_deleted_random(struct job *job)
+{
+	check_deleted(job, order_mixed);
+}
+
+/* Numbers of this thread alone; hashed keys make a random order of them. */
+static uint64_t order_stream(const struct job *job, uint64_t i)
+{
+	return ((uint64_t)job->thread << STREAM_BITS) + i;
+}
+
+void put_durable(struct job *job)
+{
+	do
+		job_put(job, job->done, 1, order_stream, 0);
+	while (job_step(job, 1));
+}
+
+void put_txn(struct job *job)
+{
+	uint64_t per_txn = job->shared->measured->workload->put_per_txn;
+
+	do
+		job_put(job, job->done, per_txn, order_stream, 0);
+	while (job_step(job, per_txn));
+}
+
+void check_txn(struct job *job)
+{
+	uint64_t i = 0;
+
+	job_read_begin(job);
+	for (i = 0; i < job->done; i++)
+		job_get(job, order_stream(job, i));
+	job->store->end(job->session);
+}
+
+void check_durable(struct job *job)
+{
+	check_txn(job);
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The six workloads of YCSB: 24-byte keys ("user" and a hash), 1,000-byte values (its ten fields of 100 bytes as one),
+ * Zipf's distribution scrambled over all entries, for D the newest entries. An operation is a transaction of its own;
+ * a read-modify-write is a read and then a write, as YCSB does it. Updates put the whole value.
+ */
+#include <stdatomic.h>
+
+#include "workloads.h"
+
+#define SCAN_ENTRIES_MAX 100
+
+struct mix {
+	unsigned read, update, insert, scan, modify; /* percent */
+	bool latest;
+};
+
+void ycsb_prepare(struct job *job)
+{
+	zipf_init(&job->shared->zipf, job->count);
+	atomic_store(&job->shared->inserted, job->count);
+}
+
+static uint64_t choose(struct job *job, bool latest)
+{
+	uint64_t rank = zipf_next(&job->shared->zipf, random_fraction(job_random(job)));
+
+	if (latest)
+		return atomic_load(&job->shared->inserted) - 1 - rank;
+	return random_mix(rank ^ 0x59435342) % job->count;
+}
+
+static void read_entry(struct job *job, uint64_t number)
+{
+	job_read_begin(job);
+	job_get(job, number);
+	job->store->end(job->session);
+}
+
+static void scan_entries(struct job *job, uint64_t number)
+{
+	unsigned wanted = 1 + (unsigned)(job_random(job) % SCAN_ENTRIES_MAX), i = 0;
+	struct bytes key = entry_key(job->shape, number, job->key), value = { 0 };
+	enum store_move move = STORE_SEEK;
+	int result = 0;
+
+	job_read_begin(job);
+	expect(job, job->store->cursor_open(job->session), "cursor");
+	for (i = 0; i < wanted && result == 0; i++) {
+		result = job->store->move(job->session, move, &key, &value);
+		if (result == BENCH_MISSING || result == BENCH_CONFLICT)
+			break;
+		expect(job, result, "scan");
+		if (i == 0 && !entry_value_is(job->shape, number, value))
+			wrong(job->shared, "a scan begins with another entry");
+		if (value.size != job->shape->value_bytes || !entry_value_is(job->shape, entry_number(value), value))
+			wrong(job->shared, "a scan gives an entry that was not put");
+		move = STORE_NEXT;
+	}
+	job->store->cursor_close(job->session);
+	job->store->end(job->session);
+}
+
+static void operate(struct job *job, const struct mix *mix)
+{
+	unsigned dice = (unsigned)(job_random(job) % 100);
+
+	if (dice < mix->read) {
+		read_entry(job, choose(job, mix->latest));
+	} else if (dice < mix->read + mix->update) {
+		job_put(job, choose(job, false), 1, order_same, job->done + 1);
+	} else if (dice < mix->read + mix->update + mix->insert) {
+		/* only one thread runs here, so it counts as inserted when it is */
+		job_put(job, atomic_load(&job->shared->inserted), 1, order_same, 0);
+		atomic_fetch_add(&job->shared->inserted, 1);
+	} else if (dice < mix->read + mix->update + mix->insert + mix->scan) {
+		scan_entries(job, choose(job, false));
+	} else {
+		uint64_t number = choose(job, false);
+
+		read_entry(job, number);
+		job_put(job, number, 1, order_same, job->done + 1);
+	}
+}
+
+static void run_mix(struct job *job, const struct mix *mix)
+{
+	do
+		operate(job, mix);
+	while (job_step(job, 1) && job->done < job->count);
+}
+
+void ycsb_a(struct job *job)
+{
+	run_mix(job, &(struct mix){ .read = 50, .update = 50 });
+}
+
+void ycsb_b(struct job *job)
+{
+	run_mix(job, &(struct mix){ .read = 95, .update = 5 });
+}
+
+void ycsb_c(struct job *job)
+{
+	run_mix(job, &(struct mix){ .read = 100 });
+}
+
+void ycsb_d(struct job *job)
+{
+	run_mix(job, &(struct mix){ .read = 95, .insert = 5, .latest = true });
+}
+
+void ycsb_e(struct job *job)
+{
+	run_mix(job, &(struct mix){ .scan = 95, .insert = 5 });
+}
+
+void ycsb_f(struct job *job)
+{
+	run_mix(job, &(struct mix){ .read = 50, .modify = 50 });
+}
