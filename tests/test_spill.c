@@ -299,15 +299,16 @@ Test(spill, heap_stays_small)
 {
 	struct rig *rig = rig_new(SLF_NO_THREADS, SLF_SYNC_COMMIT, 1, MIB, 0);
 	struct slf_txn *txn = txn_begin(rig->db, SLF_WRITE);
-	struct slf_stats stats = { .size = sizeof(stats) };
 	uint8_t key[8], value[100] = { 0 };
+	uint64_t most = 0;
 
-	for (uint32_t i = 0; i < 60000; i++)
+	for (uint32_t i = 0; i < 60000; i++) {
 		must_work(slf_put(txn, SLF_MAIN, key_of(i, key), slice(value, sizeof(value))));
+		most = u64_max(most, heap_used(rig->db->core.heap));
+	}
 	must_work(slf_commit(txn, NULL));
-	must_work(slf_stats(rig->db, &stats));
-	cr_assert_gt(stats.heap_peak_bytes, MIB / 2);
-	cr_assert_lt(stats.heap_peak_bytes, 3 * MIB / 2);
+	cr_assert_gt(most, MIB / 2);
+	cr_assert_lt(most, 5 * MIB / 4);
 	must_work(slf_close(rig->db));
 	sim_disk_free(rig->disk);
 	free(rig);
