@@ -119,6 +119,33 @@ Test(checkpoint, writer_and_snapshots_beside_it)
 	rig_close(&rig);
 }
 
+/* Without a reader on it, what the checkpoint is writing would be freed by the writer that goes on beside it. */
+Test(checkpoint, frozen_version_stays)
+{
+	struct rig rig;
+	struct caller checkpointer = { 0 };
+	unsigned round;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	rig.gate.call = SIM_SYNC;
+	stamp_keys(rig.db, 0, KEYS, 1);
+	atomic_store(&rig.gate.shut, true);
+	callers_start(&rig, &checkpointer, 1, "", checkpoint_main);
+	wait_until_stopped(&rig);
+	for (round = 2; round < 3 * VERSIONS_SWEEP_EVERY; round++)
+		stamp_keys(rig.db, round % 4, KEYS, round);
+	stamp_keys(rig.db, 0, KEYS, round);
+	atomic_store(&rig.gate.shut, false);
+	callers_join(&checkpointer, 1);
+	must_work(checkpointer.result);
+	must(has_stamps(rig.db, 0, KEYS, round));
+	stamp_keys(rig.db, KEYS / 2, KEYS, ++round);
+	must_work(slf_checkpoint(rig.db));
+	must(has_stamps(rig.db, 0, KEYS / 2, round - 1) && has_stamps(rig.db, KEYS / 2, KEYS, round));
+	cr_assert_lt(heap_used(rig.db->core.heap), 4 * KIB);
+	rig_close(&rig);
+}
+
 /* The heap would keep what stands on disk, or let go of what a snapshot still reads. */
 Test(checkpoint, lets_go_of_the_heap)
 {
