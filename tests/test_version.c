@@ -234,6 +234,29 @@ Test(version, snapshots_hold_what_they_see)
 	world_free(world);
 }
 
+/* A reader that has said from where on it may look, and not yet at what, would find it freed. */
+Test(version, floors_hold_all_above)
+{
+	struct world *world = world_new(7);
+	struct reader *reader = reader_claim(&world->versions.readers);
+
+	append(world, 10, 0);
+	show(world, true);
+	reader_floor(reader, visible(world)->epoch);
+	append(world, 10, 1000);
+	show(world, true);
+	append(world, 0, 1000);
+	show(world, true);
+	while (versions_sweep(&world->versions, NULL, 0))
+		continue;
+	cr_assert_eq(heap_used(world->heap), world->empty_bytes + 20 * world->block_bytes);
+	reader_idle(reader);
+	must(reader_free(reader));
+	sweep_and_check(world, 0);
+	cr_assert_eq(world->count, 0);
+	world_free(world);
+}
+
 /* A version on its way to the disk, the durable one, or the one that a checkpoint writes would lose its blocks. */
 Test(version, targets_and_pin)
 {

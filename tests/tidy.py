@@ -13,6 +13,22 @@ FILE_LINES_MAX = 900
 FORBIDDEN = re.compile(r"\b(printf|fprintf|vprintf|vfprintf|puts|fputs|putchar|perror|exit|_exit|_Exit|abort|"
                        r"quick_exit|system|err|errx|warn|warnx|syslog)\s*\(")
 
+# Files of lib/ without a test of their own, and the tests that look at them. All others have tests/test_FILE.c.
+TESTED_BY = {
+    "create": ["api", "bad_input"],
+    "cursor": ["api_cursor"],
+    "db": ["api", "bad_input"],
+    "install": ["checkpoint"],
+    "io_posix": ["io"],
+    "io_uring": ["io"],
+    "materialise": ["checkpoint", "spill"],
+    "replay": ["recover"],
+    "service": ["commit", "api"],
+    "tree_edit": ["tree"],
+    "txn": ["api_data", "spill"],
+    "txn_commit": ["commit", "spill"],
+}
+
 findings = []
 
 
@@ -165,6 +181,14 @@ def check_tests(root):
         found = re.match(r"test_([a-z_0-9]+)\.c$", name)
         if found and f"'{found.group(1)}'" not in listed and f"'{name}'" not in listed:
             complain(f"tests/{name}", 1, "is not in tests/meson.build and never runs")
+    for name in sorted(os.listdir(os.path.join(root, "lib"))):
+        stem, extension = os.path.splitext(name)
+        for test in TESTED_BY.get(stem, [stem]) if extension == ".c" else []:
+            if not os.path.exists(os.path.join(root, "tests", f"test_{test}.c")):
+                complain(f"lib/{name}", 1, f"has no tests/test_{test}.c; see TESTED_BY in tests/tidy.py")
+    for stem in sorted(TESTED_BY):
+        if os.path.exists(os.path.join(root, "tests", f"test_{stem}.c")):
+            complain("tests/tidy.py", 1, f"TESTED_BY has {stem}, which has a test of its own")
 
 
 def main():
