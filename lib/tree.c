@@ -246,7 +246,7 @@ static uint64_t assert_leaf(struct store *store, uint32_t tree, const struct chi
 	struct tree_lens lens = { 0 };
 	struct leaf_view leaf = { 0 };
 	struct records records = { 0 };
-	uint64_t count = 0;
+	uint64_t count = at->count; /* no memory for this, or damage on disk, is no error of ours */
 
 	if (tree_leaf(store, tree, at->word, at->hash, at->length, &lens, &leaf) == 0) {
 		if ((leaf.base ? node_merge(leaf.base, leaf.top, &records) : node_gather(leaf.top, &records)) == 0) {
