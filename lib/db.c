@@ -336,11 +336,14 @@ static int open_spindles(struct core *core)
  * have a greater generation, they are. -EACCES: a directory that may not be read. */
 static int sync_names(struct core *core)
 {
-	int result = 0;
+	for (unsigned i = 0; i < core->store.spindle_count && core->meta.generation <= 2; i++) {
+		const char *path = core->store.spindles[i].path;
+		int result = io_sync_directory(core->io, path);
 
-	for (unsigned i = 0; i < core->store.spindle_count && !result && core->meta.generation <= 2; i++)
-		result = io_sync_directory(core->io, core->store.spindles[i].path);
-	return result == -EACCES ? 0 : result;
+		if (result && result != -EACCES)
+			return error_set(result, path, (int)i, OFFSET_NONE, "its name cannot be flushed: %s", error_text(result));
+	}
+	return 0;
 }
 
 /* ---- Opening ----------------------------------------------------------------------------------------------------- */

@@ -17,6 +17,11 @@
 /* Directories that exist: the paths of further spindles are resolved, all else is simulated. */
 static const char *const spindle_paths[] = { "/tmp/db", "/usr/spindle", "/var/spindle" };
 
+const char *rig_path(unsigned spindle)
+{
+	return spindle_paths[spindle];
+}
+
 static size_t value_bytes(const struct rig *rig, uint32_t nonce)
 {
 	uint64_t number = rng_mix(nonce);
@@ -258,13 +263,23 @@ static bool holds(const struct rig *rig, struct slf_txn *txn, const struct rig_s
 	return true;
 }
 
+void rig_hold_faults(const struct rig *rig, bool hold)
+{
+	sim_disk_hold_faults(rig->disk, hold);
+	if (rig->hold)
+		rig->hold(hold);
+}
+
 size_t rig_identify(const struct rig *rig, struct slf_db *db)
 {
-	struct slf_txn *txn = txn_begin(db, SLF_READ);
-	uint64_t seq = slf_txn_seq(txn);
+	struct slf_txn *txn = NULL;
+	uint64_t seq = 0;
 	size_t found = SIZE_MAX;
 	char wrong[256] = "no commit has this seq";
 
+	rig_hold_faults(rig, true);
+	txn = txn_begin(db, SLF_READ);
+	seq = slf_txn_seq(txn);
 	for (size_t i = rig->newest + 1; i-- > rig->acked && found == SIZE_MAX;) {
 		const struct rig_state *state = &rig->states[i];
 
@@ -279,6 +294,7 @@ size_t rig_identify(const struct rig *rig, struct slf_db *db)
 			(unsigned long long)rig->states[rig->newest].seq, wrong);
 	must(found != SIZE_MAX);
 	slf_abort(txn);
+	rig_hold_faults(rig, false);
 	return found;
 }
 
@@ -287,9 +303,11 @@ void rig_adopt(struct rig *rig, bool durable)
 	struct slf_txn *txn;
 	size_t found = rig_identify(rig, rig->db);
 
+	rig_hold_faults(rig, true);
 	txn = txn_begin(rig->db, SLF_READ);
 	rig->states[found].seq = slf_txn_seq(txn);
 	slf_abort(txn);
+	rig_hold_faults(rig, false);
 	rig->newest = found;
 	if (durable)
 		rig->acked = found;

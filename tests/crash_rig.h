@@ -38,6 +38,7 @@ struct rig {
 	unsigned deletes;         /* of ten changes */
 	size_t blob_bytes;        /* that every commit carries; up to 256 */
 	bool recovering;          /* slf_open runs */
+	void (*hold)(bool hold);  /* what fails by plan, calls of the disk apart, stops failing while the rig looks; or NULL */
 };
 
 /* Small: mostly below 100 bytes, now and then up to 1800, and what values_large says. */
@@ -46,6 +47,7 @@ enum rig_value { RIG_SMALL, RIG_MEDIUM, RIG_LARGE };
 void rig_init(struct rig *rig, uint64_t seed, unsigned spindle_count, int sync);
 void rig_release(struct rig *rig);
 
+const char *rig_path(unsigned spindle);
 /* Opens the rig's database on a disk, made when missing; every other option is the rig's. */
 int rig_open_on(const struct rig *rig, struct sim_disk *disk, unsigned flags, struct slf_db **db);
 int rig_open(struct rig *rig);
@@ -61,6 +63,8 @@ int rig_step(struct rig *rig);
  * test when it is none that is allowed. */
 void rig_adopt(struct rig *rig, bool durable);
 
+/* No call fails by plan while the rig looks at a database. rig_identify and rig_adopt do this themselves. */
+void rig_hold_faults(const struct rig *rig, bool hold);
 /* Reads all of an open database: the index of the state it holds. Ends the test when it is not allowed. */
 size_t rig_identify(const struct rig *rig, struct slf_db *db);
 /* Does the database hold the states[index]? A proof's key is no difference. wrong: room for 200 bytes. */

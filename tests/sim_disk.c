@@ -54,7 +54,7 @@ static int call_begin(struct sim_disk *disk, enum sim_call call, struct sim_faul
 	pthread_mutex_lock(&disk->mutex);
 	disk->calls[call]++;
 	disk->calls[SIM_ANY]++;
-	for (size_t i = 0; i < disk->plan_count; i++) {
+	for (size_t i = 0; i < disk->plan_count && !disk->holding; i++) {
 		struct plan *plan = &disk->plans[i];
 
 		if (plan->fault.call != call && plan->fault.call != SIM_ANY)
@@ -94,6 +94,16 @@ void sim_disk_clear_faults(struct sim_disk *disk)
 	pthread_mutex_lock(&disk->mutex);
 	disk->plan_count = 0;
 	pthread_mutex_unlock(&disk->mutex);
+}
+
+void sim_disk_hold_faults(struct sim_disk *disk, bool hold)
+{
+	disk->holding = hold;
+}
+
+uint64_t sim_disk_open_files(struct sim_disk *disk)
+{
+	return disk->files_open;
 }
 
 uint64_t sim_disk_faults_fired(struct sim_disk *disk)
@@ -146,6 +156,8 @@ static uint64_t room_for(struct sim_disk *disk, const struct inode *inode, uint6
 /* What a failing transfer still moves. */
 static uint64_t partial_length(const struct sim_fault *fault, uint64_t length)
 {
+	if (fault->keep_bytes)
+		return u64_min(length, fault->keep_bytes);
 	return fault->partial ? length - u64_min(length, fault->short_bytes) : 0;
 }
 
@@ -303,13 +315,14 @@ static int sim_open(struct io *io, const char *path, unsigned flags, struct io_f
 	if (result == 0)
 		result = find_or_make(disk, path, flags, &inode);
 	if (result < 0) {
-		free(file);
+		sim_free(file);
 		return call_end(disk, result);
 	}
 	file->base.io = io;
 	file->inode = inode;
 	file->writable = flags & (IO_OPEN_WRITE | IO_OPEN_TEMPORARY);
 	*out = (struct io_file *)(void *)file;
+	disk->files_open++;
 	return call_end(disk, 0);
 }
 
@@ -335,7 +348,7 @@ static void locks_forget(struct inode *inode, const struct sim_file *file, struc
 		if (after.range.offset < after.range.end)
 			inode->locks[inode->lock_count++] = after;
 	}
-	free(old);
+	sim_free(old);
 }
 
 static int sim_lock(struct io_file *handle, enum io_lock kind, uint64_t offset, uint64_t length)
@@ -373,7 +386,8 @@ static int sim_close(struct io_file *handle)
 	int result = call_begin(disk, SIM_CLOSE, NULL);
 
 	locks_forget(file->inode, file, (struct range){ 0, UINT64_MAX });
-	free(file);
+	disk->files_open--;
+	sim_free(file);
 	return call_end(disk, result);
 }
 
@@ -473,8 +487,8 @@ static bool same_directory(const char *a, const char *b)
 	io_directory_of(a, directory_a);
 	io_directory_of(b, directory_b);
 	same = strcmp(directory_a, directory_b) == 0;
-	free(directory_a);
-	free(directory_b);
+	sim_free(directory_a);
+	sim_free(directory_b);
 	return same;
 }
 
@@ -491,7 +505,7 @@ static int sim_sync_directory(struct io *io, const char *path)
 
 static void sim_io_free(struct io *io)
 {
-	free(container_of(io, struct sim_io, io));
+	sim_free(container_of(io, struct sim_io, io));
 }
 
 static const struct io_ops sim_ops = {
@@ -531,11 +545,11 @@ void sim_disk_free(struct sim_disk *disk)
 	for (size_t i = 0; i < disk->inode_count; i++)
 		inode_free(disk->inodes[i]);
 	for (size_t i = 0; i < disk->name_count; i++)
-		free(disk->names[i].path);
-	free(disk->inodes);
-	free(disk->names);
+		sim_free(disk->names[i].path);
+	sim_free(disk->inodes);
+	sim_free(disk->names);
 	pthread_mutex_destroy(&disk->mutex);
-	free(disk);
+	sim_free(disk);
 }
 
 int sim_disk_io(struct sim_disk *disk, struct stats *stats, struct io **io)

@@ -65,13 +65,18 @@ struct sim_fault {
 	uint64_t nth;          /* the n-th such call from now, from 1 on; 0 is taken for 1 */
 	int error;             /* -errno */
 	bool sticky;           /* and every one after it */
-	bool partial;          /* reads and writes: all but the last short_bytes are transferred first */
+	bool partial;          /* reads and writes: all but the last short_bytes are transferred first, or keep_bytes */
 	uint64_t short_bytes;
+	uint64_t keep_bytes;   /* if not 0: just so many are transferred */
 	bool drop;             /* SIM_SYNC, or SIM_WRITE with IO_DSYNC: what it should have flushed is lost (XFS, btrfs) */
 };
 /* Up to SIM_FAULTS_MAX at once; the first that matches counts. */
 void sim_disk_add_fault(struct sim_disk *disk, const struct sim_fault *fault);
 void sim_disk_clear_faults(struct sim_disk *disk);
+/* No call fails or is counted towards a fault while they are held: for a test that looks at the database in between. */
+void sim_disk_hold_faults(struct sim_disk *disk, bool hold);
+/* Files that were opened and not closed. */
+uint64_t sim_disk_open_files(struct sim_disk *disk);
 /* How many calls have failed by plan since the disk was made. */
 uint64_t sim_disk_faults_fired(struct sim_disk *disk);
 

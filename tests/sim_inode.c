@@ -18,13 +18,44 @@
 #define BLOCK_ALLOCATED 1u
 #define BLOCK_WRITTEN 2u /* may hold bytes other than zero */
 
+_Thread_local volatile unsigned sim_own_memory; /* volatile: a compiler knows that free() does not look at it */
+
 void *sim_grow(void *old, size_t count, size_t size)
 {
-	void *memory = realloc(old, count > 0 ? count * size : 1);
+	void *memory = NULL;
 
+	sim_own_memory++;
+	memory = realloc(old, count > 0 ? count * size : 1);
+	sim_own_memory--;
 	if (!memory)
 		abort();
 	return memory;
+}
+
+void sim_free(void *memory)
+{
+	sim_own_memory++;
+	free(memory);
+	sim_own_memory--;
+}
+
+static void *area_map(void)
+{
+	void *area = NULL;
+
+	sim_own_memory++;
+	area = mmap(NULL, AREA_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	sim_own_memory--;
+	if (area == MAP_FAILED)
+		abort();
+	return area;
+}
+
+static void area_unmap(void *area)
+{
+	sim_own_memory++;
+	munmap(area, AREA_BYTES);
+	sim_own_memory--;
 }
 
 /* ---- Images ------------------------------------------------------------------------------------------------------ */
@@ -41,7 +72,7 @@ void sim_disk_keep_areas(size_t count)
 	pthread_mutex_lock(&pool.mutex);
 	pool.room = count < SIM_AREAS_MAX ? count : SIM_AREAS_MAX;
 	while (pool.count > pool.room)
-		munmap(pool.areas[--pool.count], AREA_BYTES);
+		area_unmap(pool.areas[--pool.count]);
 	pthread_mutex_unlock(&pool.mutex);
 }
 
@@ -78,13 +109,8 @@ static void image_init(struct image *image)
 {
 	memset(image, 0, sizeof(*image));
 	image->area = pool_take();
-	if (image->area) {
-		image_place(image);
-		return;
-	}
-	image->area = mmap(NULL, AREA_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (image->area == MAP_FAILED)
-		abort();
+	if (!image->area)
+		image->area = area_map();
 	image_place(image);
 }
 
@@ -105,7 +131,7 @@ static void image_release(struct image *image)
 		if (pool_give(image->area))
 			return;
 	}
-	munmap(image->area, AREA_BYTES);
+	area_unmap(image->area);
 }
 
 static void image_mark(struct image *image, uint64_t offset, uint64_t length, uint8_t marks)
@@ -212,7 +238,7 @@ void change_add_write(struct inode *inode, uint64_t offset, uint64_t length, con
 static void changes_clear(struct inode *inode)
 {
 	for (size_t i = 0; i < inode->change_count; i++)
-		free(inode->changes[i].data);
+		sim_free(inode->changes[i].data);
 	inode->change_count = 0;
 }
 
@@ -245,9 +271,9 @@ static void changes_forget(struct inode *inode, uint64_t from, uint64_t end)
 			else if (a < b)
 				change_add(inode, old[i].kind, a, b - a);
 		}
-		free(old[i].data);
+		sim_free(old[i].data);
 	}
-	free(old);
+	sim_free(old);
 }
 
 void change_apply(const struct change *change, struct image *image, uint64_t offset, uint64_t length, const void *data)
@@ -329,7 +355,7 @@ void inode_forget_lies(struct inode *inode, uint64_t from, uint64_t end)
 		if (after.offset < after.end)
 			inode->lies[inode->lie_count++] = after;
 	}
-	free(old);
+	sim_free(old);
 }
 
 void inode_drop(struct inode *inode, uint64_t from, uint64_t end)
@@ -362,12 +388,12 @@ struct inode *inode_new(struct sim_disk *disk, uint64_t number)
 void inode_free(struct inode *inode)
 {
 	changes_clear(inode);
-	free(inode->changes);
-	free(inode->lies);
-	free(inode->locks);
+	sim_free(inode->changes);
+	sim_free(inode->lies);
+	sim_free(inode->locks);
 	image_release(&inode->seen);
 	image_release(&inode->durable);
-	free(inode);
+	sim_free(inode);
 }
 
 /* ---- Names ------------------------------------------------------------------------------------------------------- */
@@ -388,9 +414,8 @@ struct name *name_add(struct sim_disk *disk, const char *path)
 		return name;
 	disk->names = sim_grow(disk->names, disk->name_count + 1, sizeof(*disk->names));
 	name = &disk->names[disk->name_count++];
-	*name = (struct name){ .path = strdup(path) };
-	if (!name->path)
-		abort();
+	*name = (struct name){ .path = sim_grow(NULL, strlen(path) + 1, 1) };
+	strcpy(name->path, path);
 	return name;
 }
 

@@ -70,6 +70,8 @@ struct sim_disk {
 	uint64_t capacity;
 	uint32_t physical_sector;
 	bool network, lying;
+	bool holding;        /* faults */
+	uint64_t files_open;
 	struct plan plans[SIM_FAULTS_MAX];
 	size_t plan_count;
 	uint64_t fired;
@@ -80,6 +82,9 @@ struct sim_disk {
 
 /* Memory for the test itself: without it there is no test. */
 void *sim_grow(void *old, size_t count, size_t size);
+void sim_free(void *memory);
+/* Above 0 while the disk itself asks for memory: what lets allocations fail has to leave it alone. */
+extern _Thread_local volatile unsigned sim_own_memory;
 
 void image_copy(struct image *to, const struct image *from); /* to is fresh */
 /* A number for size and bytes. */

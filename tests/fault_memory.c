@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+#include "fault_memory.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <sys/mman.h>
+
+#include "sim_inode.h"
+
+#define WRAPPED(type, name, ...)    \
+	type __real_##name(__VA_ARGS__); \
+	type __wrap_##name(__VA_ARGS__); \
+	type __wrap_##name(__VA_ARGS__)
+
+static struct {
+	bool armed, sticky, holding;
+	uint64_t nth, count, failed;
+	struct memory_balance balance;
+} memory;
+
+void fault_memory_arm(uint64_t nth, bool sticky)
+{
+	memory.armed = true;
+	memory.sticky = sticky;
+	memory.nth = nth;
+	memory.count = 0;
+	memory.failed = 0;
+}
+
+uint64_t fault_memory_disarm(uint64_t *failed)
+{
+	memory.armed = false;
+	if (failed)
+		*failed = memory.failed;
+	return memory.count;
+}
+
+void fault_memory_hold(bool hold)
+{
+	memory.holding = hold;
+}
+
+struct memory_balance fault_memory_balance(void)
+{
+	return memory.balance;
+}
+
+static bool fails(void)
+{
+	if (!memory.armed || memory.holding || sim_own_memory)
+		return false;
+	memory.count++;
+	if (memory.nth == 0 || memory.count < memory.nth || (memory.count > memory.nth && !memory.sticky))
+		return false;
+	memory.failed++;
+	errno = ENOMEM;
+	return true;
+}
+
+static void *taken(void *block)
+{
+	if (block && !sim_own_memory)
+		memory.balance.blocks++;
+	return block;
+}
+
+WRAPPED(void *, malloc, size_t size)
+{
+	return fails() ? NULL : taken(__real_malloc(size));
+}
+
+WRAPPED(void *, calloc, size_t count, size_t size)
+{
+	return fails() ? NULL : taken(__real_calloc(count, size));
+}
+
+WRAPPED(void *, realloc, void *block, size_t size)
+{
+	void *result = fails() ? NULL : __real_realloc(block, size);
+
+	return block ? result : taken(result);
+}
+
+WRAPPED(void *, reallocarray, void *block, size_t count, size_t size)
+{
+	void *result = fails() ? NULL : __real_reallocarray(block, count, size);
+
+	return block ? result : taken(result);
+}
+
+WRAPPED(void *, aligned_alloc, size_t unit, size_t size)
+{
+	return fails() ? NULL : taken(__real_aligned_alloc(unit, size));
+}
+
+WRAPPED(char *, strdup, const char *string)
+{
+	return fails() ? NULL : taken(__real_strdup(string));
+}
+
+WRAPPED(char *, strndup, const char *string, size_t size)
+{
+	return fails() ? NULL : taken(__real_strndup(string, size));
+}
+
+WRAPPED(char *, realpath, const char *path, char *resolved)
+{
+	return fails() ? NULL : taken(__real_realpath(path, resolved));
+}
+
+WRAPPED(void, free, void *block)
+{
+	if (block && !sim_own_memory)
+		memory.balance.blocks--;
+	__real_free(block);
+}
+
+WRAPPED(void *, mmap64, void *address, size_t length, int protection, int flags, int fd, off_t offset)
+{
+	void *area = fails() ? MAP_FAILED : __real_mmap64(address, length, protection, flags, fd, offset);
+
+	if (area != MAP_FAILED && !sim_own_memory)
+		memory.balance.mapped_bytes += (int64_t)length;
+	return area;
+}
+
+WRAPPED(int, munmap, void *address, size_t length)
+{
+	int result = __real_munmap(address, length);
+
+	if (result == 0 && !sim_own_memory)
+		memory.balance.mapped_bytes -= (int64_t)length;
+	return result;
+}
