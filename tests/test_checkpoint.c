@@ -201,6 +201,51 @@ Test(checkpoint, install_beside_an_open_transaction)
 	rig_close(&rig);
 }
 
+struct cutter {
+	uint64_t seed;
+	unsigned images;
+};
+
+static void cut_here(void *context, struct sim_disk *disk, enum sim_call call)
+{
+	struct cutter *cutter = context;
+	struct sim_disk *crashed;
+	struct slf_db *db = NULL;
+
+	if (call != SIM_WRITE && call != SIM_SYNC && call != SIM_ALLOCATE)
+		return;
+	cutter->seed++;
+	crashed = sim_disk_crash_seed(disk, rng_mix(cutter->seed), cutter->seed % 3 == 0);
+	must_work(disk_open(crashed, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+	must(has_stamps(db, 0, KEYS / 2, 2) && has_stamps(db, KEYS / 2, KEYS, 1) && has_key(db, "large"));
+	must_work(slf_checkpoint(db));
+	must_work(slf_close(db));
+	sim_disk_free(crashed);
+	cutter->images++;
+}
+
+/* A power cut inside a checkpoint would leave neither the old one nor the new one. */
+Test(checkpoint, power_cuts)
+{
+	struct rig rig;
+	struct cutter cutter = { .seed = test_seed("checkpoint power_cuts") };
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	stamp_keys(rig.db, 0, KEYS, 1);
+	must_work(slf_checkpoint(rig.db));
+	stamp_keys(rig.db, 0, KEYS / 2, 2);
+	must_work(slf_wait(rig.db, put_async(&rig, "large", RIG_LARGE_BYTES), -1));
+	sim_disk_set_hook(rig.disk, cut_here, &cutter);
+	must_work(slf_checkpoint(rig.db));
+	must_work(slf_close(rig.db)); /* one more, and a page that says that all is well */
+	cut_here(&cutter, rig.disk, SIM_SYNC);
+	sim_disk_set_hook(rig.disk, NULL, NULL);
+	printf("checkpoint power_cuts: %u crash images\n", cutter.images);
+	cr_assert_gt(cutter.images, 6);
+	sim_disk_free(rig.disk);
+	alarm(0);
+}
+
 /* A checkpoint that fails would take commits with it, keep the database from going on, or let the log go that is still
  * needed. */
 static bool fail_checkpoint(enum sim_call call, uint64_t nth, int error)

@@ -137,6 +137,51 @@ Test(recover, the_same_again)
 	sim_disk_free(disk);
 }
 
+/* The power goes while the database is recovered; then the next recovery is cut as well. */
+struct cutter {
+	unsigned depth, images;
+	uint64_t seed;
+};
+
+static void cut_here(void *context, struct sim_disk *disk, enum sim_call call)
+{
+	struct cutter *cutter = context;
+	struct cutter inner = { .depth = cutter->depth - 1, .seed = rng_mix(cutter->seed) };
+	struct sim_disk *crashed;
+	struct slf_db *db = NULL;
+
+	if (call != SIM_WRITE && call != SIM_SYNC && call != SIM_PUNCH && call != SIM_ALLOCATE)
+		return;
+	cutter->seed++;
+	crashed = sim_disk_crash_seed(disk, rng_mix(cutter->seed), cutter->seed % 3 == 0);
+	if (inner.depth)
+		sim_disk_set_hook(crashed, cut_here, &inner);
+	must_work(open_three(crashed, 0, NULL, &db));
+	sim_disk_set_hook(crashed, NULL, NULL);
+	cr_assert_eq(prefix(db), COMMITS);
+	must_work(slf_close(db));
+	sim_disk_free(crashed);
+	cutter->images += 1 + inner.images;
+}
+
+/* What recovery writes would stand in the way of the next one. */
+Test(recover, power_cuts_inside)
+{
+	uint64_t seqs[COMMITS], limit;
+	struct sim_disk *disk = unclean_disk(seqs, &limit);
+	struct cutter cutter = { .depth = 3, .seed = test_seed("recover power_cuts_inside") };
+	struct slf_db *db = NULL;
+
+	sim_disk_set_hook(disk, cut_here, &cutter);
+	must_work(open_three(disk, 0, NULL, &db));
+	sim_disk_set_hook(disk, NULL, NULL);
+	cr_assert_eq(prefix(db), COMMITS);
+	must_work(slf_close(db));
+	printf("recover power_cuts_inside: %u crash images\n", cutter.images);
+	cr_assert_gt(cutter.images, 100);
+	sim_disk_free(disk);
+}
+
 /* A reader's recovery would write. */
 Test(recover, readonly_writes_nothing)
 {
