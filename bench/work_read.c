@@ -8,6 +8,7 @@
 
 #define READS_PER_TXN 1024
 #define HOT_PART 100 /* one entry of that many is hot */
+#define COLD_PART 50 /* gets from the cold: one for that many entries, so that most of them meet a cold page */
 
 typedef void read_one_fn(struct job *job);
 
@@ -27,6 +28,15 @@ static void read_many(struct job *job, uint64_t most, uint64_t per_call, read_on
 	}
 }
 
+static uint64_t gets_of(const struct job *job)
+{
+	uint64_t part = job->count / COLD_PART;
+
+	if (!job->shared->measured->workload->cold)
+		return job->count;
+	return part > BENCH_BATCH ? part : BENCH_BATCH;
+}
+
 static void get_any(struct job *job)
 {
 	job_get(job, job_random(job) % job->count);
@@ -34,7 +44,7 @@ static void get_any(struct job *job)
 
 void read_random(struct job *job)
 {
-	read_many(job, job->count, 1, get_any);
+	read_many(job, gets_of(job), 1, get_any);
 }
 
 static void get_hot(struct job *job)
@@ -81,7 +91,7 @@ static void get_batch(struct job *job)
 
 void multi_get_random(struct job *job)
 {
-	read_many(job, job->count, BENCH_BATCH, get_batch);
+	read_many(job, gets_of(job), BENCH_BATCH, get_batch);
 }
 
 /* Steps through everything, again from its beginning while there is time; checks order, number and content. */
