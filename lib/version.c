@@ -10,7 +10,11 @@ int versions_init(struct versions *versions, struct heap *heap)
 	return readers_init(&versions->readers);
 }
 
+#ifdef PARANOID
+#define SPARE_MAX 0 /* who uses a version after its end is to be seen */
+#else
 #define SPARE_MAX (2 * VERSIONS_SWEEP_EVERY)
+#endif
 #define SPARE_GARBAGE_MAX 64 /* blocks that a spare version keeps room for */
 
 struct version *version_new(struct versions *versions)
