@@ -364,3 +364,105 @@ void rig_prove(const struct rig *rig, struct sim_disk *crashed, uint64_t seed)
 	must_work(slf_close(db));
 	sim_disk_free(again);
 }
+
+/* ---- Damaged databases ------------------------------------------------------------------------------------------- */
+
+struct inspection {
+	const struct rig *rig;
+	const struct rig_state *state;
+	struct slf_txn *txn;
+	bool refused;
+	char *wrong;
+};
+
+static bool is_wrong(const struct inspection *inspection, const char *what, unsigned tree, uint64_t number)
+{
+	snprintf(inspection->wrong, 200, "tree %u: %s (%llu)", tree, what, (unsigned long long)number);
+	return false;
+}
+
+static bool inspect_gets(struct inspection *inspection, unsigned index, bool there, uint32_t tree)
+{
+	static uint8_t data[RIG_VALUE_BYTES];
+
+	for (unsigned key = 0; key < RIG_KEYS; key++) {
+		uint32_t nonce = inspection->state->nonces[index][key];
+		uint8_t key_bytes[64];
+		struct slf_slice value, expected;
+		int result = there ? slf_get(inspection->txn, tree, key_make(key, key_bytes), &value) : SLF_NOTFOUND;
+
+		if (result < 0) {
+			inspection->refused = true;
+			continue;
+		}
+		if (result != (nonce ? 0 : SLF_NOTFOUND))
+			return is_wrong(inspection, nonce ? "a key is not found" : "a key is found", index, key);
+		expected = nonce ? value_make(inspection->rig, nonce, data) : slice(NULL, 0);
+		if (nonce && !slice_is(value, expected.data, expected.size))
+			return is_wrong(inspection, "another value", index, key);
+	}
+	return true;
+}
+
+/* A scan gives the keys that are there, in order, and ends or fails. */
+static bool inspect_scan(struct inspection *inspection, unsigned index, uint32_t tree, bool backwards)
+{
+	static uint8_t data[RIG_VALUE_BYTES];
+	struct slf_range range = { .flags = SLF_TRANSIENT };
+	struct slf_cursor *cursor = NULL;
+	struct slf_slice key, value;
+	int result = slf_cursor_open(inspection->txn, tree, &range, &cursor);
+	bool right = true;
+
+	for (unsigned i = 0; right && result == 0; i++) {
+		unsigned at = backwards ? RIG_KEYS - 1 - i : i;
+		uint32_t nonce = i < RIG_KEYS ? inspection->state->nonces[index][at] : 0;
+		uint8_t key_bytes[64];
+		struct slf_slice expected;
+
+		if (i < RIG_KEYS && !nonce)
+			continue;
+		result = backwards ? slf_cursor_prev(cursor, &key, &value) : slf_cursor_next(cursor, &key, &value);
+		if (result < 0)
+			break;
+		if (i >= RIG_KEYS || result == SLF_END) {
+			right = (i >= RIG_KEYS) == (result == SLF_END);
+			break;
+		}
+		expected = key_make(at, key_bytes);
+		right = slice_is(key, expected.data, expected.size);
+		expected = value_make(inspection->rig, nonce, data);
+		right = right && slice_is(value, expected.data, expected.size);
+	}
+	slf_cursor_close(cursor);
+	inspection->refused |= result < 0;
+	return right || is_wrong(inspection, "a scan differs", index, backwards);
+}
+
+static bool inspect_tree(struct inspection *inspection, unsigned index)
+{
+	uint32_t tree = 0;
+	int opened = tree_of(inspection->txn, index, 0, &tree);
+
+	if (opened < 0) {
+		inspection->refused = true;
+		return true;
+	}
+	return inspect_gets(inspection, index, !opened, tree) &&
+	       (opened || (inspect_scan(inspection, index, tree, false) && inspect_scan(inspection, index, tree, true)));
+}
+
+enum rig_answer rig_inspect(const struct rig *rig, struct slf_db *db, size_t index, char *wrong)
+{
+	struct inspection inspection = { .rig = rig, .state = &rig->states[index], .wrong = wrong };
+	bool right = true;
+
+	if (slf_begin(db, SLF_READ, &inspection.txn))
+		return RIG_REFUSED;
+	for (unsigned tree = 0; tree < RIG_TREES && right; tree++)
+		right = inspect_tree(&inspection, tree);
+	slf_abort(inspection.txn);
+	if (!right)
+		return RIG_WRONG;
+	return inspection.refused ? RIG_REFUSED : RIG_RIGHT;
+}

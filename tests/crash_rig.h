@@ -69,6 +69,13 @@ void rig_hold_faults(const struct rig *rig, bool hold);
 size_t rig_identify(const struct rig *rig, struct slf_db *db);
 /* Does the database hold the states[index]? A proof's key is no difference. wrong: room for 200 bytes. */
 bool rig_holds(const struct rig *rig, struct slf_db *db, size_t index, char *wrong);
+/* What a database that may be damaged answers, against states[index]: gets, scans both ways and the list of trees. */
+enum rig_answer {
+	RIG_RIGHT,   /* all of it is right */
+	RIG_REFUSED, /* some calls failed, all answers were right */
+	RIG_WRONG,   /* told in wrong, room for 200 bytes */
+};
+enum rig_answer rig_inspect(const struct rig *rig, struct slf_db *db, size_t index, char *wrong);
 /* Opens a crashed disk: NULL when there is no database yet and none has to be there. Ends the test on an error. */
 struct slf_db *rig_reopen(const struct rig *rig, struct sim_disk *disk);
 /* Opens a crashed disk, compares, commits once more, cuts the power again, opens again. Frees the disk. */

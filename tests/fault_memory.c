@@ -14,7 +14,7 @@
 
 static struct {
 	bool armed, sticky, holding;
-	uint64_t nth, count, failed;
+	uint64_t nth, count, failed, largest;
 	struct memory_balance balance;
 } memory;
 
@@ -45,8 +45,18 @@ struct memory_balance fault_memory_balance(void)
 	return memory.balance;
 }
 
-static bool fails(void)
+uint64_t fault_memory_largest(void)
 {
+	uint64_t largest = memory.largest;
+
+	memory.largest = 0;
+	return largest;
+}
+
+static bool fails(uint64_t bytes)
+{
+	if (!sim_own_memory && bytes > memory.largest)
+		memory.largest = bytes;
 	if (!memory.armed || memory.holding || sim_own_memory)
 		return false;
 	memory.count++;
@@ -66,46 +76,46 @@ static void *taken(void *block)
 
 WRAPPED(void *, malloc, size_t size)
 {
-	return fails() ? NULL : taken(__real_malloc(size));
+	return fails(size) ? NULL : taken(__real_malloc(size));
 }
 
 WRAPPED(void *, calloc, size_t count, size_t size)
 {
-	return fails() ? NULL : taken(__real_calloc(count, size));
+	return fails(count * size) ? NULL : taken(__real_calloc(count, size));
 }
 
 WRAPPED(void *, realloc, void *block, size_t size)
 {
-	void *result = fails() ? NULL : __real_realloc(block, size);
+	void *result = fails(size) ? NULL : __real_realloc(block, size);
 
 	return block ? result : taken(result);
 }
 
 WRAPPED(void *, reallocarray, void *block, size_t count, size_t size)
 {
-	void *result = fails() ? NULL : __real_reallocarray(block, count, size);
+	void *result = fails(count * size) ? NULL : __real_reallocarray(block, count, size);
 
 	return block ? result : taken(result);
 }
 
 WRAPPED(void *, aligned_alloc, size_t unit, size_t size)
 {
-	return fails() ? NULL : taken(__real_aligned_alloc(unit, size));
+	return fails(size) ? NULL : taken(__real_aligned_alloc(unit, size));
 }
 
 WRAPPED(char *, strdup, const char *string)
 {
-	return fails() ? NULL : taken(__real_strdup(string));
+	return fails(0) ? NULL : taken(__real_strdup(string));
 }
 
 WRAPPED(char *, strndup, const char *string, size_t size)
 {
-	return fails() ? NULL : taken(__real_strndup(string, size));
+	return fails(size) ? NULL : taken(__real_strndup(string, size));
 }
 
 WRAPPED(char *, realpath, const char *path, char *resolved)
 {
-	return fails() ? NULL : taken(__real_realpath(path, resolved));
+	return fails(0) ? NULL : taken(__real_realpath(path, resolved));
 }
 
 WRAPPED(void, free, void *block)
@@ -117,7 +127,7 @@ WRAPPED(void, free, void *block)
 
 WRAPPED(void *, mmap64, void *address, size_t length, int protection, int flags, int fd, off_t offset)
 {
-	void *area = fails() ? MAP_FAILED : __real_mmap64(address, length, protection, flags, fd, offset);
+	void *area = fails(length) ? MAP_FAILED : __real_mmap64(address, length, protection, flags, fd, offset);
 
 	if (area != MAP_FAILED && !sim_own_memory)
 		memory.balance.mapped_bytes += (int64_t)length;

@@ -15,6 +15,8 @@ void fault_memory_arm(uint64_t nth, bool sticky);
 uint64_t fault_memory_disarm(uint64_t *failed);
 /* None fails or is counted meanwhile. */
 void fault_memory_hold(bool hold);
+/* The largest allocation that was asked for since the last look, bytes; mappings count. */
+uint64_t fault_memory_largest(void);
 /* What is held and not given back since the start of the program. */
 struct memory_balance {
 	int64_t blocks;

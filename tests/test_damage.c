@@ -1,0 +1,487 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Damage of every kind at every place of small databases. What comes of it has to be DETECTED, by an error or the log
+ * callback, or HARMLESS: all answers right. Never a wrong answer, a crash, a second of work, an allocation above 64 MiB.
+ *
+ * One thing cannot be told from a write that a power cut has torn, and is counted apart: damage to the end of the log of a
+ * database that was not closed, behind the last evidence that it had been durable. The commits there are lost, as a prefix.
+ *
+ * SOLIFUGE_TEST_MATRIX=1: every bit, every length, every pair. SOLIFUGE_TEST_STRIDE=n: only one place of n of those.
+ */
+#include <criterion/criterion.h>
+#include <criterion/parameterized.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "crash_scene.h"
+#include "fault_memory.h"
+#include "proof.h"
+
+#define SECTOR SIM_SECTOR_BYTES
+#define BLOCK 4096u
+#define ALLOCATION_MAX (64 * MIB)
+#define SECONDS_MAX 1.0
+#define OLD_MAX 64
+
+struct victim {
+	const char *name, *script;
+	unsigned spindles;
+	bool clean;      /* closed, else killed */
+	unsigned stride; /* the standard: one place of so many */
+};
+
+static const struct victim victims[] = {
+	{ "closed", "Cmdcc", 1, true, 1 },
+	{ "killed", "Cmkcccac", 1, false, 1 },
+	{ "killed without a checkpoint", "cmcc", 1, false, 1 },
+	{ "three spindles, closed", "CLmLc", 3, true, 8 },
+};
+
+/* What a file was at some moment. */
+struct copy {
+	uint8_t *data;
+	uint64_t size;
+};
+
+struct damage_counts {
+	uint64_t cases, detected, harmless, tail;
+	uint64_t allocation_bytes_max;
+	double seconds_max;
+};
+
+struct patient {
+	const struct victim *victim;
+	struct rig rig;
+	struct sim_disk *disk;       /* as it was left */
+	unsigned spindle;            /* that is damaged */
+	struct copy now;
+	struct copy old[OLD_MAX];    /* at the flushes before */
+	size_t old_count;
+	struct rng rng;
+	struct damage_counts counts;
+};
+
+static char present[200]; /* the case, for who dies in it */
+static bool told;         /* the log callback was called with an error or warning */
+
+static double seconds_now(void)
+{
+	struct timespec now;
+
+	timespec_get(&now, TIME_UTC); /* the clock of the simulated world stands still */
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static void on_signal(int number)
+{
+	size_t length = strlen(present);
+
+	(void)!write(STDERR_FILENO, present, length);
+	(void)!write(STDERR_FILENO, "\n", 1);
+	signal(number, SIG_DFL);
+	raise(number);
+}
+
+static void hear(void *context, int level, const char *text)
+{
+	(void)context;
+	(void)text;
+	told |= level <= 4;
+}
+
+/* ---- Patients ---------------------------------------------------------------------------------------------------- */
+
+static struct copy copy_take(struct sim_disk *disk, unsigned spindle)
+{
+	static struct stats unused;
+	struct io_file *file = NULL;
+	struct io_info info = { 0 };
+	struct copy copy = { 0 };
+	struct io *io = NULL;
+
+	sim_disk_io(disk, &unused, &io);
+	if (io_open(io, rig_path(spindle), 0, &file) == 0) {
+		must_work(io_info(file, &info));
+		copy.size = info.size;
+		copy.data = calloc(1, align_up(info.size, BLOCK) + BLOCK);
+		must(copy.data != NULL);
+		must_work(io_read(file, 0, 0, copy.data, info.size));
+		must_work(io_close(file));
+	}
+	io_free(io);
+	return copy;
+}
+
+static void keep_old(void *context, struct sim_disk *disk, enum sim_call call)
+{
+	struct patient *patient = context;
+
+	if (call != SIM_SYNC || patient->old_count == OLD_MAX)
+		return;
+	sim_disk_set_hook(disk, NULL, NULL);
+	patient->old[patient->old_count++] = copy_take(disk, patient->spindle);
+	sim_disk_set_hook(disk, keep_old, patient);
+}
+
+static void patient_init(struct patient *patient, const struct victim *victim, unsigned spindle, uint64_t seed)
+{
+	struct scene scene = { victim->name, victim->script, victim->spindles, SLF_SYNC_COMMIT, 0, false };
+	struct rig *rig = &patient->rig;
+
+	*patient = (struct patient){ .victim = victim, .spindle = spindle, .rng = { seed } };
+	scene_init(rig, &scene, seed);
+	must_work(rig_open(rig));
+	sim_disk_set_hook(rig->disk, keep_old, patient);
+	for (const char *letter = victim->script; *letter; letter++)
+		must_work(scene_step(rig, *letter));
+	must_work(slf_sync(rig->db, NULL));
+	rig->acked = rig->newest;
+	sim_disk_set_hook(rig->disk, NULL, NULL);
+	if (victim->clean)
+		must_work(rig_close(rig));
+	else
+		rig_abandon(rig->db);
+	rig->db = NULL;
+	patient->disk = sim_disk_crash(rig->disk, NULL, NULL);
+	patient->now = copy_take(patient->disk, spindle);
+}
+
+static void patient_release(struct patient *patient)
+{
+	for (size_t i = 0; i < patient->old_count; i++)
+		free(patient->old[i].data);
+	free(patient->now.data);
+	sim_disk_free(patient->disk);
+	rig_release(&patient->rig);
+}
+
+/* ---- One case ---------------------------------------------------------------------------------------------------- */
+
+enum outcome { HARMLESS, DETECTED, TAIL };
+
+/* The database shows an older state: which one, and is that told, or allowed? */
+static enum outcome judge_older(struct patient *patient, struct slf_db *db, char *wrong)
+{
+	struct slf_txn *txn = NULL;
+	uint64_t seq = 0;
+
+	if (slf_begin(db, SLF_READ, &txn))
+		return DETECTED;
+	seq = slf_txn_seq(txn);
+	slf_abort(txn);
+	for (size_t i = patient->rig.newest; i-- > 0;) {
+		char other[200] = "";
+
+		if (patient->rig.states[i].seq != seq || rig_inspect(&patient->rig, db, i, other) == RIG_WRONG)
+			continue;
+		if (told)
+			return DETECTED;
+		if (!patient->victim->clean)
+			return TAIL;
+	}
+	fprintf(stderr, "%s: seq %llu: %s\n", present, (unsigned long long)seq, wrong);
+	must(!"a wrong answer");
+	return DETECTED;
+}
+
+static enum outcome look(struct patient *patient, struct sim_disk *disk, unsigned flags)
+{
+	struct slf_options options = SLF_OPTIONS_INIT;
+	static struct stats unused;
+	enum outcome outcome = DETECTED;
+	struct slf_db *db = NULL;
+	struct io *io = NULL;
+	char wrong[200] = "";
+
+	told = false;
+	options.flags = flags | SLF_NO_THREADS;
+	options.heap_bytes = 64 * 1024;
+	options.log_bytes = 64 * 1024;
+	options.log = hear;
+	sim_disk_io(disk, &unused, &io);
+	if (db_open_io(rig_path(0), &options, io, &db))
+		return DETECTED;
+	switch (rig_inspect(&patient->rig, db, patient->rig.newest, wrong)) {
+	case RIG_RIGHT:
+		outcome = told ? DETECTED : HARMLESS;
+		break;
+	case RIG_REFUSED:
+		break;
+	case RIG_WRONG:
+		outcome = judge_older(patient, db, wrong);
+	}
+	if (!(flags & SLF_READONLY) && rng_below(&patient->rng, 8) == 0) {
+		struct slf_txn *txn = NULL;
+
+		if (slf_begin(db, SLF_WRITE, &txn) == 0) {
+			(void)slf_put(txn, SLF_MAIN, text("more"), text("of it"));
+			(void)slf_commit(txn, NULL);
+		}
+		(void)slf_checkpoint(db);
+		(void)slf_close(db);
+	} else {
+		rig_abandon(db);
+	}
+	return outcome;
+}
+
+/* A damaged disk is read, recovered and read. Frees it. */
+static void examine(struct patient *patient, struct sim_disk *disk)
+{
+	struct damage_counts *counts = &patient->counts;
+	double start = seconds_now(), elapsed = 0;
+	uint64_t largest = 0;
+	enum outcome read, written;
+
+	(void)fault_memory_largest();
+	alarm(10);
+	read = look(patient, disk, SLF_READONLY | (counts->cases & 1 ? SLF_NO_MAP : 0));
+	written = look(patient, disk, counts->cases & 2 ? SLF_NO_MAP : 0);
+	alarm(0);
+	sim_disk_free(disk);
+	elapsed = seconds_now() - start;
+	largest = fault_memory_largest();
+	must(elapsed < SECONDS_MAX);
+	must(largest <= ALLOCATION_MAX);
+	counts->cases++;
+	if (read == TAIL || written == TAIL)
+		counts->tail++;
+	else if (read == DETECTED || written == DETECTED)
+		counts->detected++;
+	else
+		counts->harmless++;
+	counts->allocation_bytes_max = u64_max(counts->allocation_bytes_max, largest);
+	counts->seconds_max = elapsed > counts->seconds_max ? elapsed : counts->seconds_max;
+}
+
+static void examine_with(struct patient *patient, uint64_t offset, const void *data, uint64_t length)
+{
+	struct sim_disk *disk = sim_disk_crash(patient->disk, NULL, NULL);
+
+	must_work(sim_disk_poke(disk, rig_path(patient->spindle), offset, data, length));
+	examine(patient, disk);
+}
+
+/* ---- All cases of a kind ----------------------------------------------------------------------------------------- */
+
+static bool matrix(void)
+{
+	const char *wish = getenv("SOLIFUGE_TEST_MATRIX");
+
+	return wish && strcmp(wish, "1") == 0;
+}
+
+/* One place of how many? */
+static bool skipped(struct patient *patient)
+{
+	const char *wish = getenv("SOLIFUGE_TEST_STRIDE");
+
+	unsigned long stride = wish ? strtoul(wish, NULL, 10) : 1;
+
+	stride *= matrix() ? 1 : patient->victim->stride;
+	return stride > 1 && rng_below(&patient->rng, stride) != 0;
+}
+
+static bool is_zero(const uint8_t *data, uint64_t length)
+{
+	return data[0] == 0 && memcmp(data, data + 1, length - 1) == 0;
+}
+
+static void note(const struct patient *patient, const char *kind, uint64_t place, uint64_t number)
+{
+	snprintf(present, sizeof(present), "damage %s, spindle %u: %s, place %llu, %llu", patient->victim->name,
+		 patient->spindle, kind, (unsigned long long)place, (unsigned long long)number);
+}
+
+/* Every byte of a block that is not all zeros; of the others one in a sector. */
+static void flip_bits(struct patient *patient)
+{
+	for (uint64_t offset = 0; offset < patient->now.size; offset++) {
+		bool zero = is_zero(patient->now.data + align_down(offset, BLOCK), BLOCK);
+
+		if ((zero && offset % SECTOR) || skipped(patient))
+			continue;
+		for (unsigned bit = 0; bit < 8; bit++) {
+			uint8_t byte = (uint8_t)(patient->now.data[offset] ^ 1u << bit);
+
+			if (!matrix() && bit != rng_mix(offset ^ patient->rng.state) % 8)
+				continue;
+			note(patient, "flipped bit", offset, bit);
+			examine_with(patient, offset, &byte, 1);
+		}
+	}
+}
+
+static void truncate_all(struct patient *patient)
+{
+	uint64_t size = patient->now.size;
+
+	for (uint64_t length = 0; length < size + 2 * BLOCK; length++) {
+		bool edge = length % SECTOR == 0 || length % BLOCK == 1 || length % BLOCK == BLOCK - 1;
+		uint64_t block = u64_min(align_down(length, BLOCK), align_down(size - 1, BLOCK));
+		bool zero = is_zero(patient->now.data + block, BLOCK);
+		struct sim_disk *disk = NULL;
+
+		if (length == size || (zero ? length % BLOCK : !edge && !matrix()) || skipped(patient))
+			continue;
+		note(patient, "length", length, 0);
+		disk = sim_disk_crash(patient->disk, NULL, NULL);
+		must_work(sim_disk_resize(disk, rig_path(patient->spindle), length));
+		examine(patient, disk);
+	}
+}
+
+static void spoil_sectors(struct patient *patient)
+{
+	static const uint8_t zeros[SECTOR];
+	uint8_t garbage[SECTOR];
+
+	for (uint64_t offset = 0; offset + SECTOR <= patient->now.size; offset += SECTOR) {
+		bytes_fill(garbage, sizeof(garbage), offset ^ patient->rng.state, false);
+		if (skipped(patient))
+			continue;
+		note(patient, "garbage", offset, 0);
+		examine_with(patient, offset, garbage, SECTOR);
+		if (is_zero(patient->now.data + offset, SECTOR))
+			continue;
+		note(patient, "zeroed sector", offset, 0);
+		examine_with(patient, offset, zeros, SECTOR);
+	}
+}
+
+static void swap_pair(struct patient *patient, uint64_t a, uint64_t b)
+{
+	struct sim_disk *disk = sim_disk_crash(patient->disk, NULL, NULL);
+	const char *path = rig_path(patient->spindle);
+
+	note(patient, "swapped sectors", a, b);
+	must_work(sim_disk_poke(disk, path, a, patient->now.data + b, SECTOR));
+	must_work(sim_disk_poke(disk, path, b, patient->now.data + a, SECTOR));
+	examine(patient, disk);
+}
+
+/* Sectors that differ; the standard is eight partners for each. */
+static void swap_sectors(struct patient *patient)
+{
+	uint64_t *places = calloc(patient->now.size / SECTOR + 1, sizeof(*places));
+	size_t count = 0;
+
+	must(places != NULL);
+	for (uint64_t offset = 0; offset + SECTOR <= patient->now.size; offset += SECTOR)
+		if (!is_zero(patient->now.data + offset, SECTOR))
+			places[count++] = offset;
+	for (size_t a = 0; a < count; a++) {
+		size_t partners = matrix() ? a : 8;
+
+		for (size_t i = 0; i < partners; i++) {
+			size_t b = matrix() ? i : rng_below(&patient->rng, count);
+
+			if (!skipped(patient) && memcmp(patient->now.data + places[a], patient->now.data + places[b], SECTOR))
+				swap_pair(patient, places[a], places[b]);
+		}
+	}
+	free(places);
+}
+
+/* Each sector as it was at each flush before, where it differs from now and from the flush after that one. */
+static void revert_sectors(struct patient *patient)
+{
+	for (uint64_t offset = 0; offset + SECTOR <= patient->now.size; offset += SECTOR) {
+		const uint8_t *last = patient->now.data + offset;
+
+		for (size_t i = patient->old_count; i-- > 0;) {
+			const struct copy *old = &patient->old[i];
+
+			if (offset + SECTOR > old->size || memcmp(old->data + offset, last, SECTOR) == 0)
+				continue;
+			last = old->data + offset;
+			if (memcmp(last, patient->now.data + offset, SECTOR) == 0 || skipped(patient))
+				continue;
+			note(patient, "reverted sector", offset, i);
+			examine_with(patient, offset, last, SECTOR);
+		}
+	}
+}
+
+/* ---- The tests --------------------------------------------------------------------------------------------------- */
+
+static void tell(const char *kind, const struct damage_counts *counts)
+{
+	static const char *const names[] = { "cases", "detected", "harmless", "end of an unclosed log cut" };
+	const uint64_t values[] = { counts->cases, counts->detected, counts->harmless, counts->tail };
+	char text[128];
+
+	must(counts->cases == counts->detected + counts->harmless + counts->tail);
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		snprintf(text, sizeof(text), "C %s: %s", kind, names[i]);
+		proof_count(text, values[i]);
+	}
+	fprintf(stderr, "%s: at most %.3f s and %llu bytes in one allocation\n", kind, counts->seconds_max,
+		(unsigned long long)counts->allocation_bytes_max);
+}
+
+static void prepare(void)
+{
+	static const int signals[] = { SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGALRM };
+
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+		signal(signals[i], on_signal);
+	mallopt(M_MMAP_THRESHOLD, 1 << 30);
+	mallopt(M_TRIM_THRESHOLD, 1 << 30);
+	prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
+	sim_disk_keep_areas(SIM_AREAS_MAX);
+}
+
+typedef void damage_fn(struct patient *patient);
+
+static void damage_all(const char *kind, damage_fn *damage)
+{
+	uint64_t seed = test_seed(kind);
+
+	prepare();
+	for (size_t i = 0; i < ARRAY_SIZE(victims); i++) {
+		for (unsigned spindle = 0; spindle < victims[i].spindles; spindle++) {
+			struct patient patient;
+
+			patient_init(&patient, &victims[i], spindle, rng_mix(seed));
+			damage(&patient);
+			tell(kind, &patient.counts);
+			patient_release(&patient);
+		}
+	}
+}
+
+/* A bit that has turned is believed. */
+Test(damage, flipped_bits)
+{
+	damage_all("flipped bit", flip_bits);
+}
+
+/* A file that was cut, or has grown, is believed, or read beyond its end. */
+Test(damage, lengths)
+{
+	damage_all("truncated or extended", truncate_all);
+}
+
+/* A sector that was lost is believed. */
+Test(damage, sectors)
+{
+	damage_all("zeroed or garbage sector", spoil_sectors);
+}
+
+/* A sector that went to another's place is believed. */
+Test(damage, swapped_sectors)
+{
+	damage_all("swapped sectors", swap_sectors);
+}
+
+/* A write that was lost long ago: the sector is a good one, of an older time. */
+Test(damage, reverted_sectors)
+{
+	damage_all("reverted sector", revert_sectors);
+}
