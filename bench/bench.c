@@ -2,9 +2,9 @@
 /*
  * Measures Solifuge beside other stores: the same keys, values, threads and durability, in one run.
  *
- * campaign.c has the order of things, run.c how one of them is measured, workloads.c what is measured, plan.c with which
- * numbers, store_*.c with which settings, limit.c what the machine itself can do. The output is JSON lines; bench/report
- * makes tables and plots of them, bench/compare compares two runs.
+ * campaign.c has the order of things, run.c how one of them is measured, workloads.c what is measured, plan.c with
+ * which numbers, store_*.c with which settings, limit.c what the machine itself can do. The output is JSON lines;
+ * bench/report makes tables and plots of them, bench/compare compares two runs.
  */
 #include <argp.h>
 #include <errno.h>
@@ -18,7 +18,16 @@
 #include "machine.h"
 #include "solifuge.h"
 
-enum { OPTION_QUICK = 256, OPTION_FULL, OPTION_SMOKE, OPTION_CGROUP, OPTION_LIST, OPTION_INCOMPRESSIBLE, OPTION_NO_LIMITS };
+enum {
+	OPTION_QUICK = 256,
+	OPTION_FULL,
+	OPTION_SMOKE,
+	OPTION_CGROUP,
+	OPTION_MEMORY,
+	OPTION_LIST,
+	OPTION_INCOMPRESSIBLE,
+	OPTION_NO_LIMITS,
+};
 
 #define NO_CAP_SECONDS 1e6
 #define BASIC "fill-batch,get-1,get-2,multi-get,scan,fill-single,durable-1,durable-16"
@@ -47,6 +56,8 @@ static const struct argp_option options[] = {
 	{ "seed", 'e', "N", 0, "of all orders (1)", 1 },
 	{ "incompressible", OPTION_INCOMPRESSIBLE, NULL, 0, "values that do not compress, instead of to one half", 1 },
 	{ "cgroup", OPTION_CGROUP, "PATH", 0, "memory cgroup below which to make one for the section 'limited'", 1 },
+	{ "memory", OPTION_MEMORY, "BYTES", 0, "memory and page cache that there is (the machine's): for a run that the "
+	  "caller has put into a cgroup", 1 },
 	{ "no-limits", OPTION_NO_LIMITS, NULL, 0, "do not measure what the machine itself can do", 1 },
 	{ "output", 'O', "FILE", 0, "write the JSON lines there instead of to standard output", 2 },
 	{ 0 },
@@ -116,6 +127,9 @@ static error_t parse_name(int key, char *argument)
 		return 0;
 	case OPTION_CGROUP:
 		settings.cgroup = argument;
+		return 0;
+	case OPTION_MEMORY:
+		settings.memory_bytes = strtoull(argument, NULL, 0);
 		return 0;
 	case OPTION_INCOMPRESSIBLE:
 		settings.incompressible = true;
@@ -249,6 +263,8 @@ static void print_run(FILE *out)
 	json_object_object_add(run, "seconds", json_object_new_double(settings.seconds));
 	if (settings.cap_seconds < NO_CAP_SECONDS)
 		json_object_object_add(run, "cap_seconds", json_object_new_double(settings.cap_seconds));
+	if (settings.memory_bytes)
+		json_object_object_add(run, "memory_bytes_told", json_object_new_int64((int64_t)settings.memory_bytes));
 	json_object_object_add(run, "value_compression", json_object_new_double(settings.incompressible ? 1 : 0.5));
 	json_object_object_add(run, "machine", machine_describe(directory));
 	print_line(out, run);

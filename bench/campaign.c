@@ -84,6 +84,14 @@ static void emit(struct campaign *campaign, json_object *record)
 	json_object_put(record);
 }
 
+/* Where we are, for whoever looks on. */
+static void show(const struct campaign *campaign, const char *section, const char *workload, const char *store)
+{
+	if (isatty(STDERR_FILENO))
+		fprintf(stderr, "\r%6.0f s  %u/%u  %-16s %-18s %-16s", (double)(now_ns() - campaign->start_ns) / 1e9,
+			campaign->repetition + 1, campaign->settings->repetitions, section, workload, store);
+}
+
 /* ---- What disturbs ----------------------------------------------------------------------------------------------- */
 
 struct watch {
@@ -227,11 +235,17 @@ static void make_directory(const char *path)
 	exit(1);
 }
 
+static uint64_t memory_bytes(const struct settings *settings)
+{
+	return settings->memory_bytes ? settings->memory_bytes : machine_memory_bytes();
+}
+
 /* The filled database of a store, made when it is not there yet. 0, or -ECHILD: record says why. */
 static int provide_filled(struct campaign *campaign, const struct store *store, const char *path, json_object *record)
 {
 	struct run run = { .measured = &campaign->measured, .store = store, .directory = path, .fill = true,
-			   .memory_bytes = machine_memory_bytes(), .seconds_max = 2 * seconds_max(campaign) };
+			   .memory_bytes = memory_bytes(campaign->settings),
+			   .seconds_max = 2 * seconds_max(campaign) };
 
 	if (access(path, F_OK) == 0)
 		return 0;
@@ -280,8 +294,8 @@ static void measure(struct campaign *campaign, const struct workload *workload, 
 		return;
 	}
 	run.directory = path;
-	run.memory_bytes = campaign->measured.memory_bytes ? campaign->measured.memory_bytes : machine_memory_bytes();
-	run.cgroup = campaign->measured.memory_bytes ? campaign->cgroup : NULL;
+	run.memory_bytes = campaign->measured.memory_bytes ? campaign->measured.memory_bytes : memory_bytes(settings);
+	run.cgroup = campaign->cgroup[0] ? campaign->cgroup : NULL;
 	result = provide(campaign, workload, store, path, record);
 	files_write_out(campaign->directory);
 	watch_start(&watch);
@@ -318,7 +332,9 @@ static bool section_wanted(const struct settings *settings, const struct section
 {
 	unsigned w = 0;
 
-	if (!campaign_listed(settings->sections, section->name) || !(section->counts[settings->mode] || settings->count))
+	if (!campaign_listed(settings->sections, section->name))
+		return false;
+	if (!section->counts[settings->mode] && !settings->count)
 		return false;
 	for (w = 0; w < workload_count; w++)
 		if (wanted(settings, section, &workloads[w]))
@@ -339,16 +355,15 @@ static void run_repetition(struct campaign *campaign)
 		if (!wanted(settings, campaign->section, workload))
 			continue;
 		campaign->measured.workload = workload;
-		campaign->measured.seconds = workload->timed ? settings->seconds * (workload->longer ? workload->longer : 1) :
-							       settings->cap_seconds;
+		campaign->measured.seconds = settings->cap_seconds;
+		if (workload->timed)
+			campaign->measured.seconds = settings->seconds * (workload->longer ? workload->longer : 1);
 		for (turn = 0; turn < total; turn++) {
 			unsigned s = (turn + campaign->repetition) % total;
 
 			if (!campaign_listed(settings->stores, stores[s]->name))
 				continue;
-			fprintf(stderr, "\r%6.0f s  %u/%u  %-16s %-18s %-16s", (double)(now_ns() - campaign->start_ns) / 1e9,
-				campaign->repetition + 1, settings->repetitions, campaign->section->name, workload->name,
-				stores[s]->name);
+			show(campaign, campaign->section->name, workload->name, stores[s]->name);
 			measure(campaign, workload, stores[s], &campaign->rates[w][s]);
 		}
 	}
@@ -362,14 +377,18 @@ static void prepare_section(struct campaign *campaign)
 	uint64_t bytes = measured->count * (section->shape.key_bytes + section->shape.value_bytes), needed = bytes * 24;
 
 	campaign->refusal[0] = 0;
+	campaign->cgroup[0] = 0;
 	measured->memory_bytes = section->memory_parts ? bytes / section->memory_parts : 0;
 	if (needed > files_free_bytes(campaign->directory))
 		snprintf(campaign->refusal, sizeof(campaign->refusal), "about %llu MiB of free space are needed",
 			 (unsigned long long)needed >> 20);
+	else if (measured->memory_bytes && campaign->settings->memory_bytes)
+		measured->memory_bytes = campaign->settings->memory_bytes; /* the caller has limited it */
 	else if (measured->memory_bytes && !campaign->settings->cgroup)
 		snprintf(campaign->refusal, sizeof(campaign->refusal), "no cgroup was given to limit memory with");
-	else if (measured->memory_bytes && cgroup_make(campaign->settings->cgroup, measured->memory_bytes, campaign->cgroup))
-		snprintf(campaign->refusal, sizeof(campaign->refusal), "memory cannot be limited: no cgroup can be made");
+	else if (measured->memory_bytes &&
+		 cgroup_make(campaign->settings->cgroup, measured->memory_bytes, campaign->cgroup))
+		snprintf(campaign->refusal, sizeof(campaign->refusal), "no cgroup can be made to limit memory with");
 }
 
 static void end_section(struct campaign *campaign)
@@ -383,7 +402,7 @@ static void end_section(struct campaign *campaign)
 		for (w = 0; w < workload_count; w++)
 			judge_spread(campaign, &workloads[w], stores[s], &campaign->rates[w][s]);
 	}
-	if (campaign->measured.memory_bytes && !campaign->refusal[0])
+	if (campaign->cgroup[0])
 		cgroup_remove(campaign->cgroup);
 }
 
@@ -440,8 +459,8 @@ static void run_limits(struct campaign *campaign, unsigned first, unsigned end)
 			json_object *record = json_object_new_object();
 			struct watch watch = { 0 };
 
-			fprintf(stderr, "\r%6.0f s  %u/%u  %-16s %-18s %-16s", (double)(now_ns() - campaign->start_ns) / 1e9,
-				first + 1, settings->repetitions, "limits", limits[i].name, "");
+			campaign->repetition = first;
+			show(campaign, "limits", limits[i].name, "");
 			add_text(record, "type", "limit");
 			add_text(record, "limit", limits[i].name);
 			add_text(record, "description", limits[i].description);
@@ -471,7 +490,9 @@ static void emit_summary(struct campaign *campaign)
 	add_integer(summary, "disturbed_measurements", campaign->disturbed);
 	json_object_object_add(summary, "disturbed", json_object_new_boolean(disturbed));
 	json_object_object_add(summary, "spread_too_large", campaign->spreads);
-	fprintf(stderr, "\r%*s\r%u measurements, %u failed, %u skipped, %u disturbed, %zu with too large a spread\n", 90, "",
+	if (isatty(STDERR_FILENO))
+		fprintf(stderr, "\r%*s\r", 90, "");
+	fprintf(stderr, "%u measurements, %u failed, %u skipped, %u disturbed, %zu with too large a spread\n",
 		campaign->done, campaign->failed, campaign->skipped, campaign->disturbed,
 		json_object_array_length(campaign->spreads));
 	emit(campaign, summary);

@@ -15,6 +15,7 @@ struct settings {
 	const char *sections;      /* names of sections; NULL: all of the plan */
 	const char *stores;        /* names of stores; NULL: all */
 	const char *cgroup;        /* a memory cgroup below which one may be made; NULL: no limits to memory */
+	uint64_t memory_bytes;     /* that stores and page cache have, as the caller says; 0: the machine's */
 	enum plan_mode mode;
 	uint64_t count;            /* entries, for all sections; 0: as planned */
 	uint64_t seed;

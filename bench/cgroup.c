@@ -28,13 +28,17 @@ int cgroup_make(const char *parent, uint64_t memory_bytes, char *path)
 	int result = 0;
 
 	snprintf(path, 4096, "%.4000s/solifuge-bench-%d", parent, (int)getpid());
-	if (mkdir(path, 0755))
+	if (mkdir(path, 0755)) {
+		path[0] = 0;
 		return -errno;
+	}
 	result = write_limit(path, "memory.max", memory_bytes);
 	if (result == -ENOENT || result == -EACCES)
 		result = write_limit(path, "memory.limit_in_bytes", memory_bytes);
-	if (result)
+	if (result) {
 		cgroup_remove(path);
+		path[0] = 0;
+	}
 	return result;
 }
 

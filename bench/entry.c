@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A value is a unit that stands in it twice (once when incompressible): number (8 bytes), version (8), a slice of a pool
- * of pseudo-random bytes whose place number and version choose, and a tail (8) that is a hash of both. Cutting the
- * middle from a pool costs a memcpy, so that making large values does not stand in the way of the store's own work.
+ * A value is a unit that stands in it twice (once when incompressible): number (8 bytes), version (8), a slice of a
+ * pool of pseudo-random bytes whose place number and version choose, and a tail (8) that is a hash of both. Cutting
+ * the middle from a pool costs a memcpy, so that making large values does not stand in the way of the store's own
+ * work.
  */
 #include "entry.h"
 

@@ -32,8 +32,8 @@ void expect_shared(const struct shared *shared, int result, const char *what)
 		return;
 	text = result == BENCH_MISSING ? "an entry is missing" : result == BENCH_CONFLICT ? "a conflict" :
 	       shared->store->text(result);
-	fprintf(stderr, "bench: %s: %s: %s: %d: %s\n", shared->store->name, shared->measured->workload->name, what, result,
-		text);
+	fprintf(stderr, "bench: %s: %s: %s: %d: %s\n", shared->store->name, shared->measured->workload->name, what,
+		result, text);
 	exit(1);
 }
 
@@ -146,10 +146,10 @@ void job_read_begin(struct job *job)
 
 void job_get(struct job *job, uint64_t number)
 {
-	struct bytes value = { 0 };
+	struct bytes key = entry_key(job->shape, number, job->key), value = { 0 };
 	int result = 0;
 
-	while ((result = job->store->get(job->session, entry_key(job->shape, number, job->key), &value)) == BENCH_CONFLICT)
+	while ((result = job->store->get(job->session, key, &value)) == BENCH_CONFLICT)
 		job->conflicts++;
 	expect(job, result, "get");
 	if (!entry_value_is(job->shape, number, value))

@@ -3,7 +3,12 @@
 
 #define KEYS(size) \
 	{ .name = "keys-" #size, .shape = { ENTRY_HASHED, size, 100 }, .weight = 3, .workloads = "keys-put,keys-get", \
-	  .counts = { 200, 64u << 20 >> 4 > size * 2000u ? 2000 : 500, (256u << 20) / (size + 400) } }
+	  .counts = { 200, size > 2048 ? 500 : 2000, (256u << 20) / (size + 400) } }
+
+#define DB_BENCH \
+	"fillseq,fillrandom,fillbatch,overwrite,fillsync,readseq,readreverse,readrandom,readmissing,readhot," \
+	"seekrandom,readwhilewriting,deleteseq,deleterandom"
+#define DB_BENCH_QUICK "fillseq,fillrandom,overwrite,fillsync,readseq,readrandom"
 
 const struct section sections[] = {
 	{ .name = "main",
@@ -28,22 +33,19 @@ const struct section sections[] = {
 	  .shape = { ENTRY_DIGITS, 16, 100 },
 	  .counts = { 2000, 50000, 1000000 },
 	  .weight = 25,
-	  .workloads = "fillseq,fillrandom,fillbatch,overwrite,fillsync,readseq,readreverse,readrandom,readmissing,readhot,"
-		       "seekrandom,readwhilewriting,deleteseq,deleterandom" },
+	  .workloads = DB_BENCH },
 	{ .name = "db_bench-1000",
 	  .shape = { ENTRY_DIGITS, 16, 1000 },
 	  .counts = { 500, 10000, 500000 },
 	  .weight = 25,
-	  .workloads = "fillseq,fillrandom,fillbatch,overwrite,fillsync,readseq,readreverse,readrandom,readmissing,readhot,"
-		       "seekrandom,readwhilewriting,deleteseq,deleterandom",
-	  .quick = "fillseq,fillrandom,overwrite,fillsync,readseq,readrandom" },
+	  .workloads = DB_BENCH,
+	  .quick = DB_BENCH_QUICK },
 	{ .name = "db_bench-100000",
 	  .shape = { ENTRY_DIGITS, 16, PLAN_VALUE_BYTES_MAX },
 	  .counts = { 20, 200, 10000 },
 	  .weight = 25,
-	  .workloads = "fillseq,fillrandom,fillbatch,overwrite,fillsync,readseq,readreverse,readrandom,readmissing,readhot,"
-		       "seekrandom,readwhilewriting,deleteseq,deleterandom",
-	  .quick = "fillseq,fillrandom,overwrite,fillsync,readseq,readrandom" },
+	  .workloads = DB_BENCH,
+	  .quick = DB_BENCH_QUICK },
 	{ .name = "ycsb",
 	  .shape = { ENTRY_USER, 24, 1000 },
 	  .counts = { 500, 10000, 500000 },
@@ -57,7 +59,7 @@ const struct section sections[] = {
 	  .quick = "fill-batch,get-1,scan" },
 	{ .name = "limited",
 	  .shape = { ENTRY_HASHED, 16, 1000 },
-	  .counts = { 0, 200000, 4000000 },
+	  .counts = { 0, 200000, 2000000 },
 	  .memory_parts = 4,
 	  .weight = 25,
 	  .workloads = "get-cold,multi-get-cold,scan-cold,overwrite-long",

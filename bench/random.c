@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The hash is splitmix64's output function. A permutation is a Feistel network over the next power of four, walked until
- * the result is below count. Zipf's distribution is drawn as in "Quickly Generating Billion-Record Synthetic Databases"
- * (Gray and others, 1994), which is what YCSB does.
+ * The hash is splitmix64's output function. A permutation is a Feistel network over the next power of four, walked
+ * until the result is below count. Zipf's distribution is drawn as in "Quickly Generating Billion-Record Synthetic
+ * Databases" (Gray and others, 1994), which is what YCSB does.
  */
 #include "random.h"
 

@@ -149,7 +149,8 @@ static void record_stretch(struct shared *shared, const struct meter *from, cons
 	add_integer(shared->record, "read_bytes", to->read_bytes - from->read_bytes);
 	add_integer(shared->record, "written_bytes", to->written_bytes - from->written_bytes);
 	if (to->device)
-		add_integer(shared->record, "device_written_bytes", to->device_written_bytes - from->device_written_bytes);
+		add_integer(shared->record, "device_written_bytes",
+			    to->device_written_bytes - from->device_written_bytes);
 	add_integer(shared->record, "peak_resident_bytes", memory.resident_bytes);
 	add_integer(shared->record, "peak_anonymous_bytes", memory.anonymous_bytes);
 }
@@ -210,7 +211,8 @@ static void close_measured(struct shared *shared)
 	add_double(shared->record, "close_cpu_seconds", closed.cpu_seconds - before.cpu_seconds);
 	add_to(shared->record, "written_bytes", after.written_bytes - before.written_bytes);
 	if (after.device)
-		add_to(shared->record, "device_written_bytes", after.device_written_bytes - before.device_written_bytes);
+		add_to(shared->record, "device_written_bytes",
+		       after.device_written_bytes - before.device_written_bytes);
 	add_integer(shared->record, "allocated_bytes", files_allocated_bytes(shared->directory));
 	put_bytes = (uint64_t)json_object_get_int64(json_object_object_get(shared->record, "put_bytes"));
 	if (put_bytes)

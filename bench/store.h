@@ -30,7 +30,7 @@ enum store_move { STORE_FIRST, STORE_LAST, STORE_NEXT, STORE_PREV, STORE_SEEK };
 
 struct store_setup {
 	const char *directory; /* exists and is empty, or holds what this store left there */
-	bool durable;          /* a commit returns when it is on stable storage; else a crash of the machine may undo it */
+	bool durable;          /* a commit returns when it is on stable storage; else a crash may undo it */
 	uint64_t data_bytes;   /* keys and values that will be stored, about */
 	uint64_t memory_bytes; /* what the store and the page cache may use together */
 	size_t entry_bytes;    /* a key and a value */
@@ -65,8 +65,8 @@ struct store {
 	void (*cursor_close)(void *session);
 
 	/* Optional. */
-	int (*settle)(void *handle); /* finishes what the store would do in the background before it is read at its best */
-	int (*copy)(void *handle, const char *directory); /* a copy that opens, while others write; directory is empty */
+	int (*settle)(void *handle); /* finishes what the store would do in the background: it is read at its best */
+	int (*copy)(void *handle, const char *directory); /* that opens, while others write; directory is empty */
 	int (*trees_make)(void *handle, unsigned count);  /* before any session is attached */
 	int (*tree_put)(void *session, unsigned tree, struct bytes key, struct bytes value);
 	int (*tree_get)(void *session, unsigned tree, struct bytes key, struct bytes *value);
@@ -78,7 +78,7 @@ extern const struct store *const stores[];
 /* Names of those that this build lacks; ends with NULL. */
 extern const char *const stores_not_built[];
 
-/* The part of memory_bytes that a cache of the store's own gets: no more than twice what will be stored, 8 MiB at least. */
+/* The part of memory_bytes for a cache of the store's own: not much above twice what will be stored, 8 MiB at least. */
 uint64_t store_cache_bytes(const struct store_setup *setup, unsigned percent);
 
 #endif

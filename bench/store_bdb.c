@@ -4,10 +4,11 @@
  *
  * - A private environment (one process) with log, locks and cache; the cache is as large as all that is stored, half of
  *   the memory where that is short ("as large as possible without swapping"). Pages of 4 KiB, the file system's block.
- * - durable: the default, the log is flushed at each commit and threads share flushes. Not durable: DB_TXN_WRITE_NOSYNC,
- *   which survives the end of the process as all others here do.
+ * - durable: the default, the log is flushed at each commit and threads share flushes. Not durable:
+ *   DB_TXN_WRITE_NOSYNC, which survives the end of the process as all others here do.
  * - A log buffer of 8 MiB, files of 64 MiB, old ones removed (DB_LOG_AUTO_REMOVE); a thread writes a checkpoint each
- *   64 MiB of log, the budget that the other stores get, and at close. Recovery runs at each opening, as the guide has it.
+ *   64 MiB of log, the budget that the other stores get, and at close. Recovery runs at each opening, as the guide has
+ *   it.
  * - Deadlocks are detected at once; their victims are done again. Locks and objects for the largest transaction here.
  * - Readers have no transaction but read committed pages: snapshots (DB_MULTIVERSION) would cost copies of pages.
  * - Every read gives its own buffer (DB_DBT_USERMEM), since DB_THREAD allows no other way without malloc.
@@ -323,8 +324,8 @@ static int recover_copy(const struct bdb *bdb, const char *directory)
 	result = set_environment(env, &bdb->setup);
 	if (result == 0)
 		result = env->open(env, directory,
-				   DB_CREATE | DB_PRIVATE | DB_RECOVER_FATAL | DB_INIT_LOCK | DB_INIT_LOG | DB_INIT_MPOOL |
-					   DB_INIT_TXN, 0600);
+				   DB_CREATE | DB_PRIVATE | DB_RECOVER_FATAL | DB_INIT_LOCK | DB_INIT_LOG |
+					   DB_INIT_MPOOL | DB_INIT_TXN, 0600);
 	(void)env->close(env, 0);
 	return result;
 }
@@ -376,8 +377,9 @@ extern const struct store store_bdb;
 const struct store store_bdb = {
 	.name = "bdb",
 	.package = "libdb5.3-dev",
-	.settings = "transactional B-tree, private environment, cache for all data (50 % of memory when short), checkpoint "
-		    "each 64 MiB of log; default sync when durable, else DB_TXN_WRITE_NOSYNC; reads are read-committed",
+	.settings = "transactional B-tree, private environment, cache for all data (50 % of memory when short), "
+		    "checkpoint each 64 MiB of log; default sync when durable, else DB_TXN_WRITE_NOSYNC; reads are "
+		    "read-committed",
 	.key_bytes_max = SIZE_MAX,
 	.version = bdb_version,
 	.text = bdb_text,

@@ -267,8 +267,8 @@ extern const struct store store_leveldb;
 const struct store store_leveldb = {
 	.name = "leveldb",
 	.package = "libleveldb-dev",
-	.settings = "block cache for all data (33 % of memory when short), Bloom filter 10 bits, write buffer 64 MiB, Snappy; "
-		    "sync writes when durable",
+	.settings = "block cache for all data (33 % of memory when short), Bloom filter 10 bits, write buffer 64 MiB, "
+		    "Snappy; sync writes when durable",
 	.key_bytes_max = SIZE_MAX,
 	.version = leveldb_version,
 	.text = leveldb_text,

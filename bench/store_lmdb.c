@@ -314,7 +314,8 @@ static int lmdb_tree_get(void *session, unsigned tree, struct bytes key, struct 
 extern const struct store store_lmdb, store_lmdb_writemap;
 const struct store store_lmdb = {
 	.name = "lmdb",
-	.settings = "map size 12 x data; default sync when durable, else MDB_NOSYNC; MDB_NORDAHEAD when memory is short",
+	.settings = "map size 12 x data; default sync when durable, else MDB_NOSYNC; MDB_NORDAHEAD when memory is "
+		    "short",
 	.open = lmdb_open,
 	LMDB_COMMON,
 };

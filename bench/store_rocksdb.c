@@ -7,9 +7,9 @@
  *   bytes_per_sync 1 MiB; write buffer 64 MiB, the default.
  * - LZ4, and ZSTD for the bottommost level, is what the wiki recommends. For reads from memory the bottommost level is
  *   left with LZ4 too: decompressing ZSTD would make RocksDB slower, and space is not what those workloads are about.
- * - Table format 5, full Bloom filters of 10 bits a key, index and filter blocks in the cache with those of level 0
- *   pinned, blocks of 16 KiB where memory is short (the wiki: it saves index memory), else the default of 4 KiB, which
- *   is better for point reads.
+ * - Table format 5, full Bloom filters of 10 bits a key. Where memory is short, index and filter blocks in the cache
+ *   with those of level 0 pinned, and blocks of 16 KiB, which the wiki suggests to control and to save memory; else
+ *   the defaults, index and filters in memory and blocks of 4 KiB, which are faster.
  * - A block cache for all that is stored; a third where memory is short, as the wiki has it, the rest is page cache.
  * - durable: sync writes. Not durable: the log is written without a flush, the default. A transaction is a WriteBatch,
  *   applied atomically. Reading transactions take a snapshot. Point reads use pinnable slices, many keys the batched
@@ -79,10 +79,11 @@ static void set_table(struct rocksdb *rocksdb, const struct store_setup *setup)
 	rocksdb_block_based_options_set_block_cache(table, rocksdb->cache);
 	rocksdb_block_based_options_set_filter_policy(table, rocksdb_filterpolicy_create_bloom_full(10));
 	rocksdb_block_based_options_set_format_version(table, 5);
-	rocksdb_block_based_options_set_cache_index_and_filter_blocks(table, 1);
-	rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(table, 1);
-	if (setup->data_bytes > setup->memory_bytes)
+	if (setup->data_bytes > setup->memory_bytes) {
 		rocksdb_block_based_options_set_block_size(table, 16 << 10);
+		rocksdb_block_based_options_set_cache_index_and_filter_blocks(table, 1);
+		rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(table, 1);
+	}
 	rocksdb_options_set_block_based_table_factory(rocksdb->options, table);
 	rocksdb_block_based_options_destroy(table);
 }
@@ -143,8 +144,8 @@ static int open_families(struct rocksdb *rocksdb, const struct store_setup *setu
 		names[i] = i ? text[i] : "default";
 		options[i] = rocksdb->options;
 	}
-	rocksdb->db = rocksdb_open_column_families(rocksdb->options, setup->directory, (int)count, names, options, handles,
-						   &error);
+	rocksdb->db = rocksdb_open_column_families(rocksdb->options, setup->directory, (int)count, names, options,
+						   handles, &error);
 	result = judge(error);
 	if (result == 0) {
 		rocksdb->trees = handles;
@@ -296,8 +297,8 @@ static int rocksdb_multi(void *session, const struct bytes *keys, size_t count, 
 		wanted[i] = keys[i].data;
 		sizes[i] = keys[i].size;
 	}
-	rocksdb_batched_multi_get_cf(own->rocksdb->db, own->read, own->rocksdb->trees[0], count, wanted, sizes, found, errors,
-				     false);
+	rocksdb_batched_multi_get_cf(own->rocksdb->db, own->read, own->rocksdb->trees[0], count, wanted, sizes, found,
+				     errors, false);
 	for (i = 0; i < count; i++) {
 		if (judge(errors[i]))
 			result = -1;
@@ -391,7 +392,8 @@ static int rocksdb_tree_put(void *session, unsigned tree, struct bytes key, stru
 {
 	struct rocksdb_session *own = session;
 
-	rocksdb_writebatch_put_cf(own->batch, own->rocksdb->trees[tree + 1], key.data, key.size, value.data, value.size);
+	rocksdb_writebatch_put_cf(own->batch, own->rocksdb->trees[tree + 1], key.data, key.size, value.data,
+				  value.size);
 	return 0;
 }
 
@@ -406,8 +408,9 @@ extern const struct store store_rocksdb;
 const struct store store_rocksdb = {
 	.name = "rocksdb",
 	.package = "librocksdb-dev",
-	.settings = "increase_parallelism, dynamic level sizes, LZ4 (ZSTD at the bottom when memory is short), full Bloom "
-		    "filter 10 bits, block cache for all data (33 % of memory when short); sync writes when durable",
+	.settings = "increase_parallelism, dynamic level sizes, LZ4 (ZSTD at the bottom when memory is short), full "
+		    "Bloom filter 10 bits, block cache for all data (33 % of memory when short); sync writes when "
+		    "durable",
 	.key_bytes_max = SIZE_MAX,
 	.version = rocksdb_version,
 	.text = rocksdb_text,

@@ -3,8 +3,8 @@
  * WiredTiger, settings by its documentation ("Tuning", "Commit-level durability", "Multithreading"):
  *
  * - One B-tree table of raw byte items; one session and one cursor per thread, kept and reused.
- * - A cache for all that is stored; half where memory is short, which is what its largest user, MongoDB, sets. Two to four
- *   eviction threads, and a checkpoint every 60 s or 2 GiB of log, that user's settings as well.
+ * - A cache for all that is stored; half where memory is short, which is what its largest user, MongoDB, sets. Two to
+ *   four eviction threads, and a checkpoint every 60 s or 2 GiB of log, that user's settings as well.
  * - The log is on, since without it a commit would not even survive the end of the process. durable:
  *   transaction_sync=(enabled,method=fsync), whose flushes are shared by threads. Not durable: the log without flushes.
  * - Transactions have snapshot isolation; when two of them write one key, one is rolled back and done again.
@@ -361,8 +361,8 @@ extern const struct store store_wiredtiger;
 const struct store store_wiredtiger = {
 	.name = "wiredtiger",
 	.package = "libwiredtiger-dev",
-	.settings = "B-tree table, cache for all data (50 % of memory when short), log on, checkpoint every 60 s or 2 GiB of "
-		    "log, 2 to 4 eviction threads; transaction_sync fsync when durable",
+	.settings = "B-tree table, cache for all data (50 % of memory when short), log on, checkpoint every 60 s or 2 "
+		    "GiB of log, 2 to 4 eviction threads; transaction_sync fsync when durable",
 	.key_bytes_max = SIZE_MAX,
 	.version = wiredtiger_version_text,
 	.text = wiredtiger_text,

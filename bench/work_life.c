@@ -182,7 +182,8 @@ struct series {
 static void add_point(struct series *series, struct meter *last, uint64_t *last_done)
 {
 	const struct bench_case *measured = series->shared->measured;
-	uint64_t entry_bytes = measured->shape.key_bytes + measured->shape.value_bytes, done = atomic_load(&series->done);
+	uint64_t entry_bytes = measured->shape.key_bytes + measured->shape.value_bytes;
+	uint64_t done = atomic_load(&series->done);
 	uint64_t allocated = files_allocated_bytes(series->shared->directory);
 	json_object *point = json_object_new_object();
 	struct meter now = { 0 };
@@ -237,7 +238,7 @@ void overwrite_long(struct shared *shared)
 	record_latency(shared, job.latency, 1);
 	add_double(shared->record, "cpu_seconds", after.cpu_seconds - series.start.cpu_seconds);
 	json_object_object_add(shared->record, "series", series.points);
-	job_check_all(&job, job.count, shared->thorough);
+	check_overwritten(&job);
 	json_object_object_add(shared->record, "put_bytes", json_object_new_int64((int64_t)job.put_bytes));
 	detach(&job);
 	shared_close(shared);

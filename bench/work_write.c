@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Workloads that write: fills, overwrites, deletes, durable puts, transactions of all sizes. */
+#include <stdlib.h>
+
 #include "workloads.h"
 
 #define STREAM_BITS 40 /* durable puts: the thread's number stands above the operation's */
@@ -60,17 +62,40 @@ void overwrite_random(struct job *job)
 	while (job->done + 1 < job->count && job_step(job, 1));
 }
 
-void check_overwritten(struct job *job)
+/* The version that each entry has to have after count random overwrites of this thread. */
+static uint64_t *latest_versions(const struct job *job, uint64_t count)
 {
-	if (job->shared->thorough)
-		job_check_all(job, job->count, true);
+	uint64_t *latest = calloc(job->count, sizeof(*latest)), i = 0;
+
+	if (!latest)
+		wrong(job->shared, "no memory");
+	for (i = 0; i < count; i++)
+		latest[random_mix(job->seed + i) % job->count] = i + 1;
+	return latest;
 }
 
-/* As check_overwritten, for several threads on one database. */
-void check_overwritten_once(struct job *job)
+/* Does it over: every entry has the version that it was given last. */
+void check_overwritten(struct job *job)
 {
-	if (job->thread == 0)
-		check_overwritten(job);
+	uint64_t count = job->put_bytes / (job->shape->key_bytes + job->shape->value_bytes), *latest = NULL;
+	struct bytes key = { 0 }, value = { 0 };
+	enum store_move move = STORE_FIRST;
+	int result = 0;
+
+	if (!job->shared->thorough || !count)
+		return;
+	job_check_all(job, job->count, true);
+	latest = latest_versions(job, count);
+	job_read_begin(job);
+	expect(job, job->store->cursor_open(job->session), "cursor");
+	for (; (result = job->store->move(job->session, move, &key, &value)) == 0; move = STORE_NEXT)
+		if (entry_version(value) != latest[entry_number(value)])
+			wrong(job->shared, "an entry is not what it was overwritten with last");
+	if (result != BENCH_MISSING)
+		expect(job, result, "scan");
+	job->store->cursor_close(job->session);
+	job->store->end(job->session);
+	free(latest);
 }
 
 static int delete_once(struct job *job, uint64_t number)
@@ -113,15 +138,17 @@ void delete_random(struct job *job)
 
 static void check_deleted(struct job *job, job_order_fn *order)
 {
-	struct bytes value = { 0 };
+	struct bytes key = { 0 }, value = { 0 };
 	uint64_t i = 0;
 
 	if (job->shared->thorough)
 		job_check_all(job, job->count - job->done, true);
 	job_read_begin(job);
-	for (i = 0; i < job->done; i += 1 + job->done / 1000)
-		if (job->store->get(job->session, entry_key(job->shape, order(job, i), job->key), &value) != BENCH_MISSING)
+	for (i = 0; i < job->done; i += 1 + job->done / 1000) {
+		key = entry_key(job->shape, order(job, i), job->key);
+		if (job->store->get(job->session, key, &value) != BENCH_MISSING)
 			wrong(job->shared, "a deleted entry is still there");
+	}
 	job->store->end(job->session);
 }
 

@@ -21,6 +21,12 @@ void ycsb_prepare(struct job *job)
 	atomic_store(&job->shared->inserted, job->count);
 }
 
+void ycsb_check(struct job *job)
+{
+	if (job->shared->thorough)
+		job_check_all(job, atomic_load(&job->shared->inserted), true);
+}
+
 static uint64_t choose(struct job *job, bool latest)
 {
 	uint64_t rank = zipf_next(&job->shared->zipf, random_fraction(job_random(job)));

@@ -145,7 +145,6 @@ void put_txn(struct job *job);
 void check_filled_sequential(struct job *job);
 void check_filled_random(struct job *job);
 void check_overwritten(struct job *job);
-void check_overwritten_once(struct job *job);
 void check_deleted_sequential(struct job *job);
 void check_deleted_random(struct job *job);
 void check_durable(struct job *job);
@@ -161,6 +160,7 @@ void multi_get_random(struct job *job);
 void read_while_writing(struct job *job);
 
 void ycsb_prepare(struct job *job);
+void ycsb_check(struct job *job);
 void ycsb_a(struct job *job);
 void ycsb_b(struct job *job);
 void ycsb_c(struct job *job);
