@@ -129,7 +129,7 @@ int slf_wait(struct slf_db *db, uint64_t seq, int64_t timeout_ns)
 {
 	int result = check_db(db);
 
-	return result ? result : commit_wait(&db->core.commit, seq, commit_round(&db->core.commit), timeout_ns);
+	return result ? result : commit_wait(&db->core.commit, seq, timeout_ns);
 }
 
 int slf_sync(struct slf_db *db, uint64_t *durable_seq)

@@ -273,8 +273,9 @@ static void abort_groups(struct commit *commit, struct group *flight, int code)
 			return;
 		}
 		commit->settled_seq = last;
-		atomic_fetch_add(&commit->rollbacks, 1);
+		/* in this order: who has counted it when a transaction begins has also marked what is to be taken back */
 		atomic_store(&commit->rollback, true);
+		atomic_fetch_add(&commit->rollbacks, 1);
 		stats_add(&commit->store->stats->values.rollbacks, 1);
 	}
 	commit->dropped++;
@@ -382,9 +383,18 @@ static int wait_round(struct commit *commit, uint32_t round, uint64_t deadline)
 	return result;
 }
 
-int commit_wait(struct commit *commit, uint64_t seq, uint32_t round, int64_t timeout_ns)
+/* The round of the group that an open seq is in: the one that fills, or the one in flight. The lock is held. */
+static uint32_t round_of(struct commit *commit, uint64_t seq)
+{
+	const struct group *fill = fill_group(commit);
+
+	return fill->first_seq && seq >= fill->first_seq ? commit->round : commit->round - 1;
+}
+
+int commit_wait(struct commit *commit, uint64_t seq, int64_t timeout_ns)
 {
 	uint64_t deadline = timeout_ns < 0 ? 0 : clock_now_ns() + (uint64_t)timeout_ns;
+	bool leads = timeout_ns != 0 || !commit->wake; /* who only asks leaves the work to the background, if there is one */
 	int result = 0;
 
 	pthread_mutex_lock(&commit->lock);
@@ -395,11 +405,10 @@ int commit_wait(struct commit *commit, uint64_t seq, uint32_t round, int64_t tim
 		if (atomic_load(&commit->poisoned)) {
 			error_restore(&commit->poison_info);
 			result = SLF_EUNKNOWN;
-		} else if (!commit->leading) {
+		} else if (!commit->leading && leads) {
 			lead(commit, true);
 		} else {
-			result = sleep_round(commit, (int32_t)(commit->round - round) > 0 ? commit->round - 1 : round,
-					     deadline);
+			result = sleep_round(commit, round_of(commit, seq), deadline);
 			/* the usual end needs no lock, for which all that were woken would queue */
 			if (!result && atomic_load_explicit(&commit->settled_seq, memory_order_acquire) >= seq &&
 			    !atomic_load(&commit->any_burnt))
@@ -464,19 +473,9 @@ int commit_write_out(struct commit *commit)
 
 	pthread_mutex_lock(&commit->lock);
 	if (!commit->leading && fill_group(commit)->record_count && !atomic_load(&commit->poisoned))
-		result = lead(commit, false);
+		result = lead(commit, !shows_at_seal(commit)); /* what is not shown may not be settled before its flush */
 	pthread_mutex_unlock(&commit->lock);
 	return result;
-}
-
-uint32_t commit_round(struct commit *commit)
-{
-	uint32_t round;
-
-	pthread_mutex_lock(&commit->lock);
-	round = commit->round;
-	pthread_mutex_unlock(&commit->lock);
-	return round;
 }
 
 struct commit_load commit_load(struct commit *commit)
@@ -630,7 +629,7 @@ static int seal_locked(struct commit *commit, struct sealing *sealing)
 	return 0;
 }
 
-int commit_seal(struct commit *commit, struct sealing *sealing, uint64_t *seq, uint32_t *round)
+int commit_seal(struct commit *commit, struct sealing *sealing, uint64_t *seq)
 {
 	bool kick;
 	int result;
@@ -638,7 +637,6 @@ int commit_seal(struct commit *commit, struct sealing *sealing, uint64_t *seq, u
 	pthread_mutex_lock(&commit->lock);
 	result = seal_locked(commit, sealing);
 	*seq = sealing->entry.seq;
-	*round = commit->round;
 	/* the flusher is told when there is something to gather, and when enough has gathered */
 	kick = shows_at_seal(commit) && !commit->leading &&
 	       (fill_group(commit)->record_count == 1 || fill_group(commit)->payload >= KICK_BYTES);

@@ -104,22 +104,20 @@ struct sealing {
 };
 
 /* Seals under the turn: the commit is in the fill group and its version is the tip. -ENOSPC when the log has no room,
- * SLF_ECANCELLED after a rollback, SLF_EPOISONED: then nothing has happened. *round is for commit_wait. */
-int commit_seal(struct commit *commit, struct sealing *sealing, uint64_t *seq, uint32_t *round);
+ * SLF_ECANCELLED after a rollback, SLF_EPOISONED: then nothing has happened. */
+int commit_seal(struct commit *commit, struct sealing *sealing, uint64_t *seq);
 
 /* Puts a record of the engine into the fill group. */
 int commit_record(struct commit *commit, enum log_record_kind kind, struct slf_slice body);
 
 /* Until seq has its fate; leads when nobody else does. timeout_ns < 0: forever. 0, -ETIMEDOUT, or the failure. */
-int commit_wait(struct commit *commit, uint64_t seq, uint32_t round, int64_t timeout_ns);
+int commit_wait(struct commit *commit, uint64_t seq, int64_t timeout_ns);
 /* Makes everything sealed so far durable. */
 int commit_sync(struct commit *commit, uint64_t *durable_seq);
 /* The failure of a burnt commit that nobody waited for, once; 0 where there is none. */
 int commit_untold(struct commit *commit);
 /* Writes what has gathered without flushing, unless a leader is at it. */
 int commit_write_out(struct commit *commit);
-/* The round that fills now. */
-uint32_t commit_round(struct commit *commit);
 /* What waits, for the background: bytes in the fill group, written slabs that are not flushed. */
 struct commit_load {
 	size_t gathered;

@@ -31,7 +31,7 @@ struct recovery {
 	uint64_t last_seq, seq_limit, durable_seq; /* as the chain says */
 	struct log_place end;   /* behind the last slab */
 	uint64_t extent;        /* that the end is in */
-	uint64_t bytes;         /* of slabs between the mark's place and the end, for progress */
+	uint64_t bytes;         /* of slabs: from the newest mark's to the end, then of all that were replayed */
 	uint64_t limit;         /* number of the slab from which on nothing counts: its bulk never reached the disk */
 	struct log_place proven; /* all slabs before it are known to be durable, with their bulk */
 	bool salvaged;          /* evidence of lost slabs, tolerated by a reader */
@@ -261,8 +261,9 @@ static int replay_chain(struct recovery *recovery, struct replay *replay)
 			return result;
 		extent = reader->extent;
 		done += reader->header.length;
-		progress(core, "replaying the log", done, recovery->bytes);
+		progress(core, "replaying the log", done, u64_max(done, recovery->bytes));
 	}
+	recovery->bytes = done;
 	return 0;
 }
 

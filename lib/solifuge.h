@@ -176,7 +176,10 @@ SLF_API int slf_commit(struct slf_txn *txn, uint64_t *seq);
 /* As slf_commit(), but returns when the commit is queued. slf_wait(*seq) tells when it is durable. */
 SLF_API int slf_commit_async(struct slf_txn *txn, uint64_t *seq);
 
-/* Waits until commit seq is durable, at most timeout_ns; < 0 waits forever. -ETIMEDOUT, or the error of its group. */
+/*
+ * Waits until commit seq is durable, at most timeout_ns; < 0 waits forever. -ETIMEDOUT, or the error of its group. Who waits
+ * may have to write and flush for the others, which is not cut short; with 0 it only asks.
+ */
 SLF_API int slf_wait(struct slf_db *db, uint64_t seq, int64_t timeout_ns);
 
 /*

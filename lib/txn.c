@@ -149,10 +149,10 @@ int txn_begin_write(struct slf_txn *txn, int64_t timeout_ns)
 		result = checkpoint_between(core, timeout_ns);
 	if (result)
 		return result;
+	txn->rollbacks = atomic_load(&core->commit.rollbacks); /* first: an abort after it dooms the transaction */
 	commit_rollback(&core->commit);
 	edit_start(&txn->edit, &core->store, core->heap, core->epoch);
 	txn->version = core->versions.tip;
-	txn->rollbacks = atomic_load(&core->commit.rollbacks);
 	txn->next_tree = txn->version->next_tree;
 	txn->doom = 0;
 	txn->action_bytes = 0;

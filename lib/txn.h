@@ -104,7 +104,7 @@ int txn_spill_actions(struct slf_txn *txn);
 /* Writes the working trees' heap nodes to bulk and frees them: for transactions that outgrow the heap. */
 int txn_spill(struct slf_txn *txn);
 
-/* Seals and passes the turn; *round for commit_wait. A commit without changes is not sealed: *seq is that of its base. On
+/* Seals and passes the turn. A commit without changes is not sealed: *seq is that of its base. On
  * failure everything is undone. The transaction is over either way. */
 int txn_commit(struct slf_txn *txn, bool async, uint64_t *seq);
 /* Undoes and passes the turn. */

@@ -164,7 +164,7 @@ static int make_checkpoint(struct slf_txn *txn, struct version *version, struct 
 
 /* ---- Committing -------------------------------------------------------------------------------------------------- */
 
-static int seal(struct slf_txn *txn, struct version *version, struct mark *mark, uint64_t *seq, uint32_t *round)
+static int seal(struct slf_txn *txn, struct version *version, struct mark *mark, uint64_t *seq)
 {
 	struct core *core = txn->core;
 	struct slf_slice encoded = { 0 };
@@ -199,7 +199,7 @@ static int seal(struct slf_txn *txn, struct version *version, struct mark *mark,
 	}
 	version->born = txn->edit.born;
 	if (!result)
-		result = commit_seal(&core->commit, &sealing, seq, round);
+		result = commit_seal(&core->commit, &sealing, seq);
 	free(chunks);
 	if (result)
 		return result;
@@ -217,13 +217,13 @@ static int seal(struct slf_txn *txn, struct version *version, struct mark *mark,
 
 /* After the turn has been passed: waits as the mode asks, and finishes a large commit's checkpoint. replay_number: 0 for
  * one that is not large. */
-static int finish(struct core *core, bool async, uint64_t replay_number, uint64_t seq, uint32_t round)
+static int finish(struct core *core, bool async, uint64_t replay_number, uint64_t seq)
 {
 	int result = 0;
 	struct log_slab slab;
 
 	if (replay_number) {
-		result = commit_wait(&core->commit, seq, round, -1);
+		result = commit_wait(&core->commit, seq, -1);
 		if (!result) {
 			pthread_mutex_lock(&core->commit.lock);
 			slab = core->commit.mark_slab;
@@ -237,7 +237,7 @@ static int finish(struct core *core, bool async, uint64_t replay_number, uint64_
 		return result;
 	}
 	if (core->tuning.sync == SLF_SYNC_COMMIT && !async)
-		return commit_wait(&core->commit, seq, round, -1);
+		return commit_wait(&core->commit, seq, -1);
 	if (core->commit.wake && core->tuning.sync == SLF_SYNC_COMMIT)
 		core->commit.wake(core->commit.wake_context);
 	else if (!core->commit.wake && commit_load(&core->commit).gathered >= 64 * 1024)
@@ -250,14 +250,13 @@ static int commit_nothing(struct slf_txn *txn, bool async, uint64_t *seq)
 {
 	struct core *core = txn->core;
 	uint64_t base = txn->version->seq;
-	uint32_t round = commit_round(&core->commit);
 
 	edit_undo(&txn->edit);
 	pass_turn(txn);
 	*seq = base;
 	if (core->tuning.sync != SLF_SYNC_COMMIT || async)
 		return 0;
-	return commit_wait(&core->commit, base, round, -1);
+	return commit_wait(&core->commit, base, -1);
 }
 
 static bool is_large(const struct slf_txn *txn)
@@ -266,7 +265,7 @@ static bool is_large(const struct slf_txn *txn)
 }
 
 /* Everything up to the seal, under the turn. */
-static int prepare_and_seal(struct slf_txn *txn, bool large, uint64_t *seq, uint32_t *round)
+static int prepare_and_seal(struct slf_txn *txn, bool large, uint64_t *seq)
 {
 	uint64_t *recyclable = NULL;
 	struct version *version = NULL;
@@ -281,7 +280,7 @@ static int prepare_and_seal(struct slf_txn *txn, bool large, uint64_t *seq, uint
 		result = mark && recyclable ? make_checkpoint(txn, version, mark, recyclable) : -ENOMEM;
 	}
 	if (!result)
-		result = seal(txn, version, mark, seq, round);
+		result = seal(txn, version, mark, seq);
 	free(mark);
 	free(recyclable);
 	if (result)
@@ -294,7 +293,6 @@ int txn_commit(struct slf_txn *txn, bool async, uint64_t *seq)
 	struct core *core = txn->core;
 	bool large;
 	uint64_t start = clock_now_ns();
-	uint32_t round = 0;
 	int result;
 
 	txn_flush(txn);
@@ -309,7 +307,7 @@ int txn_commit(struct slf_txn *txn, bool async, uint64_t *seq)
 	large = is_large(txn);
 	if (large)
 		checkpoint_enter_private(core);
-	result = prepare_and_seal(txn, large, seq, &round);
+	result = prepare_and_seal(txn, large, seq);
 	if (result) {
 		if (large)
 			checkpoint_leave_private(core);
@@ -324,7 +322,7 @@ int txn_commit(struct slf_txn *txn, bool async, uint64_t *seq)
 	if (large)
 		checkpoint_return_list(core);
 	pass_turn(txn);
-	result = finish(core, async, large ? txn->replay_number : 0, *seq, round);
+	result = finish(core, async, large ? txn->replay_number : 0, *seq);
 	stats_add(&core->stats.values.txn_commits, 1);
 	stats_time(&core->stats.values.commit_ns, clock_now_ns() - start);
 	return result;

@@ -277,22 +277,21 @@ static bool is_active(const struct versions *versions, uint64_t epoch)
 static void sweep_held(struct versions *versions, size_t *budget)
 {
 	for (size_t i = 0; i < versions->held_count;) {
-		struct held holder = versions->held[i];
+		struct garbage garbage = versions->held[i].garbage;
+		bool done;
 
-		if (is_active(versions, holder.epoch)) {
+		if (is_active(versions, versions->held[i].epoch)) {
 			i++;
 			continue;
 		}
-		/* taken out first: sweeping may add holders and move the array */
-		versions->held[i] = versions->held[--versions->held_count];
-		if (!sweep_list(versions, &holder.garbage, 0, budget)) {
-			struct held *back = held_find(versions, holder.epoch);
-
-			/* room was just given up, so it is there, and nobody is held by an epoch that is not in use */
-			*back = holder;
+		/* taken out meanwhile: sweeping may add holders behind it and move the array, but nobody is held by this one */
+		versions->held[i].garbage = (struct garbage){ 0 };
+		done = sweep_list(versions, &garbage, 0, budget);
+		versions->held[i].garbage = garbage;
+		if (!done)
 			return;
-		}
-		garbage_release(&holder.garbage);
+		garbage_release(&garbage);
+		versions->held[i] = versions->held[--versions->held_count];
 	}
 }
 

@@ -438,7 +438,7 @@ Test(commit, eventfd)
 /* ---- Waiting for what is in flight ------------------------------------------------------------------------------- */
 
 /* Who waits for a commit that another thread is flushing would sleep on when it is durable: only one of them is woken. */
-Test(commit, all_that_wait_for_the_flight, .disabled = true)
+Test(commit, all_that_wait_for_the_flight)
 {
 	struct rig rig;
 	struct caller leader = { .timeout_ns = -1 }, waiters[4] = { 0 };
@@ -462,7 +462,7 @@ Test(commit, all_that_wait_for_the_flight, .disabled = true)
 }
 
 /* A commit without changes waits for its base, which is in flight, and takes the wake-up of the one that should lead next. */
-Test(commit, empty_commits_do_not_take_wake_ups, .disabled = true)
+Test(commit, empty_commits_do_not_take_wake_ups)
 {
 	struct rig rig;
 	struct caller leader = { .timeout_ns = -1 }, empty[2] = { 0 }, behind = { 0 };
@@ -486,7 +486,7 @@ Test(commit, empty_commits_do_not_take_wake_ups, .disabled = true)
 }
 
 /* Slabs that are written and not flushed lie below one that fails: they would be told to be durable, and be taken back. */
-Test(commit, abort_above_a_slab_that_is_not_flushed, .disabled = true)
+Test(commit, abort_above_a_slab_that_is_not_flushed)
 {
 	struct rig rig;
 	uint64_t seqs[3], failed;

@@ -339,7 +339,7 @@ static void commit_inside(void *context, struct sim_disk *disk, enum sim_call ca
 }
 
 /* The same where the log to replay begins long before the newest checkpoint's record. */
-Test(recover, progress_of_commits_before_the_mark, .disabled = true)
+Test(recover, progress_of_commits_before_the_mark)
 {
 	struct sim_disk *disk = sim_disk_new(), *killed;
 	struct heard heard = { 0 };
