@@ -21,6 +21,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "proof.h"
 #include "scratch.h"
 #include "solifuge.h"
 
@@ -398,6 +399,9 @@ Test(kill, writer)
 		commits += page->writer[w].acknowledged;
 	fprintf(stderr, "kill/writer: %u rounds, %" PRIu64 " commits, %" PRIu64 " snapshots\n", rounds, commits,
 		page->snapshots);
+	proof_count("D processes killed while they wrote, databases compared", rounds);
+	proof_count("D commits acknowledged before a kill", commits);
+	proof_count("D snapshots checked beside the writers", page->snapshots);
 	cr_assert_gt(commits, rounds, "hardly anything was written before the kills");
 	munmap(page, sizeof(*page));
 }

@@ -1,0 +1,58 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""Adds up what tests have counted (the "proof: WHAT = N" lines of tests/proof.h) to one closing table.
+
+Usage: proof_table.py FILE... A FILE is a testlog.json of meson, or the output of tests. Exits with 1 when a goal of the
+continuous tests is missed (--goals).
+"""
+import json
+import re
+import sys
+
+LINE = re.compile(r"^proof: (.*) = (\d+)$", re.M)
+HEADS = {
+    "A": "Power cuts",
+    "B": "Failing calls and allocations",
+    "C": "Damaged files",
+    "D": "Killed processes",
+}
+GOALS = {
+    "A distinct crash images recovered and compared": 300000,
+    "A of cuts inside a checkpoint": 50000,
+    "A of cuts inside a recovery": 50000,
+}
+
+
+def texts(path):
+    """The outputs in a file."""
+    with open(path, encoding="utf-8", errors="replace") as file:
+        content = file.read()
+    if not path.endswith(".json"):
+        return [content]
+    tests = [json.loads(line) for line in content.splitlines() if line.strip()]
+    return [(test.get("stdout") or "") + "\n" + (test.get("stderr") or "") for test in tests]
+
+
+def main():
+    paths = [argument for argument in sys.argv[1:] if argument != "--goals"]
+    sums = {}
+    for path in paths:
+        try:
+            for text in texts(path):
+                for what, count in LINE.findall(text):
+                    sums[what] = sums.get(what, 0) + int(count)
+        except OSError as error:
+            print(f"{path}: {error.strerror}")
+    for letter, head in HEADS.items():
+        rows = sorted((what, count) for what, count in sums.items() if what.startswith(letter + " "))
+        if rows:
+            print(f"\n{head}")
+        for what, count in rows:
+            print(f"  {what[2:]:<70} {count:>14,}")
+    missed = [what for what, goal in GOALS.items() if "--goals" in sys.argv and sums.get(what, 0) < goal]
+    for what in missed:
+        print(f"too few: {what[2:]}: {sums.get(what, 0)} of {GOALS[what]}")
+    return 1 if missed else 0
+
+
+sys.exit(main())
