@@ -56,8 +56,8 @@ static const struct argp_option options[] = {
 	{ "seed", 'e', "N", 0, "of all orders (1)", 1 },
 	{ "incompressible", OPTION_INCOMPRESSIBLE, NULL, 0, "values that do not compress, instead of to one half", 1 },
 	{ "cgroup", OPTION_CGROUP, "PATH", 0, "memory cgroup below which to make one for the section 'limited'", 1 },
-	{ "memory", OPTION_MEMORY, "BYTES", 0, "memory and page cache that there is (the machine's): for a run that the "
-	  "caller has put into a cgroup", 1 },
+	{ "memory", OPTION_MEMORY, "BYTES", 0, "memory and page cache that there is (the machine's): for a run that "
+	  "the caller has put into a cgroup", 1 },
 	{ "no-limits", OPTION_NO_LIMITS, NULL, 0, "do not measure what the machine itself can do", 1 },
 	{ "output", 'O', "FILE", 0, "write the JSON lines there instead of to standard output", 2 },
 	{ 0 },
@@ -97,10 +97,10 @@ static error_t parse_plan(int key)
 		plan(PLAN_SMOKE, 0.02, 0.1, 1, 0);
 		return 0;
 	case OPTION_QUICK:
-		plan(PLAN_QUICK, 0.15, 0.3, 3, 540);
+		plan(PLAN_QUICK, 0.15, 0.3, 3, 480);
 		return 0;
 	case OPTION_FULL:
-		plan(PLAN_FULL, 2, 8, 3, 6900);
+		plan(PLAN_FULL, 2, 6, 3, 6600);
 		return 0;
 	case OPTION_LIST:
 		list_all();

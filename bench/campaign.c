@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A section is a set of workloads with one filled database per store. Each of its repetitions runs every workload on
- * every store in turn and starts with another store each time, so that a disturbance hits all of them. Time is shared
- * among the sections by weight: what does not fit any more is reported as skipped, never left out silently.
+ * every store in turn and starts with another store each time, so that a disturbance hits all of them. When there is a
+ * limit to the time, first repetitions run in any case; the others get what is left, shared among the sections by
+ * weight. What does not fit any more is reported as skipped, never left out silently.
  */
 #include "campaign.h"
 
@@ -40,6 +41,7 @@ struct campaign {
 	uint64_t start_ns;
 	const struct section *section;
 	struct bench_case measured;
+	uint64_t end_ns;      /* of everything */
 	uint64_t deadline_ns; /* of the section */
 	unsigned repetition;
 	char cgroup[4096];
@@ -176,6 +178,7 @@ static json_object *new_record(const struct campaign *campaign, const struct wor
 	add_text(record, "workload", workload->name);
 	add_text(record, "group", workload->group);
 	add_text(record, "store", store->name);
+	add_double(record, "at_seconds", (double)(now_ns() - campaign->start_ns) / 1e9);
 	add_integer(record, "repetition", campaign->repetition);
 	add_integer(record, "threads", workload->threads);
 	json_object_object_add(record, "durable", json_object_new_boolean(workload->durable));
@@ -276,6 +279,14 @@ static int provide(struct campaign *campaign, const struct workload *workload, c
 	return result;
 }
 
+/* The first repetition has all the time that there is, the others what the section's share leaves. */
+static bool time_is_up(const struct campaign *campaign)
+{
+	uint64_t deadline = campaign->repetition ? campaign->deadline_ns : campaign->end_ns;
+
+	return campaign->settings->budget_seconds > 0 && now_ns() > deadline;
+}
+
 static void measure(struct campaign *campaign, const struct workload *workload, const struct store *store,
 		    struct rates *rates)
 {
@@ -289,7 +300,7 @@ static void measure(struct campaign *campaign, const struct workload *workload, 
 
 	if (!possible(campaign, workload, store, record))
 		return;
-	if (campaign->refusal[0] || (settings->budget_seconds > 0 && now_ns() > campaign->deadline_ns)) {
+	if (campaign->refusal[0] || time_is_up(campaign)) {
 		refuse(campaign, record, "skipped", campaign->refusal[0] ? campaign->refusal : "no time was left");
 		return;
 	}
@@ -423,21 +434,33 @@ static void run_section(struct campaign *campaign, const struct section *section
 	end_section(campaign);
 }
 
+/* The part of the time that a section gets; one that cannot run needs none. */
+static unsigned weight_of(const struct settings *settings, const struct section *section)
+{
+	if (!section_wanted(settings, section) ||
+	    (section->memory_parts && !settings->cgroup && !settings->memory_bytes))
+		return 0;
+	return settings->mode == PLAN_FULL ? section->weight : section->quick_weight;
+}
+
 static void run_sections(struct campaign *campaign)
 {
 	const struct settings *settings = campaign->settings;
-	uint64_t end_ns = campaign->start_ns + (uint64_t)(settings->budget_seconds * 0.98e9);
-	unsigned i = 0, weight = 0;
+	unsigned i = 0, left = 0, weight = 0;
 
+	campaign->end_ns = campaign->start_ns + (uint64_t)(settings->budget_seconds * 0.97e9);
 	for (i = 0; i < section_count; i++)
-		weight += section_wanted(settings, &sections[i]) ? sections[i].weight : 0;
+		left += weight_of(settings, &sections[i]);
 	for (i = 0; i < section_count; i++) {
 		uint64_t now = now_ns();
 
 		if (!section_wanted(settings, &sections[i]))
 			continue;
-		campaign->deadline_ns = now < end_ns ? now + (end_ns - now) / weight * sections[i].weight : now;
-		weight -= sections[i].weight;
+		weight = weight_of(settings, &sections[i]);
+		campaign->deadline_ns = now;
+		if (now < campaign->end_ns && left)
+			campaign->deadline_ns += (campaign->end_ns - now) / left * weight;
+		left -= weight;
 		run_section(campaign, &sections[i]);
 	}
 }

@@ -18,7 +18,8 @@ struct section {
 	struct entry_shape shape;
 	uint64_t counts[PLAN_MODES]; /* entries; 0: the section is not part of that mode */
 	unsigned memory_parts;       /* memory is limited to this part of the data; 0: no limit */
-	unsigned weight;             /* of the time that there is */
+	unsigned weight;             /* of the time that there is, in PLAN_FULL */
+	unsigned quick_weight;       /* the same in PLAN_QUICK */
 	const char *workloads;       /* names, separated by commas */
 	const char *quick;           /* the same for PLAN_SMOKE and PLAN_QUICK; NULL: all */
 };

@@ -57,7 +57,7 @@ const struct workload workloads[] = {
 	{ .name = "hot-copy", .group = "life", .description = "a copy while a thread overwrites, in entries",
 	  .limit = "write-sequential", .base = BASE_COPY, .threads = 2, .whole = copy_hot, .possible = copy_possible },
 	{ .name = "overwrite-long", .group = "life", .description = "random overwrites for long, 1 per transaction",
-	  .base = BASE_COPY, .threads = 1, .timed = true, .longer = 8, .whole = overwrite_long },
+	  .base = BASE_COPY, .threads = 1, .timed = true, .longer = 6, .whole = overwrite_long },
 	{ .name = "trees-put", .group = "trees", .description = "puts into 200 trees, 10 per transaction", .threads = 1,
 	  .trees = 200, .run = trees_put, .check = trees_check, .possible = trees_possible },
 	{ .name = "trees-get", .group = "trees", .description = "random gets from 200 trees", .threads = 1,
