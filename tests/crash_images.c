@@ -83,7 +83,50 @@ static void cut_recovery(struct images *outer, struct sim_disk *disk)
 	outer->counts.proofs += inner.counts.proofs;
 	outer->counts.images += inner.counts.images;
 	outer->counts.torn += inner.counts.torn;
+	outer->counts.kills += inner.counts.kills;
 	outer->counts.recovery += inner.counts.proofs;
+}
+
+/* No seq ever names two commits: is this one above all that were handed out? */
+static bool is_above(const struct rig *rig, uint64_t seq)
+{
+	for (size_t i = 0; i <= rig->newest; i++)
+		if (rig->states[i].seq >= seq)
+			return false;
+	return true;
+}
+
+/* The process is killed, the next one recovers, from pages that are in the cache only, or just reads; then the power fails.
+ * What that one has seen has to stay. */
+static void prove_kill(struct images *images, struct sim_disk *disk)
+{
+	const struct rig *rig = images->rig;
+	struct sim_disk *killed = sim_disk_kill(disk), *cut = NULL;
+	struct slf_db *db = NULL;
+	char wrong[256] = "";
+	bool reads = rng_below(&images->rng, 2);
+	int result = rig_open_on(rig, killed, reads ? SLF_READONLY : 0, &db);
+	size_t found = 0;
+
+	if (result == -ENOENT && !rig->created) {
+		sim_disk_free(killed);
+		return;
+	}
+	must_work(result);
+	found = rig_identify(rig, db);
+	cut = sim_disk_crash(killed, NULL, NULL);
+	rig_abandon(db);
+	sim_disk_free(killed);
+	db = rig_reopen(rig, cut);
+	must(db || reads); /* a reader does not flush names */
+	if (db && !rig_holds(rig, db, found, wrong)) {
+		fprintf(stderr, "seen after a kill, gone after a power cut: %s\n", wrong);
+		must(false);
+	}
+	if (db)
+		rig_abandon(db);
+	sim_disk_free(cut);
+	images->counts.kills++;
 }
 
 /* Recovers, compares, commits once more, cuts again, recovers again, compares again. Frees the image. */
@@ -102,7 +145,7 @@ static void prove(struct images *images, struct sim_disk *image)
 	}
 	found = rig_identify(rig, db);
 	snprintf(value, sizeof(value), "%llu", (unsigned long long)number);
-	db_put(db, "proof", value);
+	must(is_above(rig, db_put(db, "proof", value)));
 	if (rig->sync != SLF_SYNC_COMMIT)
 		must_work(slf_sync(db, NULL));
 	if (number % 16 == 0)
@@ -256,6 +299,7 @@ static void make_moment(struct images *images, struct sim_disk *disk)
 	at->disk = disk;
 	at->count = sim_disk_units(disk, note_unit, at);
 	images->counts.moments++;
+	prove_kill(images, disk);
 	for (int blocks = 0; blocks < 2; blocks++) {
 		size_t fine = blocks ? at->groups : 0;
 

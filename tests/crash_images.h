@@ -21,6 +21,7 @@ struct image_counts {
 	uint64_t proofs;     /* recoveries and comparisons: an image counts again when other commits are acknowledged */
 	uint64_t torn;       /* proofs with garbage in a sector */
 	uint64_t checkpoint; /* proofs of cuts inside a checkpoint */
+	uint64_t kills;      /* followed by a recovery or a reader and then a power cut; no images */
 	uint64_t recovery;   /* proofs of cuts inside the recovery of an open, of an image or in the scene */
 };
 

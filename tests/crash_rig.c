@@ -171,7 +171,7 @@ int rig_commit(struct rig *rig, unsigned changes, bool async)
 	for (unsigned i = 0; i < changes && !result; i++)
 		result = change(rig, txn, state);
 	if (!result && rig->blob_bytes) {
-		static char blob[256];
+		static char blob[65535];
 
 		must(rig->blob_bytes <= sizeof(blob));
 		bytes_fill(blob, rig->blob_bytes, rng_next(&rig->rng), false);

@@ -36,7 +36,7 @@ struct rig {
 	int compression;          /* as in slf_options */
 	unsigned kind;            /* of the values that are put: enum rig_value */
 	unsigned deletes;         /* of ten changes */
-	size_t blob_bytes;        /* that every commit carries; up to 256 */
+	size_t blob_bytes;        /* that every commit carries; up to 65535 */
 	bool recovering;          /* slf_open runs */
 	void (*hold)(bool hold);  /* what fails by plan, calls of the disk apart, stops failing while the rig looks; or NULL */
 };

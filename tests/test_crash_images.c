@@ -42,6 +42,7 @@ static void counts_add(struct image_counts *to, const struct image_counts *from)
 	to->torn += from->torn;
 	to->checkpoint += from->checkpoint;
 	to->recovery += from->recovery;
+	to->kills += from->kills;
 }
 
 static void cut_scene(const struct scene *scene, uint64_t seed, struct image_counts *counts)
@@ -66,6 +67,7 @@ static void counts_tell(const struct image_counts *counts)
 	proof_count("A recoveries and comparisons", counts->proofs);
 	proof_count("A with garbage in a sector", counts->torn);
 	proof_count("A of cuts inside a checkpoint", counts->checkpoint);
+	proof_count("A kills, each with a recovery and a power cut behind it", counts->kills);
 	proof_count("A of cuts inside a recovery", counts->recovery);
 }
 
@@ -98,6 +100,49 @@ ParameterizedTest(const size_t *number, crash_images, scene)
 		seed = rng_mix(seed);
 	} while (wish ? seconds_now() < end : counts.distinct < test_rounds(DISTINCT_PER_SCENE));
 	counts_tell(&counts);
+}
+
+/* Fills the present extent of the log until few bytes are left. */
+static void fill_extent(struct rig *rig)
+{
+	for (uint64_t room = log_room(&rig->db->core.log); room > 6000; room = log_room(&rig->db->core.log)) {
+		rig->blob_bytes = room > 80000 ? 65000 : 1500;
+		must_work(rig_commit(rig, 0, false));
+		if (log_room(&rig->db->core.log) > room)
+			break; /* the next one has been entered */
+	}
+	rig->blob_bytes = 0;
+}
+
+/* The log goes on in another extent, one that was never written or one that is used again: what leads over, or what the old
+ * one still holds, is lost. */
+Test(crash_images, log_extents)
+{
+	struct images images = { .subsets_units = 4, .quota = 28 };
+	uint64_t seed = test_seed("log_extents"), recycled = 0, extent = 0, entered = 0;
+	struct rig rig;
+
+	keep_memory();
+	scene_init(&rig, &scenes[2], seed);
+	must_work(rig_open(&rig));
+	images_start(&images, &rig, seed);
+	for (unsigned round = 0; round < 5; round++) {
+		images.busy = true;
+		fill_extent(&rig);
+		images.busy = false;
+		extent = rig.db->core.log.extent;
+		for (const char *letter = "cammcbkca"; *letter; letter++)
+			must_work(scene_step(&rig, *letter));
+		entered += rig.db->core.log.extent != extent;
+		if (round == 3) /* and leave it at once */
+			must_work(scene_step(&rig, 'K'));
+		recycled = u64_max(recycled, rig.db->core.stats.values.log_extents_recycled);
+	}
+	cr_assert_gt(recycled, 0);
+	cr_assert_gt(entered, 2);
+	rig_release(&rig);
+	counts_tell(&images.counts);
+	images_release(&images);
 }
 
 /* ---- The rig ----------------------------------------------------------------------------------------------------- */
