@@ -18,6 +18,7 @@ struct limit {
 	const char *name;
 	const char *description;
 	unsigned depth; /* operations under way at once, or threads */
+	unsigned bytes; /* of an operation; 0: does not apply */
 	/* Measures and writes operations, seconds, per_second and bytes_per_operation into record. 0 or -errno. */
 	int (*measure)(const struct limit *limit, const struct limit_setup *setup, json_object *record);
 };
