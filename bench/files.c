@@ -119,15 +119,30 @@ uint64_t files_allocated_bytes(const char *path)
 	return allocated_bytes;
 }
 
-static int drop_one(const char *path, const struct stat *status, int type, struct FTW *walk)
+static int sync_one(const char *path, const struct stat *status, int type, struct FTW *walk)
 {
-	int file = -1;
+	int file = type == FTW_F ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 
 	(void)status;
 	(void)walk;
-	if (type != FTW_F)
+	if (file < 0)
 		return 0;
-	file = open(path, O_RDONLY | O_CLOEXEC);
+	(void)fdatasync(file);
+	close(file);
+	return 0;
+}
+
+void files_sync(const char *path)
+{
+	(void)nftw(path, sync_one, WALK_FILES, FTW_PHYS);
+}
+
+static int drop_one(const char *path, const struct stat *status, int type, struct FTW *walk)
+{
+	int file = type == FTW_F ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+
+	(void)status;
+	(void)walk;
 	if (file < 0)
 		return 0;
 	(void)fdatasync(file);

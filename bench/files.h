@@ -16,6 +16,9 @@ int files_copy(const char *from, const char *to);
 /* Bytes that the file system has allocated for the files below path. */
 uint64_t files_allocated_bytes(const char *path);
 
+/* Makes the files below path durable. */
+void files_sync(const char *path);
+
 /* Takes the files below path out of the page cache, after writing what is dirty. */
 void files_drop_cache(const char *path);
 

@@ -132,6 +132,7 @@ static double copy_while_writing(struct shared *shared, const char *directory, s
 	usleep(10000); /* it is writing then */
 	meter_read(&before, shared->directory);
 	expect_shared(shared, shared->store->copy(shared->handle, directory), "copy");
+	files_sync(directory); /* some stores do that themselves: all of them have to */
 	meter_read(&after, shared->directory);
 	atomic_store(&shared->stop, true);
 	pthread_join(thread, NULL);
