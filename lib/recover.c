@@ -347,7 +347,6 @@ static void restore_extents(struct recovery *recovery)
 		uint64_t size = atomic_load(&core->store.spindles[i].size);
 
 		at->next = u64_max(mark->spindles[i].next_extent, 1);
-		at->next = u64_min(at->next, OFFSET_MAX / EXTENT_BYTES / 2); /* hostile: then nothing can be allocated */
 		at->bulk_bytes = mark->spindles[i].bulk_bytes;
 		if (!is_clean(recovery))
 			at->next = u64_max(at->next, (size + EXTENT_BYTES - 1) / EXTENT_BYTES);
@@ -357,6 +356,8 @@ static void restore_extents(struct recovery *recovery)
 			u64_max(extents->spindles[0].next, extent_after(core->log.live[i].position));
 	if (recovery->end.next)
 		extents->spindles[0].next = u64_max(extents->spindles[0].next, extent_after(recovery->end.next));
+	for (unsigned i = 0; i < core->store.spindle_count; i++) /* hostile: then nothing can be allocated */
+		extents->spindles[i].next = u64_min(extents->spindles[i].next, OFFSET_MAX / EXTENT_BYTES / 2);
 }
 
 /* The extents that the mark sets free, once both pages lead to it: till then the one before may be needed. */
@@ -382,8 +383,12 @@ static int restore_log(struct recovery *recovery, uint64_t salt)
 	struct core *core = recovery->core;
 	struct commit *commit = &core->commit;
 	uint64_t extent = recovery->extent < EXTENT_BYTES ? EXTENT_ZERO_DATA : recovery->extent;
+	uint64_t highest = u64_max(u64_max(recovery->last_seq, core->meta.seq_limit), recovery->seq_limit);
 	int result = 0;
 
+	if (highest > UINT64_MAX / 2) /* hostile: no limit could be set above it, and a writer would wait for one for ever */
+		return error_set(SLF_ECORRUPT, core->store.spindles[0].path, 0, position_offset(recovery->end.position),
+				 "the numbers of the commits are out of range");
 	if (!core->log.live_count)
 		result = log_add_live(&core->log, recovery->extent, recovery->end.number);
 	core->log.salt = salt;
