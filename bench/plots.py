@@ -52,8 +52,9 @@ def lines(title, x_label, y_label, curves, logarithmic="", extra=""):
 
 
 def bars(title, y_label, labels, stores, values, width=WIDTH, logarithmic=True):
-    """A cluster of bars per label; values[store][label index] may be None."""
-    if not labels or not stores:
+    """A cluster of bars per label; values[store][label index] may be None. None when there is nothing to draw."""
+    stores = [store for store in stores if any(values[store])]
+    if not stores:
         return None
     rows = []
     for index, label in enumerate(labels):
