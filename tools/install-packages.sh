@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# Sourced by tools/quickstart and tools/check: installs the Debian packages that are missing, and only those.
+# Sourced by tools/quickstart, tools/check, tools/torture and bench/setup: installs the Debian packages that are missing, and only those.
 
 # as_root COMMAND...: as it is for root, else through sudo.
 as_root() {
