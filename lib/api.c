@@ -37,6 +37,9 @@ static int check_txn(const struct slf_txn *txn)
 		return bad_handle("the transaction's database has been closed, or was opened by a parent process");
 	if (unlikely(txn->state == TXN_ENDED))
 		return bad_handle("the transaction has ended");
+	if (unlikely(txn->state == TXN_WRITING && txn->doom)) /* its trees are in between: not to be read, either */
+		return error_set(SLF_ECANCELLED, NULL, -1, OFFSET_NONE,
+				 "the transaction was doomed by an earlier failure: %s: abort it", error_text(txn->doom));
 	return 0;
 }
 

@@ -315,7 +315,7 @@ static int run_exclusive(struct core *core)
 	if (result)
 		return result;
 	frozen = commit_freeze(&core->commit, &place, &payload, &slab_bytes);
-	if (!frozen->forest)
+	if (!frozen->forest && frozen->seq == atomic_load(&core->checkpoint.seq)) /* a commit may bring a blob only */
 		goto out; /* nothing has changed since the last checkpoint */
 	result = write_version(core, frozen, &place, &roots);
 	atomic_store(&core->checkpoint.failed_space, result == -ENOSPC || result == -EDQUOT || result == -EFBIG);

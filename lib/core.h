@@ -46,6 +46,7 @@ struct core {
 	uint64_t epoch;               /* of the next version */
 	bool created;                 /* by this opening */
 	bool closing;                 /* set by slf_close when nobody else is left */
+	uint64_t install_epoch;       /* frozen epoch of the install under way, 0 for none; guarded by the turn */
 	uint64_t reserved_bytes;      /* of heap that extents_reserve has promised room for */
 	_Atomic uint32_t *alive;      /* 1 while the database is open; its page is wiped in a forked child */
 	void (*wake_checkpoint)(void *context); /* background threads; NULL without */

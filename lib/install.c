@@ -303,10 +303,13 @@ int install_run(struct core *core, uint64_t frozen_epoch, uint64_t before, const
 		if (result)
 			break;
 		assert(!lent(core)); /* it is lent under the turn only */
+		core->install_epoch = install.published ? 0 : frozen_epoch;
 		uint64_t deadline_ns = clock_now_ns() + INSTALL_SLICE_NS;
 		result = install.published ? drop_slice(&install, deadline_ns) : walk_slice(&install, deadline_ns);
 		if (result == SLF_END && install.published && !install.pruned && !install.at)
 			result = 0; /* published in this slice: letting go begins with the next */
+		if (result)
+			core->install_epoch = 0;
 		turn_pass(&core->turn);
 	}
 	free(install.key);

@@ -128,6 +128,11 @@ int service_start(struct service *service, struct core *core)
 	int result;
 
 	*service = (struct service){ 0 };
+	/* first: the threads look at them */
+	core->commit.wake_context = &service->flusher;
+	core->commit.wake = worker_wake;
+	core->wake_context = &service->checkpointer;
+	core->wake_checkpoint = worker_wake;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	result = worker_start(&service->flusher, core, "slf-flush", flusher_main);
@@ -138,10 +143,6 @@ int service_start(struct service *service, struct core *core)
 		service_stop(service);
 		return result;
 	}
-	core->commit.wake_context = &service->flusher;
-	core->commit.wake = worker_wake;
-	core->wake_context = &service->checkpointer;
-	core->wake_checkpoint = worker_wake;
 	return 0;
 }
 

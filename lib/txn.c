@@ -202,6 +202,16 @@ static int find_root(struct slf_txn *txn, uint32_t id, struct tree_root *root)
 	*root = (struct tree_root){ 0 };
 	if (recent) {
 		*root = *recent;
+		/* an install may have passed this tree: what grows from its root now must not lead to frozen nodes */
+		if (txn->state == TXN_WRITING && word_is_heap(root->word)) {
+			const struct block *block = block_of(word_node(root->word));
+
+			if (block->birth <= txn->core->install_epoch && block->position) {
+				root->word = block->position;
+				root->hash = block->hash;
+				root->length = block->length;
+			}
+		}
 		return 0;
 	}
 	put_be32(key, id);
