@@ -49,6 +49,18 @@ static inline void put_u64(void *p, uint64_t v)
 }
 
 /* Big-endian, so that memcmp orders as the number does: keys made by the library. */
+static inline uint64_t get_be64(const void *p)
+{
+	uint64_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return be64toh(v);
+}
+static inline void put_be64(void *p, uint64_t v)
+{
+	v = htobe64(v);
+	memcpy(p, &v, sizeof(v));
+}
 static inline uint32_t get_be32(const void *p)
 {
 	uint32_t v;

@@ -249,7 +249,7 @@ enum value_coding { VALUE_RAW = 0, VALUE_LZ4 = 1 };
  *    50     2  prefix bytes that all keys share (longest common prefix of first and last; 0 when count < 2; of a branch
  *              that of separators 1..n-1; 0 when there are fewer than two of them)
  *    52     4  live: entries of the leaf with the delta applied; 0 in a branch
- *    56     8  0
+ *    56     8  lead: the first 8 bytes of the prefix, zero-filled
  *
  * Leaf:   u32 heads[capacity] | u32 slots[capacity] | fence | free (none on disk) | records
  * Delta:  as a leaf, but a 32-byte base reference stands before the heads:

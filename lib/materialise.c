@@ -8,6 +8,8 @@
 
 #include <stdlib.h>
 
+#define AHEAD_BYTES 3072 /* of the next node, on their way to the cache while this one is written */
+
 int materialiser_init(struct materialiser *materialiser, struct store *store, struct extents *extents)
 {
 	*materialiser = (struct materialiser){ .store = store };
@@ -152,6 +154,8 @@ static int note(struct materialiser *materialiser, struct child *child, const st
 	child->length = block->length;
 	materialiser->bytes += block->length;
 	stats_add(&materialiser->store->stats->values.bulk_nodes, 1);
+	/* sealed here: it needs no check before its first use, and nobody is led to it before it is in the file */
+	verified_set(&materialiser->store->verified, position);
 	return 0;
 }
 
@@ -197,8 +201,11 @@ static int write_branch(struct materialiser *materialiser, uint32_t tree, unsign
 	void *image;
 	int result = node_branch_gather(branch, &children);
 
-	for (size_t i = 0; i < children.count && !result; i++)
+	for (size_t i = 0; i < children.count && !result; i++) {
+		if (i + 1 < children.count && word_is_heap(children.items[i + 1].word))
+			node_lines_prefetch(block_of(word_node(children.items[i + 1].word)), AHEAD_BYTES);
 		result = write_subtree(materialiser, tree, level - 1, &children.items[i]);
+	}
 	if (result)
 		goto out;
 	bytes = node_branch_bytes(children.items, children.count, fence.size);
@@ -329,7 +336,7 @@ int materialise_prune(struct materialiser *materialiser, size_t *at, size_t *kep
 /* The values of a leaf that is going; those that a newer leaf carries on stand in retired leaves only. */
 static int drop_values(const struct node *leaf, drop_fn *drop, void *context)
 {
-	for (uint32_t at = 0; at < node_count(leaf); at++) {
+	for (uint32_t at = 0; node_has_heap_values(leaf) && at < node_count(leaf); at++) {
 		struct record record;
 		int result;
 

@@ -86,6 +86,12 @@ static bool find_among_equals(const struct node *leaf, struct slf_slice key, uin
 	return false;
 }
 
+static int leaf_prefix_compare(const struct node *leaf, struct slf_slice key, uint32_t prefix)
+{
+	return node_prefix_compare(leaf, key, prefix, (size_t)(leaf_slots(leaf) - node_bytes(leaf)),
+				   RECORD_HEADER_BYTES);
+}
+
 bool node_find(const struct node *leaf, struct slf_slice key, uint32_t *index)
 {
 	const uint8_t *heads = leaf_heads(leaf);
@@ -95,7 +101,7 @@ bool node_find(const struct node *leaf, struct slf_slice key, uint32_t *index)
 	int order = 0;
 
 	if (prefix) {
-		order = prefix_compare(key, record_key(leaf_record(leaf, 0)).data, prefix);
+		order = leaf_prefix_compare(leaf, key, prefix);
 		if (unlikely(order)) {
 			*index = order < 0 ? 0 : count;
 			return false;
@@ -170,6 +176,11 @@ static void delta_base_write(uint8_t *to, const struct delta_base *base)
 	put_u64(to + 24, 0);
 }
 
+static uint8_t record_flag(enum record_kind kind)
+{
+	return kind == RECORD_REF ? NODE_FLAG_REFS : kind == RECORD_HEAP ? NODE_FLAG_HEAP : 0;
+}
+
 void node_leaf_build(struct node *image, size_t size, uint32_t tree, struct slf_slice fence,
 		     const struct delta_base *base, const struct record *records, size_t count, size_t capacity,
 		     uint32_t live)
@@ -190,8 +201,7 @@ void node_leaf_build(struct node *image, size_t size, uint32_t tree, struct slf_
 		put_u32(heads + 4 * (capacity + i), (uint32_t)offset);
 		record_write(bytes + offset, &records[i]);
 		offset += stored_bytes(&records[i]);
-		if (records[i].kind == RECORD_REF)
-			bytes[NODE_AT_FLAGS] = NODE_FLAG_REFS;
+		bytes[NODE_AT_FLAGS] |= record_flag(records[i].kind);
 	}
 	assert(offset == size);
 	put_u32(bytes + NODE_AT_LENGTH, (uint32_t)size);
@@ -202,7 +212,7 @@ void node_leaf_build(struct node *image, size_t size, uint32_t tree, struct slf_
 	put_u32(bytes + NODE_AT_CAPACITY, (uint32_t)capacity);
 	put_u32(bytes + NODE_AT_RECORDS, (uint32_t)lowest);
 	put_u16(bytes + NODE_AT_FENCE, (uint16_t)fence.size);
-	put_u16(bytes + NODE_AT_PREFIX, (uint16_t)prefix);
+	node_prefix_set(image, count ? records[0].key : slice("", 0), prefix);
 	put_u32(bytes + NODE_AT_LIVE, live);
 	if (base)
 		delta_base_write(bytes + NODE_HEADER_BYTES, base);
@@ -216,55 +226,94 @@ static void dead_add(struct node *leaf, size_t bytes)
 	put_u32(node_bytes_mutable(leaf) + NODE_AT_DEAD, node_dead(leaf) + (uint32_t)bytes);
 }
 
-/* Writes the record below the lowest one and returns its offset, or 0 when there is no room. */
+/* Between the fence and the lowest record. */
+static size_t room_bytes(const struct node *leaf)
+{
+	size_t floor = leaf_fence_offset(leaf) + node_fence_bytes(leaf);
+
+	assert(floor <= node_records(leaf));
+	return node_records(leaf) - floor;
+}
+
+bool node_has_room(const struct node *leaf, uint32_t index, bool there, const struct record *record)
+{
+	if (there && stored_bytes(record) <= record_bytes(leaf_record(leaf, index)))
+		return true;
+	return (there || node_count(leaf) < node_capacity(leaf)) && stored_bytes(record) <= room_bytes(leaf);
+}
+
+bool node_has_heap_values(const struct node *leaf)
+{
+	return node_bytes(leaf)[NODE_AT_FLAGS] & NODE_FLAG_HEAP;
+}
+
+size_t node_used_bytes(const struct node *leaf)
+{
+	return leaf_heads_offset(node_kind(leaf)) + 8 * (size_t)node_count(leaf) + node_fence_bytes(leaf) +
+	       node_length(leaf) - node_records(leaf) - node_dead(leaf);
+}
+
+void node_leaf_copy(struct node *image, size_t size, size_t capacity, const struct node *leaf)
+{
+	const uint8_t *from = node_bytes(leaf), *from_slots = leaf_slots(leaf);
+	uint8_t *to = node_bytes_mutable(image);
+	size_t count = node_count(leaf), heads = leaf_heads_offset(node_kind(leaf));
+	size_t records = node_length(leaf) - node_records(leaf);
+	uint32_t shift = (uint32_t)size - node_length(leaf); /* may wrap around: offsets do so with it */
+	uint8_t *slots = to + heads + 4 * capacity;
+
+	assert(capacity >= count && size >= heads + 8 * capacity + node_fence_bytes(leaf) + records);
+	memcpy(to, from, heads + 4 * count);
+	put_u32(to + NODE_AT_LENGTH, (uint32_t)size);
+	put_u32(to + NODE_AT_CAPACITY, (uint32_t)capacity);
+	put_u32(to + NODE_AT_RECORDS, node_records(leaf) + shift);
+	for (size_t i = 0; i < count; i++)
+		put_u32(slots + 4 * i, get_u32(from_slots + 4 * i) + shift);
+	slice_copy(slots + 4 * capacity, node_fence(leaf));
+	memcpy(to + size - records, from + node_length(leaf) - records, records);
+}
+
+/* Writes the record below the lowest one, where there is room, and returns its offset. */
 static uint32_t record_append(struct node *leaf, const struct record *record)
 {
 	uint8_t *bytes = node_bytes_mutable(leaf);
-	size_t floor = leaf_fence_offset(leaf) + node_fence_bytes(leaf);
-	uint32_t lowest = node_records(leaf);
+	uint32_t lowest = node_records(leaf) - (uint32_t)stored_bytes(record);
 
-	assert(floor <= lowest);
-	if (stored_bytes(record) > lowest - floor)
-		return 0;
-	lowest -= (uint32_t)stored_bytes(record);
+	assert(stored_bytes(record) <= room_bytes(leaf));
 	record_write(bytes + lowest, record);
 	put_u32(bytes + NODE_AT_RECORDS, lowest);
 	return lowest;
 }
 
-static int record_replace(struct node *leaf, uint32_t index, const struct record *record)
+static void record_replace(struct node *leaf, uint32_t index, const struct record *record)
 {
 	uint8_t *bytes = node_bytes_mutable(leaf);
 	uint8_t *slot = bytes + (leaf_slots(leaf) - bytes) + 4 * (size_t)index;
 	uint8_t *old = bytes + get_u32(slot);
 	uint32_t old_bytes = record_bytes(old);
-	uint32_t offset = 0;
 
 	if (stored_bytes(record) <= old_bytes) {
 		slice_copy(old + RECORD_HEADER_BYTES + record->key.size, record->value);
 		record_header_write(old, record);
 		dead_add(leaf, old_bytes - stored_bytes(record));
-		return 0;
+		return;
 	}
-	offset = record_append(leaf, record);
-	if (!offset)
-		return NODE_FULL;
-	put_u32(slot, offset);
+	put_u32(slot, record_append(leaf, record));
 	dead_add(leaf, old_bytes);
-	return 0;
 }
 
 /* Sets the prefix of a leaf with at most one record, whose head it changes. */
 static void prefix_set(struct node *leaf, size_t prefix)
 {
 	uint8_t *bytes = node_bytes_mutable(leaf);
+	struct slf_slice key = node_count(leaf) ? record_key(leaf_record(leaf, 0)) : slice("", 0);
 
 	if (node_count(leaf))
-		put_u32(bytes + (leaf_heads(leaf) - bytes), head_make(record_key(leaf_record(leaf, 0)), prefix));
-	put_u16(bytes + NODE_AT_PREFIX, (uint16_t)prefix);
+		put_u32(bytes + (leaf_heads(leaf) - bytes), head_make(key, prefix));
+	node_prefix_set(leaf, key, prefix);
 }
 
-static int record_insert(struct node *leaf, uint32_t index, const struct record *record)
+static void record_insert(struct node *leaf, uint32_t index, const struct record *record)
 {
 	uint8_t *bytes = node_bytes_mutable(leaf);
 	uint8_t *heads = bytes + (leaf_heads(leaf) - bytes);
@@ -272,15 +321,8 @@ static int record_insert(struct node *leaf, uint32_t index, const struct record 
 	uint32_t count = node_count(leaf);
 	size_t behind = 4 * (size_t)(count - index);
 	size_t prefix = node_prefix(leaf);
-	uint32_t offset = 0;
+	uint32_t offset = record_append(leaf, record);
 
-	if (count == node_capacity(leaf))
-		return NODE_FULL;
-	if (prefix && prefix_compare(record->key, record_key(leaf_record(leaf, 0)).data, prefix))
-		return NODE_FULL;
-	offset = record_append(leaf, record);
-	if (!offset)
-		return NODE_FULL;
 	if (count == 1) {
 		/* A single record has no prefix; two have one. */
 		prefix = common_prefix(record_key(leaf_record(leaf, 0)), record->key);
@@ -291,22 +333,23 @@ static int record_insert(struct node *leaf, uint32_t index, const struct record 
 	put_u32(heads + 4 * (size_t)index, head_make(record->key, prefix));
 	put_u32(slots + 4 * (size_t)index, offset);
 	put_u32(bytes + NODE_AT_COUNT, count + 1);
-	return 0;
 }
 
-int node_put(struct node *leaf, const struct record *record)
+int node_put(struct node *leaf, uint32_t index, bool there, const struct record *record)
 {
-	uint32_t index = 0;
-	int result = 0;
+	uint32_t prefix = node_prefix(leaf);
 
 	assert(record->kind != RECORD_TOMB || node_kind(leaf) == NODE_DELTA);
-	if (node_find(leaf, record->key, &index))
-		result = record_replace(leaf, index, record);
+	if (!node_has_room(leaf, index, there, record))
+		return NODE_FULL;
+	if (!there && prefix && leaf_prefix_compare(leaf, record->key, prefix))
+		return NODE_FULL;
+	if (there)
+		record_replace(leaf, index, record);
 	else
-		result = record_insert(leaf, index, record);
-	if (!result && record->kind == RECORD_REF)
-		node_bytes_mutable(leaf)[NODE_AT_FLAGS] |= NODE_FLAG_REFS;
-	return result;
+		record_insert(leaf, index, record);
+	node_bytes_mutable(leaf)[NODE_AT_FLAGS] |= record_flag(record->kind);
+	return 0;
 }
 
 void node_remove(struct node *leaf, uint32_t index)

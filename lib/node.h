@@ -27,6 +27,7 @@ static inline unsigned node_level(const struct node *node) { return node_bytes(n
 static inline uint32_t node_tree(const struct node *node) { return get_u32(node_bytes(node) + 24); }
 static inline uint32_t node_count(const struct node *node) { return get_u32(node_bytes(node) + 32); }
 static inline uint32_t node_capacity(const struct node *node) { return get_u32(node_bytes(node) + 36); }
+static inline uint32_t node_dead(const struct node *node) { return get_u32(node_bytes(node) + 44); }
 static inline uint32_t node_live(const struct node *node) { return get_u32(node_bytes(node) + 52); }
 struct slf_slice node_fence(const struct node *node);
 
@@ -69,10 +70,21 @@ size_t node_record_bytes(const struct record *record);
 void node_leaf_build(struct node *image, size_t size, uint32_t tree, struct slf_slice fence,
 		     const struct delta_base *base, const struct record *records, size_t count, size_t capacity,
 		     uint32_t live);
+/* Copies a leaf or delta as it is, dead bytes too, into an image of `size` bytes with room for `capacity` records. What is
+ * between the arrays and the records is not written. */
+void node_leaf_copy(struct node *image, size_t size, size_t capacity, const struct node *leaf);
+/* May the leaf or delta, in memory, have records that lead to values on the heap? */
+bool node_has_heap_values(const struct node *leaf);
+/* Bytes of an image without dead bytes and spare room. */
+size_t node_used_bytes(const struct node *leaf);
+
+/* Changes in place take index, and `there`, as node_find has given them for the key. */
+/* Is there room for the record, without a rebuild? */
+bool node_has_room(const struct node *leaf, uint32_t index, bool there, const struct record *record);
 /* Inserts or replaces in place. 0, or NODE_FULL when it must be rebuilt (no room, no slot, or a key that would change the
  * prefix): then nothing has changed. */
 #define NODE_FULL 3
-int node_put(struct node *leaf, const struct record *record);
+int node_put(struct node *leaf, uint32_t index, bool there, const struct record *record);
 /* Removes the record at index in place; its bytes are dead until the next rebuild. */
 void node_remove(struct node *leaf, uint32_t index);
 void node_set_live(struct node *leaf, uint32_t live);

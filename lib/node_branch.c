@@ -63,6 +63,12 @@ static uint32_t find_among_equals(const struct node *branch, struct slf_slice ke
 	return low;
 }
 
+static int branch_prefix_compare(const struct node *branch, struct slf_slice key, uint32_t prefix)
+{
+	return node_prefix_compare(branch, key, prefix, branch_layout(node_capacity(branch)).slots + 4,
+				   SEPARATOR_HEADER_BYTES);
+}
+
 uint32_t node_branch_find(const struct node *branch, struct slf_slice key)
 {
 	const uint8_t *heads = node_bytes(branch) + NODE_HEADER_BYTES;
@@ -71,7 +77,7 @@ uint32_t node_branch_find(const struct node *branch, struct slf_slice key)
 	uint32_t head = 0, index = 0;
 
 	if (prefix) {
-		int order = prefix_compare(key, node_separator(branch, 1).data, prefix);
+		int order = branch_prefix_compare(branch, key, prefix);
 
 		if (unlikely(order))
 			return order < 0 ? 0 : count - 1;
@@ -155,10 +161,10 @@ size_t node_branch_bytes(const struct child *children, size_t count, size_t fenc
 	return bytes;
 }
 
-/* Where the next separator goes in an image with room; NODE_AT_ZERO is 0 in one without. */
+/* Where the next separator goes in an image with room; NODE_AT_AUX is 0 in one without. */
 static uint32_t separators_end(const struct node *branch)
 {
-	uint32_t end = get_u32(node_bytes(branch) + NODE_AT_ZERO);
+	uint32_t end = get_u32(node_bytes(branch) + NODE_AT_AUX);
 
 	return end ? end : node_length(branch);
 }
@@ -182,7 +188,7 @@ static void build(struct node *image, size_t size, uint32_t tree, unsigned level
 	put_u32(bytes + NODE_AT_CAPACITY, (uint32_t)capacity);
 	put_u32(bytes + NODE_AT_RECORDS, (uint32_t)offset);
 	put_u16(bytes + NODE_AT_FENCE, (uint16_t)fence.size);
-	put_u16(bytes + NODE_AT_PREFIX, (uint16_t)prefix);
+	node_prefix_set(image, count > 1 ? children[1].separator : slice("", 0), prefix);
 	slice_copy(bytes + layout.fence, fence);
 	for (size_t i = 0; i < count; i++) {
 		struct slf_slice separator = i ? children[i].separator : slice(NULL, 0);
@@ -198,7 +204,7 @@ static void build(struct node *image, size_t size, uint32_t tree, unsigned level
 	}
 	assert(offset <= size);
 	if (offset < size || capacity > count)
-		put_u32(bytes + NODE_AT_ZERO, (uint32_t)offset);
+		put_u32(bytes + NODE_AT_AUX, (uint32_t)offset);
 	memset(bytes + offset, 0, size - offset);
 }
 
@@ -236,12 +242,12 @@ int node_branch_insert(struct node *branch, uint32_t index, const struct child *
 	assert(index > 0 && index <= count);
 	if (count == node_capacity(branch) ||
 	    offset + SEPARATOR_HEADER_BYTES + child->separator.size > node_length(branch) ||
-	    (prefix && prefix_compare(child->separator, node_separator(branch, 1).data, prefix)))
+	    (prefix && branch_prefix_compare(branch, child->separator, prefix)))
 		return NODE_FULL;
 	head = htole32(head_make(child->separator, prefix));
 	put_u16(bytes + offset, (uint16_t)child->separator.size);
 	slice_copy(bytes + offset + SEPARATOR_HEADER_BYTES, child->separator);
-	put_u32(bytes + NODE_AT_ZERO, offset + SEPARATOR_HEADER_BYTES + (uint32_t)child->separator.size);
+	put_u32(bytes + NODE_AT_AUX, offset + SEPARATOR_HEADER_BYTES + (uint32_t)child->separator.size);
 	array_insert(bytes + NODE_HEADER_BYTES, count, index, &head, sizeof(head));
 	array_insert(bytes + layout.words, count, index, &zero, sizeof(zero));
 	array_insert(bytes + layout.hashes, count, index, &zero, sizeof(zero));

@@ -175,7 +175,7 @@ static const char *check_header(const struct node *node, uint64_t length)
 		return "node: impossible level";
 	if (bytes[NODE_AT_FLAGS] & ~(node_kind(node) == NODE_BRANCH ? 0u : NODE_FLAG_REFS))
 		return "node: unknown flags";
-	if (get_u32(bytes + NODE_AT_AUX) || get_u64(bytes + NODE_AT_ZERO))
+	if (get_u32(bytes + NODE_AT_AUX))
 		return "node: reserved bytes are not zero";
 	if (node_capacity(node) != node_count(node))
 		return "node: spare capacity";
@@ -209,11 +209,14 @@ static inline const char *check_key(struct key_check *check, struct slf_slice ke
 }
 
 /* After the last key: they are sorted, so a longer prefix of all would be one of the first and last. */
-static const char *check_prefix_end(const struct key_check *check)
+static const char *check_prefix_end(const struct node *node, const struct key_check *check)
 {
 	size_t exact = check->count < 2 ? 0 : common_prefix(check->first, check->last);
+	uint64_t lead = exact ? prefix_lead(check->first, exact) : 0;
 
-	return exact == check->prefix ? NULL : "node: wrong prefix";
+	if (exact != check->prefix)
+		return "node: wrong prefix";
+	return get_be64(node_bytes(node) + NODE_AT_LEAD) == lead ? NULL : "node: wrong lead";
 }
 
 static const char *check_base(const struct node *delta)
@@ -288,7 +291,7 @@ static const char *check_leaf(const struct node *leaf, uint64_t length)
 		return "leaf: wrong flags";
 	if (!delta && node_live(leaf) != count)
 		return "leaf: wrong number of entries";
-	wrong = check_prefix_end(&check);
+	wrong = check_prefix_end(leaf, &check);
 	return wrong || !delta ? wrong : check_base(leaf);
 }
 
@@ -320,7 +323,7 @@ static const char *check_separators(const struct node *branch, uint64_t length, 
 	}
 	if (used != length - records)
 		return "branch: separators do not fill their room";
-	return check_prefix_end(&check);
+	return check_prefix_end(branch, &check);
 }
 
 static const char *check_branch(const struct node *branch, uint64_t length)

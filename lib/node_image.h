@@ -26,13 +26,16 @@ enum {
 	NODE_AT_FENCE = 48,
 	NODE_AT_PREFIX = 50,
 	NODE_AT_LIVE = 52,
-	NODE_AT_ZERO = 56,
+	NODE_AT_LEAD = 56,
 };
 
 /* The leaf or delta holds value references. Set whenever it does; may outlive the last one until the next rebuild. */
 #define NODE_FLAG_REFS 0x1u
+/* The same of values on the heap; never on disk. */
+#define NODE_FLAG_HEAP 0x2u
 
 #define HEAD_BYTES 4
+#define LEAD_BYTES 8
 
 static inline uint8_t *node_bytes_mutable(struct node *node)
 {
@@ -41,10 +44,6 @@ static inline uint8_t *node_bytes_mutable(struct node *node)
 static inline uint32_t node_records(const struct node *node)
 {
 	return get_u32(node_bytes(node) + NODE_AT_RECORDS);
-}
-static inline uint32_t node_dead(const struct node *node)
-{
-	return get_u32(node_bytes(node) + NODE_AT_DEAD);
 }
 static inline uint32_t node_fence_bytes(const struct node *node)
 {
@@ -175,7 +174,34 @@ static inline uint32_t heads_below(const uint8_t *heads, uint32_t count, uint64_
 	return (uint32_t)((size_t)(base - heads) / 4) + (get_u32(base) < bound);
 }
 
-/* Where key lies against all keys that begin with the prefix: negative below, positive above, 0 when it shares it. */
+/* The first bytes of a key as a number that orders as they do. */
+static inline uint64_t lead_make(struct slf_slice key)
+{
+	uint8_t padded[LEAD_BYTES] = { 0 };
+
+	if (likely(key.size >= LEAD_BYTES))
+		return get_be64(key.data);
+	slice_copy(padded, key);
+	return get_be64(padded);
+}
+
+/* Of a prefix that key begins with. */
+static inline uint64_t prefix_lead(struct slf_slice key, size_t prefix)
+{
+	uint64_t lead = lead_make(key);
+
+	if (prefix < LEAD_BYTES)
+		lead &= ~(~(uint64_t)0 >> 8 * prefix);
+	return lead;
+}
+
+static inline void node_prefix_set(struct node *node, struct slf_slice key, size_t prefix)
+{
+	put_u16(node_bytes_mutable(node) + NODE_AT_PREFIX, (uint16_t)prefix);
+	put_be64(node_bytes_mutable(node) + NODE_AT_LEAD, prefix ? prefix_lead(key, prefix) : 0);
+}
+
+/* Where key lies against all keys that begin with a prefix above LEAD_BYTES, or against a key too short for it. */
 static inline int prefix_compare(struct slf_slice key, const void *prefix, size_t prefix_bytes)
 {
 	int order = 0;
@@ -185,6 +211,20 @@ static inline int prefix_compare(struct slf_slice key, const void *prefix, size_
 	if (key.size)
 		order = memcmp(key.data, prefix, key.size);
 	return order ? order : -1;
+}
+
+/* Where key lies against all keys of a node whose prefix is not empty: negative below, positive above, 0 when it shares the
+ * prefix. The header says it for most keys; `at` is the offset of the slot of one that has the prefix, for the others. */
+static inline int node_prefix_compare(const struct node *node, struct slf_slice key, uint32_t prefix, size_t at,
+				      size_t header_bytes)
+{
+	uint64_t lead = get_be64(node_bytes(node) + NODE_AT_LEAD), own = prefix_lead(key, prefix);
+
+	if (own != lead)
+		return own < lead ? -1 : 1;
+	if (likely(prefix <= LEAD_BYTES && key.size >= prefix))
+		return 0;
+	return prefix_compare(key, node_bytes(node) + get_u32(node_bytes(node) + at) + header_bytes, prefix);
 }
 
 /* slice_compare of two keys whose first `skip` bytes are known to be the same. */

@@ -73,8 +73,8 @@ static int batch_descend(struct batch *batch, unsigned level)
 			continue;
 		}
 		node_child(branch, node_branch_find(branch, batch->keys[probe.index]), &child);
-		if (word_is_heap(child.word))
-			node_lines_prefetch(word_node(child.word), NODE_SEARCH_BYTES);
+		if (word_is_heap(child.word)) /* with the block's header, which tells the age */
+			node_lines_prefetch(block_of(word_node(child.word)), sizeof(struct block) + NODE_SEARCH_BYTES);
 		else
 			batch_want(batch, &(struct node_ref){ .position = child.word, .length = child.length });
 		batch->probes[kept++] = (struct probe){ .word = child.word,

@@ -5,9 +5,10 @@
  * A reference comes from bytes that a digest covers, but it is not trusted to lead to a sane place: position and length
  * are held against the rules of the format and the size of the file before anything is mapped, read or allocated.
  *
- * The bit of an entry may be set only by a check of bytes in the map, since it vouches for what later views show. A
- * copy made by pread is checked every time. In the map a bit is worth something only together with the header: it
- * says that these bytes are what their header claims, and the header is compared with the reference on every access.
+ * The bit of an entry may be set only by a check of bytes in the map, since it vouches for what later views show, or by
+ * the checkpoint that has written it. A copy made by pread is checked every time. In the map a bit is worth something
+ * only together with the header: it says that these bytes are what their header claims, and the header is compared with
+ * the reference on every access.
  *
  * All failures here are a damaged entry (SLF_ECORRUPT, with spindle, offset and what differs), a failure of reading
  * that the spindle has noted, or -ENOMEM.

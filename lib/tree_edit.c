@@ -121,13 +121,10 @@ static int descend(struct edit *edit, uint32_t tree, struct tree_root *root, str
 
 static size_t leaf_used_bytes(const struct leaf_view *leaf)
 {
-	const uint8_t *bytes = node_bytes(leaf->top);
-
 	if (leaf->base)
 		return (size_t)((uint64_t)node_length(leaf->base) * node_live(leaf->top) /
 				(node_count(leaf->base) ? node_count(leaf->base) : 1));
-	return NODE_HEADER_BYTES + 8 * (size_t)node_count(leaf->top) + node_length(leaf->top) - get_u32(bytes + 40) -
-	       get_u32(bytes + 44);
+	return node_used_bytes(leaf->top);
 }
 
 static int leaf_gather(const struct leaf_view *leaf, struct records *records)
@@ -157,22 +154,18 @@ static size_t records_find(const struct records *records, struct slf_slice key, 
 }
 
 /* Puts the record into the sorted vector; a tombstone stays one. */
-static int records_put(struct records *records, const struct record *record, size_t *index)
+static int records_put(struct records *records, const struct record *record)
 {
 	bool found;
-	int result;
+	size_t index = records_find(records, record->key, &found);
+	int result = found ? 0 : records_add(records, record);
 
-	*index = records_find(records, record->key, &found);
-	if (found) {
-		records->items[*index] = *record;
-		return 0;
-	}
-	result = records_add(records, record);
 	if (result)
 		return result;
-	memmove(&records->items[*index + 1], &records->items[*index],
-		(records->count - 1 - *index) * sizeof(*records->items));
-	records->items[*index] = *record;
+	if (!found)
+		memmove(&records->items[index + 1], &records->items[index],
+			(records->count - 1 - index) * sizeof(*records->items));
+	records->items[index] = *record;
 	return 0;
 }
 
@@ -254,18 +247,28 @@ static void base_of(const struct leaf_view *leaf, const struct child *at, struct
 struct change {
 	struct slf_slice key;
 	const struct record *record; /* NULL: delete */
-	bool in_base;                /* the base (or the leaf on disk that becomes one) has the key */
-	bool exists;                 /* the key is there before */
-	struct found old;            /* its record */
-	uint32_t live;               /* entries of the leaf afterwards */
+	struct record tomb;
+	uint32_t index;    /* of the key in the top image, or where it would stand */
+	bool in_top;       /* the top image has the key, maybe deleted */
+	bool in_base;      /* of a delete: the base (or the leaf on disk that becomes one) has the key */
+	bool exists;       /* the key is there before */
+	struct record old; /* its record */
+	uint32_t live;     /* entries of the leaf afterwards */
 	bool append;
 };
 
-/* Gathers the overlay's records with the change applied; tombstones only where the base has the key. */
+/* What a delta gets: tombstones only where the base has the key. NULL: nothing, the key is to be removed. */
+static const struct record *delta_record(const struct change *change)
+{
+	if (change->record)
+		return change->record;
+	return change->in_base ? &change->tomb : NULL;
+}
+
+/* Gathers the overlay's records with the change applied. */
 static int gather_overlay(struct edit *edit, const struct leaf_view *leaf, const struct change *change)
 {
-	struct record tomb = { .key = change->key, .kind = RECORD_TOMB };
-	size_t index;
+	const struct record *record = delta_record(change);
 	int result = 0;
 
 	edit->records.count = 0;
@@ -273,12 +276,16 @@ static int gather_overlay(struct edit *edit, const struct leaf_view *leaf, const
 		result = node_gather(leaf->top, &edit->records);
 	if (result)
 		return result;
-	if (change->record)
-		return records_put(&edit->records, change->record, &index);
-	if (change->in_base)
-		return records_put(&edit->records, &tomb, &index);
+	if (record)
+		return records_put(&edit->records, record);
 	records_remove(&edit->records, change->key);
 	return 0;
+}
+
+/* Above it an overlay is folded. */
+static size_t overlay_limit(const struct node *base)
+{
+	return node_length(base) / 4 + NODE_HEADER_BYTES + DELTA_BASE_BYTES;
 }
 
 /* Tries an overlay: 0 done, NODE_FULL when the leaf is to be folded instead. */
@@ -287,7 +294,7 @@ static int rebuild_overlay(struct edit *edit, uint32_t tree, const struct leaf_v
 {
 	const struct node *bottom = leaf->base ? leaf->base : leaf->top;
 	struct delta_base base;
-	size_t limit = node_length(bottom) / 4, bytes;
+	size_t bytes;
 	int result;
 
 	if (node_length(bottom) < OVERLAY_BASE_BYTES_MIN)
@@ -296,7 +303,7 @@ static int rebuild_overlay(struct edit *edit, uint32_t tree, const struct leaf_v
 	if (result)
 		return result;
 	bytes = node_leaf_bytes(edit->records.items, edit->records.count, edit->records.count, 0, true);
-	if (bytes > limit + NODE_HEADER_BYTES + DELTA_BASE_BYTES)
+	if (bytes > overlay_limit(bottom))
 		return NODE_FULL;
 	base_of(leaf, at, &base);
 	pieces->count = 1;
@@ -307,50 +314,73 @@ static int rebuild_overlay(struct edit *edit, uint32_t tree, const struct leaf_v
 static int rebuild_whole(struct edit *edit, uint32_t tree, const struct leaf_view *leaf, const struct change *change,
 			 struct pieces *pieces)
 {
-	size_t index = 0;
+	struct records *records = &edit->records;
+	bool last;
 	int result;
 
-	edit->records.count = 0;
-	result = leaf_gather(leaf, &edit->records);
+	records->count = 0;
+	result = leaf_gather(leaf, records);
+	if (!result && change->record)
+		result = records_put(records, change->record);
 	if (result)
 		return result;
-	if (change->record)
-		result = records_put(&edit->records, change->record, &index);
-	else
-		records_remove(&edit->records, change->key);
-	if (result)
-		return result;
-	return emit_leaves(edit, tree, node_fence(leaf->top), &edit->records,
-			   change->append && index + 1 == edit->records.count, pieces);
+	if (!change->record)
+		records_remove(records, change->key);
+	last = records->count && slice_compare(records->items[records->count - 1].key, change->key) == 0;
+	return emit_leaves(edit, tree, node_fence(leaf->top), records, change->append && last, pieces);
 }
 
 /* Applies the change to an image that the edit owns: 0 or NODE_FULL. */
 static int change_in_place(struct node *top, const struct change *change)
 {
-	struct record tomb = { .key = change->key, .kind = RECORD_TOMB };
-	uint32_t index;
+	const struct record *record = node_kind(top) == NODE_DELTA ? delta_record(change) : change->record;
 	int result = 0;
 
-	if (change->record)
-		result = node_put(top, change->record);
-	else if (node_kind(top) == NODE_DELTA && change->in_base)
-		result = node_put(top, &tomb);
-	else if (node_find(top, change->key, &index))
-		node_remove(top, index);
+	if (record)
+		result = node_put(top, change->index, change->in_top, record);
+	else if (change->in_top)
+		node_remove(top, change->index);
 	if (result == 0)
 		node_set_live(top, change->live);
 	return result;
 }
 
-/* Copies a heap image of another epoch as it is and changes the copy: most often there is room. */
-static int change_copy(struct edit *edit, const struct node *top, const struct change *change, struct pieces *pieces)
+/* Size and capacity of a copy with more room; 0 when the leaf is to be squeezed, folded or split instead. */
+static size_t grown_bytes(const struct edit *edit, const struct leaf_view *leaf, const struct record *record,
+			  size_t *capacity)
 {
-	struct block *copy = edit_alloc(edit, node_length(top), BLOCK_NODE);
+	size_t count = node_count(leaf->top), used = node_used_bytes(leaf->top) + node_record_bytes(record);
+	size_t limit = edit->store->settings.leaf_bytes, room = limit, bytes;
+
+	if (leaf->base) {
+		limit = overlay_limit(leaf->base);
+		room = node_length(leaf->base);
+	}
+	if (node_dead(leaf->top) || used > limit)
+		return 0;
+	*capacity = count + count / 2 + 3;
+	bytes = used + 8 * (*capacity - count - 1);
+	return u64_max(bytes, u64_min(bytes + bytes / 2, room));
+}
+
+/* Copies a heap image, of another epoch or without room, and changes the copy: 0, NODE_FULL or -ENOMEM. */
+static int change_copy(struct edit *edit, const struct leaf_view *leaf, const struct change *change,
+		       struct pieces *pieces)
+{
+	const struct node *top = leaf->top;
+	const struct record *record = leaf->base ? delta_record(change) : change->record;
+	size_t size = node_length(top), capacity = node_capacity(top);
+	struct block *copy;
 	int result;
 
+	if (record && !node_has_room(top, change->index, change->in_top, record))
+		size = grown_bytes(edit, leaf, record, &capacity);
+	if (!size)
+		return NODE_FULL;
+	copy = edit_alloc(edit, size, BLOCK_NODE);
 	if (!copy)
 		return -ENOMEM;
-	memcpy(block_payload(copy), top, node_length(top));
+	node_leaf_copy(block_payload(copy), size, capacity, top);
 	result = change_in_place(block_payload(copy), change);
 	if (result) {
 		edit_drop(edit, copy);
@@ -379,9 +409,9 @@ static int change_leaf(struct edit *edit, uint32_t tree, const struct leaf_view 
 			*same = true;
 			return 0;
 		}
-	} else if (leaf->heap) {
-		result = change_copy(edit, leaf->top, change, pieces);
 	}
+	if (leaf->heap)
+		result = change_copy(edit, leaf, change, pieces);
 	if (result == NODE_FULL && (leaf->base || !leaf->heap))
 		result = rebuild_overlay(edit, tree, leaf, at, change, pieces);
 	if (result == NODE_FULL)
@@ -667,9 +697,9 @@ static int first_leaf(struct edit *edit, uint32_t tree, struct tree_root *root, 
 /* The heap block of the value that is being replaced or deleted. */
 static struct block *old_value(const struct change *change)
 {
-	if (!change->exists || change->old.record.kind != RECORD_HEAP)
+	if (!change->exists || change->old.kind != RECORD_HEAP)
 		return NULL;
-	return heap_ref_block(change->old.record.value);
+	return heap_ref_block(change->old.value);
 }
 
 /* Looks at the leaf for what the change meets there. */
@@ -677,10 +707,16 @@ static void change_meet(const struct leaf_view *leaf, struct change *change)
 {
 	uint32_t index;
 
-	change->exists = leaf_find(leaf, change->key, &change->old);
-	if (leaf->base)
+	change->tomb = (struct record){ .key = change->key, .kind = RECORD_TOMB };
+	change->in_top = node_find(leaf->top, change->key, &change->index);
+	if (leaf->base && (!change->in_top || !change->record)) /* a put over a record of the overlay need not know */
 		change->in_base = node_find(leaf->base, change->key, &index);
-	else
+	if (change->in_top)
+		node_record(leaf->top, change->index, &change->old);
+	else if (change->in_base)
+		node_record(leaf->base, index, &change->old);
+	change->exists = (change->in_top || change->in_base) && change->old.kind != RECORD_TOMB;
+	if (!leaf->base)
 		change->in_base = !leaf->heap && change->exists;
 	change->live = node_live(leaf->top);
 	if (change->record)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Which entries have been checked: one bit per 64-byte granule, in a bounded, lossy cache of 16 MB (4096 extents' bitmaps,
- * direct-mapped). A lost bit costs a second check; a bit that is set has always been earned by a check at that place.
+ * direct-mapped). A lost bit costs a second check; a bit that is set has been earned by a check at that place, or by
+ * writing an entry there that was sealed by this process.
  *
  * Memory ordering: a slot is a seqlock whose sequence is its tag (extent and generation). Any thread may test without a
  * lock; setting and clearing take a slot's lock.

@@ -239,6 +239,8 @@ int versions_retire(struct versions *versions, struct block *block, uint64_t epo
 	return 0;
 }
 
+#define SWEEP_AHEAD 8 /* blocks whose headers are on their way to the cache */
+
 /* Frees the blocks of the list that nobody sees and moves the others to their holders; block->spare2 is the epoch of
  * retirement (set here where retired_at is not 0). False when the budget or memory ended it: what is left stays in the list
  * for the next sweep. */
@@ -248,6 +250,8 @@ static bool sweep_list(struct versions *versions, struct garbage *list, uint64_t
 		struct block *block = list->blocks[list->count - 1];
 		uint64_t user;
 
+		if (list->count > SWEEP_AHEAD)
+			__builtin_prefetch(list->blocks[list->count - 1 - SWEEP_AHEAD], 1);
 		if (!(*budget)--) {
 			*budget = 0;
 			return false;

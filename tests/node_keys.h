@@ -130,4 +130,13 @@ static inline struct slf_slice source_neighbour(struct source *source, struct sl
 	}
 }
 
+/* node_put where node_find says. */
+static inline int put(struct node *leaf, const struct record *record)
+{
+	uint32_t index = 0;
+	bool there = node_find(leaf, record->key, &index);
+
+	return node_put(leaf, index, there, record);
+}
+
 #endif

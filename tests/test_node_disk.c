@@ -354,12 +354,12 @@ Test(node_disk, seal_makes_the_flag_exact)
 	node_leaf_build(leaf, size, 7, slice(NULL, 0), NULL, &record, 1, 1, 1);
 	cr_assert_eq(node_bytes(leaf)[NODE_AT_FLAGS], NODE_FLAG_REFS);
 	record.kind = RECORD_INLINE;
-	cr_assert_eq(node_put(leaf, &record), 0);
+	cr_assert_eq(put(leaf, &record), 0);
 	cr_assert_eq(node_bytes(leaf)[NODE_AT_FLAGS], NODE_FLAG_REFS);
 	node_seal(leaf, SEED, PLACE);
 	cr_assert_null(node_check(leaf, size));
 	record.kind = RECORD_REF;
-	cr_assert_eq(node_put(leaf, &record), 0);
+	cr_assert_eq(put(leaf, &record), 0);
 	cr_assert_eq(node_bytes(leaf)[NODE_AT_FLAGS], NODE_FLAG_REFS, "put sets it at once");
 	source_release(&source);
 }
@@ -527,7 +527,7 @@ static const struct breach breaches[] = {
 	{ FORM_LEAF, 23, 1, 3, "node: unknown flags" },
 	{ FORM_BRANCH, 23, 1, 1, "node: unknown flags" },
 	{ FORM_LEAF, 28, 4, 1, "node: reserved bytes are not zero" },
-	{ FORM_LEAF, 63, 1, 1, "node: reserved bytes are not zero" },
+	{ FORM_LEAF, 63, 1, 1, "node: wrong lead" },
 	{ FORM_LEAF, 36, 4, 4, "node: spare capacity" },
 	{ FORM_LEAF, 44, 4, 1, "node: dead bytes" },
 	{ FORM_LEAF, 40, 4, 91, "leaf: arrays of impossible size" },
