@@ -139,9 +139,13 @@ int slf_sync(struct slf_db *db, uint64_t *durable_seq)
 {
 	int result = check_db(db);
 
-	if (!result)
-		result = commit_sync(&db->core.commit, durable_seq);
-	return result ? result : commit_untold(&db->core.commit);
+	int untold;
+
+	if (result)
+		return result;
+	result = commit_sync(&db->core.commit, durable_seq);
+	untold = commit_untold(&db->core.commit); /* asked in any case: what is told here is not told again */
+	return result ? result : untold;
 }
 
 int slf_eventfd(struct slf_db *db)
@@ -415,6 +419,8 @@ int slf_txn_blob(struct slf_txn *txn, struct slf_slice blob)
 	if (blob.size > BLOB_BYTES_MAX)
 		return error_set(SLF_ETOOBIG, NULL, -1, OFFSET_NONE, "a blob of %zu bytes is longer than %d", blob.size,
 				 BLOB_BYTES_MAX);
+	if (!blob.data && blob.size)
+		return error_set(-EINVAL, NULL, -1, OFFSET_NONE, "a blob with a size has no data");
 	if (!txn->blob)
 		txn->blob = malloc(BLOB_BYTES_MAX);
 	if (!txn->blob)

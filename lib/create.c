@@ -112,7 +112,7 @@ static int write_pages(struct creation *creation, unsigned index)
 	meta.spindle_index = (uint16_t)index;
 	for (uint16_t slot = 0; slot < 2 && !result; slot++) {
 		meta.slot = slot;
-		meta.generation = 2u - slot;
+		meta.generation = META_GENERATION_NEW - slot;
 		meta_encode(page, &meta);
 		result = spindle_write(spindle, 0, slot ? META_PAGE_B : META_PAGE_A, page, META_PAGE_BYTES);
 		if (!result && creation->table_bytes && index == 0)

@@ -82,6 +82,8 @@ static int take_range(struct slf_cursor *cursor, const struct slf_range *range)
 		return error_set(-EINVAL, NULL, -1, OFFSET_NONE, "slf_range: unknown or contradicting flags");
 	if (range->low.size > KEY_BYTES_MAX || range->high.size > KEY_BYTES_MAX)
 		return error_set(SLF_ETOOBIG, NULL, -1, OFFSET_NONE, "a bound is longer than a key may be");
+	if ((!range->low.data && range->low.size) || (!range->high.data && range->high.size))
+		return error_set(-EINVAL, NULL, -1, OFFSET_NONE, "a bound with a size has no data");
 	cursor->flags = range->flags & ~SLF_PREFIX;
 	if (range->flags & SLF_PREFIX) {
 		cursor->flags &= SLF_TRANSIENT;

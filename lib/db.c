@@ -336,7 +336,7 @@ static int open_spindles(struct core *core)
  * have a greater generation, they are. -EACCES: a directory that may not be read. */
 static int sync_names(struct core *core)
 {
-	for (unsigned i = 0; i < core->store.spindle_count && core->meta.generation <= 2; i++) {
+	for (unsigned i = 0; i < core->store.spindle_count && core->meta.generation <= META_GENERATION_NEW; i++) {
 		const char *path = core->store.spindles[i].path;
 		int result = io_sync_directory(core->io, path);
 
@@ -489,6 +489,8 @@ static int open_all(struct slf_db *db, const char *path, const struct slf_option
 			result = check_meta(core, &meta);
 		if (!result)
 			take_meta(core, &meta);
+		/* between creation and lock another process may have committed: then the files are not only ours to remove */
+		core->created = core->created && !result && meta.generation <= META_GENERATION_NEW;
 	}
 	if (!result)
 		result = open_spindles(core);
@@ -520,12 +522,17 @@ static void remove_created(struct slf_db *db, const struct slf_options *options)
 		io_remove(db->core.io, side);
 }
 
-/* Has another process written a metadata page since ours was read? */
-static bool has_moved(struct core *core)
+/* Has another process removed the files, which it had made and could not open, or written a metadata page since ours was
+ * read? Then another attempt may meet other files. */
+static bool has_moved(const struct slf_db *db, int error)
 {
+	const struct core *core = &db->core;
+	struct io_info info;
 	struct meta meta;
 
-	return core->tuning.readonly && core->store.spindle_count && core->meta.generation &&
+	if (db->locked && io_info(core->store.spindles[0].file, &info) == 0 && !info.named)
+		return true;
+	return error == SLF_ECORRUPT && core->tuning.readonly && core->store.spindle_count && core->meta.generation &&
 	       choose_page(&core->store.spindles[0], &meta) == 0 && meta.generation != core->meta.generation;
 }
 
@@ -553,7 +560,7 @@ static int open_once(const char *path, const struct slf_options *from, struct io
 		struct slf_errinfo info = { .size = sizeof(info) };
 
 		error_get(&info);
-		*moved = has_moved(&db->core);
+		*moved = has_moved(db, error);
 		service_stop(&db->service);
 		if (db->core.created && db->locked)
 			remove_created(db, &options);
@@ -566,21 +573,18 @@ static int open_once(const char *path, const struct slf_options *from, struct io
 	return 0;
 }
 
-#define READONLY_ATTEMPTS 5
+#define ATTEMPTS 5
 
 /* A reader beside a busy writer may find that the log it was following has been recycled meanwhile; then it starts anew at
  * the newer checkpoint. */
 int db_open(const char *path, const struct slf_options *options, struct slf_db **db)
 {
-	unsigned attempts = options && (options->flags & SLF_READONLY) ? READONLY_ATTEMPTS : 1;
-	int result = SLF_ECORRUPT;
+	bool moved = true;
+	int result = 0;
 
-	while (result == SLF_ECORRUPT && attempts--) {
-		bool moved = false;
-
+	for (unsigned attempt = 0; attempt < ATTEMPTS && moved; attempt++) {
+		moved = false;
 		result = open_once(path, options, NULL, db, &moved);
-		if (!moved)
-			break;
 	}
 	return result;
 }

@@ -119,15 +119,18 @@ int forest_put(struct edit *edit, struct forest **forest, uint32_t id, const str
 	}
 }
 
-int forest_each(const struct forest *forest, forest_fn *each, void *context)
+int forest_each(const struct forest *forest, uint32_t from, forest_fn *each, void *context)
 {
-	for (unsigned i = 0; forest && i < FAN; i++) {
+	for (unsigned i = forest && covers(forest, from) ? slot_of(forest, from) : FAN; i < FAN; i++) {
 		int result = 0;
 
 		if (!forest->slots[i])
 			continue;
-		if (forest->shift) {
-			result = forest_each(forest->slots[i], each, context);
+		if (forest->shift) { /* below the first slot the ids begin with those of from, else with the lowest */
+			bool first = i == slot_of(forest, from);
+
+			result = forest_each(forest->slots[i], first ? from & (((uint32_t)1 << forest->shift) - 1) : 0, each,
+					     context);
 		} else {
 			struct forest_root *at = forest->slots[i];
 			result = each(context, at->id, &at->root, block_of(at)->birth);

@@ -19,9 +19,9 @@ const struct tree_root *forest_get(const struct forest *forest, uint32_t id);
 /* Sets id to root in *forest. */
 int forest_put(struct edit *edit, struct forest **forest, uint32_t id, const struct tree_root *root);
 
-/* Calls each in the order of ids, until it returns non-zero. birth: epoch in which the root was put. */
+/* Calls each for the ids >= from, in their order, until it returns non-zero. birth: epoch in which the root was put. */
 typedef int forest_fn(void *context, uint32_t id, const struct tree_root *root, uint64_t birth);
-int forest_each(const struct forest *forest, forest_fn *each, void *context);
+int forest_each(const struct forest *forest, uint32_t from, forest_fn *each, void *context);
 
 /* Drops all of it. */
 int forest_drop(struct edit *edit, struct forest *forest);

@@ -106,7 +106,7 @@ static int step_tree(struct install *install, const struct tree_root *root, bool
 }
 
 struct next_tree {
-	uint32_t from, id;
+	uint32_t id;
 	const struct tree_root *root;
 };
 
@@ -115,8 +115,6 @@ static int find_next(void *context, uint32_t id, const struct tree_root *root, u
 	struct next_tree *next = context;
 
 	(void)birth;
-	if (id < next->from)
-		return 0;
 	next->id = id;
 	next->root = root;
 	return 1;
@@ -124,11 +122,11 @@ static int find_next(void *context, uint32_t id, const struct tree_root *root, u
 
 static int step(struct install *install)
 {
-	struct next_tree next = { .from = install->tree };
+	struct next_tree next = { 0 };
 	bool more = false;
 	int result;
 
-	forest_each(install->core->versions.tip->forest, find_next, &next);
+	forest_each(install->core->versions.tip->forest, install->tree, find_next, &next);
 	if (!next.root) {
 		install->done = true;
 		return 0;
@@ -178,7 +176,7 @@ static int publish(struct install *install, struct edit *edit)
 	int result = version ? 0 : -ENOMEM;
 
 	if (!result)
-		result = forest_each(tip->forest, keep_newer, &keep);
+		result = forest_each(tip->forest, 0, keep_newer, &keep);
 	if (!result)
 		result = forest_drop(edit, tip->forest);
 	if (result) {

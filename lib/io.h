@@ -51,6 +51,7 @@ struct io_info {
 	uint32_t physical_sector; /* unit that a write may tear as a whole, bytes; >= logical_sector */
 	bool direct;              /* IO_DIRECT works */
 	bool network;             /* on a network file system */
+	bool named;               /* it has a name, so others can open it */
 	uint64_t size_max;        /* largest file here, bytes (RLIMIT_FSIZE and file system), UINT64_MAX if not known */
 };
 

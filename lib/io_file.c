@@ -299,6 +299,7 @@ int file_info(struct io_file *handle, struct io_info *info)
 	info->size = (uint64_t)status.st_size;
 	info->allocated_bytes = (uint64_t)status.st_blocks * 512;
 	info->direct = atomic_load(&file->direct);
+	info->named = status.st_nlink > 0;
 	info->size_max = u64_min(info->size_max, file_size_limit());
 	return 0;
 }

@@ -285,7 +285,7 @@ int materialise_forest(struct materialiser *materialiser, const struct forest *f
 	int result;
 
 	edit_init(&work.edit, materialiser->store, materialiser->heap, 1);
-	result = forest_each(forest, write_root, &work);
+	result = forest_each(forest, 0, write_root, &work);
 	noted = materialiser->written.count;
 	if (!result)
 		result = materialise_tree(materialiser, TREE_ROOTS, roots);

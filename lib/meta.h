@@ -8,6 +8,8 @@
 #include "base.h"
 #include "format.h"
 
+#define META_GENERATION_NEW 2u /* of the newer page of a database that nobody has opened yet */
+
 struct meta {
 	uint32_t version;
 	uint32_t sector;

@@ -194,7 +194,7 @@ SLF_API int slf_eventfd(struct slf_db *db);
 /* Ends txn and drops its changes. txn may be NULL. */
 SLF_API void slf_abort(struct slf_txn *txn);
 
-/* The version that txn reads: the seq of its newest commit. */
+/* The version that txn reads: the seq of its newest commit. 0 when txn is doomed or no transaction. */
 SLF_API uint64_t slf_txn_seq(const struct slf_txn *txn);
 
 /* Attaches up to 65535 bytes (a Raft index and term, say) to the commit of a write transaction. Copied. */

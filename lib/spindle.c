@@ -192,6 +192,9 @@ int spindle_refresh(struct spindle *spindle)
 	if (result == 0)
 		atomic_store_explicit(&spindle->size, info.size, memory_order_release);
 	pthread_mutex_unlock(&spindle->mutex);
+	if (result == 0 && !info.named)
+		return error_set(-ENOENT, spindle->path, (int)spindle->index, OFFSET_NONE,
+				 "it was removed while it was being opened");
 	return result < 0 ? spindle_failed(spindle, result, OFFSET_NONE, "cannot ask for the size") : 0;
 }
 

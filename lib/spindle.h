@@ -42,7 +42,7 @@ int spindle_write(struct spindle *spindle, unsigned flags, uint64_t offset, cons
 int spindle_sync(struct spindle *spindle);
 /* Allocates and raises size. */
 int spindle_allocate(struct spindle *spindle, uint64_t offset, uint64_t length);
-/* Looks again how large the file is (another process may have made it grow). */
+/* Looks again how large the file is (another process may have made it grow). -ENOENT when it has lost its name. */
 int spindle_refresh(struct spindle *spindle);
 
 /* The bytes [offset, offset + length) in the map: NULL in pread mode, or when they reach beyond the file, cross a window

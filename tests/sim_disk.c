@@ -391,6 +391,14 @@ static int sim_close(struct io_file *handle)
 	return call_end(disk, result);
 }
 
+static bool is_named(const struct sim_disk *disk, const struct inode *inode)
+{
+	for (size_t i = 0; i < disk->name_count; i++)
+		if (disk->names[i].seen == inode)
+			return true;
+	return false;
+}
+
 static int sim_info(struct io_file *handle, struct io_info *info)
 {
 	struct sim_file *file = sim_file_of(handle);
@@ -408,6 +416,7 @@ static int sim_info(struct io_file *handle, struct io_info *info)
 			.physical_sector = disk->physical_sector,
 			.direct = true,
 			.network = disk->network,
+			.named = is_named(disk, file->inode),
 			.size_max = u64_min(SIM_FILE_BYTES_MAX, file_size_limit()),
 		};
 	return call_end(disk, result);

@@ -519,6 +519,7 @@ Test(api, txn_blob_limits)
 	cr_assert_not_null(blob);
 	bytes_fill(blob, 65536, 1, false);
 	cr_assert_eq(slf_txn_blob(txn, bytes(blob, 65536)), SLF_ETOOBIG);
+	cr_assert_eq(slf_txn_blob(txn, bytes(NULL, 1)), -EINVAL);
 	cr_assert_eq(slf_txn_blob(txn, bytes(NULL, 0)), 0);
 	cr_assert_eq(slf_txn_blob(txn, bytes(blob, 65535)), 0);
 	memset(blob, 0, 65536); /* it is copied */

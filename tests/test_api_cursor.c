@@ -216,6 +216,10 @@ Test(api_cursor, bounds)
 	}
 	cr_assert_lt(slf_cursor_open(txn, SLF_MAIN, &(struct slf_range){ .flags = 0x8000u },
 				     &(struct slf_cursor *){ NULL }), 0, "unknown flag");
+	cr_assert_eq(slf_cursor_open(txn, SLF_MAIN, &(struct slf_range){ .flags = SLF_LOWER, .low = { NULL, 1 } },
+				     &(struct slf_cursor *){ NULL }), -EINVAL);
+	cr_assert_eq(slf_cursor_open(txn, SLF_MAIN, &(struct slf_range){ .flags = SLF_UPPER, .high = { NULL, 1 } },
+				     &(struct slf_cursor *){ NULL }), -EINVAL);
 	slf_abort(txn);
 	cr_assert_eq(slf_close(db), 0);
 }

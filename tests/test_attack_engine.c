@@ -332,6 +332,8 @@ Test(attack_engine, own_value_that_was_lost)
 	large_put(txn, "large", 1);
 	sim_disk_add_fault(disk, &fault);
 	cr_assert_eq(slf_get(txn, SLF_MAIN, text("large"), &value), -ENOSPC);
+	cr_assert_eq(slf_get(txn, SLF_MAIN, text("other"), &value), SLF_ECANCELLED, "a doomed transaction is not read");
+	cr_assert_eq(slf_txn_seq(txn), 0);
 	cr_assert_eq(slf_commit(txn, NULL), SLF_ECANCELLED);
 	must(db_has(db, "large", NULL));
 	large_commit(db, "large", 2);

@@ -106,9 +106,16 @@ static void state_check(const struct state *state)
 		must(!root == !state->model.stamps[i]);
 		must(!root || root_is(root, state->model.stamps[i]));
 	}
-	must(forest_each(state->forest, visit_one, &visit) == 0);
-	for (; visit.at < IDS; visit.at++)
-		must(!state->model.stamps[visit.at]);
+	for (size_t from = 0; from < IDS; from += 1 + from / 4) { /* from an id, and from between two */
+		for (uint32_t behind = 0; behind < 2; behind++) {
+			visit.at = from + (behind && (from + 1 == IDS || ids[from + 1] != ids[from] + 1));
+			if (visit.at == from && behind)
+				continue;
+			must(forest_each(state->forest, ids[from] + behind, visit_one, &visit) == 0);
+			for (; visit.at < IDS; visit.at++)
+				must(!state->model.stamps[visit.at]);
+		}
+	}
 }
 
 static void state_change(struct edit *edit, struct state *state, struct rng *rng)
@@ -141,7 +148,7 @@ Test(forest, empty)
 
 	cr_assert_null(forest_get(NULL, 0));
 	cr_assert_null(forest_get(NULL, UINT32_MAX));
-	cr_assert_eq(forest_each(NULL, visit_one, &visit), 0);
+	cr_assert_eq(forest_each(NULL, 0, visit_one, &visit), 0);
 }
 
 /* An id would be taken for another one that differs in bits above the root's, or in one level only. */
@@ -261,7 +268,7 @@ Test(forest, each_stops)
 	edit_init(&edit, NULL, heap, 1);
 	for (unsigned i = 0; i < 10; i++)
 		state_change(&edit, &state, &rng);
-	cr_assert_eq(forest_each(state.forest, visit_one, &visit), 77);
+	cr_assert_eq(forest_each(state.forest, 0, visit_one, &visit), 77);
 	cr_assert_eq(visit.left, 0);
 	edit_undo(&edit);
 	edit_release(&edit);

@@ -17,7 +17,6 @@ FORBIDDEN = re.compile(r"\b(printf|fprintf|vprintf|vfprintf|puts|fputs|putchar|p
 TESTED_BY = {
     "create": ["api", "bad_input"],
     "cursor": ["api_cursor"],
-    "db": ["api", "bad_input"],
     "install": ["checkpoint"],
     "io_posix": ["io"],
     "io_uring": ["io"],
