@@ -63,7 +63,7 @@ bool checkpoint_due(struct core *core)
 {
 	uint64_t payload, bytes;
 
-	if (heap_used(core->heap) >= core->tuning.heap_bytes / 2)
+	if (heap_used(core->heap) >= core->tuning.heap_bytes / 3 * 2)
 		return true;
 	pthread_mutex_lock(&core->commit.lock);
 	payload = core->commit.written_payload - core->log.mark_payload;

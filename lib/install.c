@@ -4,7 +4,7 @@
  * only branches born later are walked: tree by tree in the order of ids, lowest branch by lowest branch in key order, and
  * the key where the next slice goes on is kept.
  *
- * Memory ordering: node_child_set stores hash and length, then the word with release; a reader that loads the word with
+ * Memory ordering: node_child_settle stores hash and length, then the word with release; a reader that loads the word with
  * acquire sees them. Both words lead to the same content, so it does not matter which one a reader meets.
  *
  * A rollback between slices brings back branches that were not walked: then it starts again.
@@ -69,9 +69,9 @@ static uint32_t thaw_children(const struct install *install, struct node *branch
 	for (; index < node_count(branch); index++) {
 		struct child child;
 
-		node_child(branch, index, &child);
+		node_child_locate(branch, index, &child);
 		if (thaw(install, &child))
-			node_child_set(branch, index, &child);
+			node_child_settle(branch, index, &child);
 		else if (word_is_heap(child.word) && node_level(branch) > 1)
 			break;
 	}

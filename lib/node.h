@@ -139,11 +139,34 @@ static inline uint64_t node_child_entries(const struct node *branch, uint32_t in
 {
 	return get_u64(node_branch_words(branch) + 16 * (uint64_t)node_capacity(branch) + 8 * (uint64_t)index);
 }
+/* Where a child is: word, and for a position hash and length. Sets nothing else of *child: a descent must not wait for
+ * lines that it does not need. */
+static inline void node_child_locate(const struct node *branch, uint32_t index, struct child *child)
+{
+	const uint8_t *words = node_branch_words(branch);
+	uint64_t capacity = node_capacity(branch);
+
+	child->word = node_child_word(branch, index);
+	child->hash = 0;
+	child->length = 0;
+	if (child->word & 1)
+		return;
+	child->hash = le64toh(__atomic_load_n((const uint64_t *)(const void *)(words + 8 * (capacity + index)),
+					      __ATOMIC_RELAXED));
+	child->length = le32toh(__atomic_load_n((const uint32_t *)(const void *)(words + 24 * capacity + 4 * index),
+						__ATOMIC_RELAXED));
+}
 /* Everything about a child. The word is loaded first, with acquire; hash and length belong to a position. */
 void node_child(const struct node *branch, uint32_t index, struct child *child);
-/* Sets word, hash, length, entries of a child of a branch that only the caller sees, or hash and length then word
- * (release) of one that readers see: then entries must not change. */
+/* The child now stands at a position, with the same content: sets hash and length, then the word with release, in a branch
+ * that readers see. */
+void node_child_settle(struct node *branch, uint32_t index, const struct child *child);
+/* Sets word, hash, length, entries of a child of a branch that only the caller sees. */
 void node_child_set(struct node *branch, uint32_t index, const struct child *child);
+
+/* Changes of a child of a branch that only the caller sees: it is now on the heap; it has more or fewer entries. */
+void node_child_move(struct node *branch, uint32_t index, uint64_t word);
+void node_child_count(struct node *branch, uint32_t index, int64_t added);
 
 size_t node_branch_bytes(const struct child *children, size_t count, size_t fence_bytes);
 /* Builds a branch of exactly node_branch_bytes() in image; capacity == count. level >= 1. */

@@ -115,16 +115,45 @@ void node_child_set(struct node *branch, uint32_t index, const struct child *chi
 {
 	struct branch_layout layout = branch_layout(node_capacity(branch));
 	uint8_t *bytes = node_bytes_mutable(branch);
+
+	assert(index < node_count(branch));
+	put_u64(bytes + layout.words + 8 * (size_t)index, child->word);
+	put_u64(bytes + layout.hashes + 8 * (size_t)index, child->hash);
+	put_u64(bytes + layout.counts + 8 * (size_t)index, child->count);
+	put_u32(bytes + layout.lengths + 4 * (size_t)index, child->length);
+}
+
+void node_child_settle(struct node *branch, uint32_t index, const struct child *child)
+{
+	struct branch_layout layout = branch_layout(node_capacity(branch));
+	uint8_t *bytes = node_bytes_mutable(branch);
 	void *word = bytes + layout.words + 8 * (size_t)index;
 	void *hash = bytes + layout.hashes + 8 * (size_t)index;
-	void *count = bytes + layout.counts + 8 * (size_t)index;
 	void *length = bytes + layout.lengths + 4 * (size_t)index;
 
 	assert(index < node_count(branch));
 	__atomic_store_n((uint64_t *)hash, htole64(child->hash), __ATOMIC_RELAXED);
-	__atomic_store_n((uint64_t *)count, htole64(child->count), __ATOMIC_RELAXED);
 	__atomic_store_n((uint32_t *)length, htole32(child->length), __ATOMIC_RELAXED);
 	__atomic_store_n((uint64_t *)word, htole64(child->word), __ATOMIC_RELEASE);
+}
+
+void node_child_move(struct node *branch, uint32_t index, uint64_t word)
+{
+	struct branch_layout layout = branch_layout(node_capacity(branch));
+	uint8_t *bytes = node_bytes_mutable(branch);
+
+	assert(index < node_count(branch) && word & 1);
+	put_u64(bytes + layout.hashes + 8 * (size_t)index, 0);
+	put_u32(bytes + layout.lengths + 4 * (size_t)index, 0);
+	put_u64(bytes + layout.words + 8 * (size_t)index, word);
+}
+
+void node_child_count(struct node *branch, uint32_t index, int64_t added)
+{
+	uint8_t *count = node_bytes_mutable(branch) + branch_layout(node_capacity(branch)).counts + 8 * (size_t)index;
+
+	assert(index < node_count(branch));
+	put_u64(count, get_u64(count) + (uint64_t)added);
 }
 
 int node_branch_gather(const struct node *branch, struct children *children)

@@ -72,7 +72,7 @@ static int batch_descend(struct batch *batch, unsigned level)
 				return result;
 			continue;
 		}
-		node_child(branch, node_branch_find(branch, batch->keys[probe.index]), &child);
+		node_child_locate(branch, node_branch_find(branch, batch->keys[probe.index]), &child);
 		if (word_is_heap(child.word)) /* with the block's header, which tells the age */
 			node_lines_prefetch(block_of(word_node(child.word)), sizeof(struct block) + NODE_SEARCH_BYTES);
 		else

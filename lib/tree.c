@@ -104,7 +104,7 @@ int tree_get(struct store *store, uint32_t tree, const struct tree_root *root, s
 				   &branch);
 		if (unlikely(result))
 			return result;
-		node_child(branch, node_branch_find(branch, key), &child);
+		node_child_locate(branch, node_branch_find(branch, key), &child);
 		word = child.word;
 		hash = child.hash;
 		length = child.length;

@@ -107,11 +107,11 @@ static int descend(struct edit *edit, uint32_t tree, struct tree_root *root, str
 			if (level + 1 == root->height)
 				root_set(root, &child);
 			else
-				node_child_set(path->steps[level + 1].node, path->steps[level + 1].index, &child);
+				node_child_move(path->steps[level + 1].node, path->steps[level + 1].index, child.word);
 		}
 		step->index = node_branch_find(step->node, key);
 		path->rightmost &= step->index + 1 == node_count(step->node);
-		node_child(step->node, step->index, &child);
+		node_child_locate(step->node, step->index, &child);
 	}
 	*leaf = child;
 	return 0;
@@ -423,13 +423,8 @@ static int change_leaf(struct edit *edit, uint32_t tree, const struct leaf_view 
 
 static void path_add(struct tree_root *root, const struct path *path, unsigned level, int64_t added)
 {
-	for (; level < path->height; level++) {
-		struct child child;
-
-		node_child(path->steps[level].node, path->steps[level].index, &child);
-		child.count += (uint64_t)added;
-		node_child_set(path->steps[level].node, path->steps[level].index, &child);
-	}
+	for (; added && level < path->height; level++)
+		node_child_count(path->steps[level].node, path->steps[level].index, added);
 	root->count += (uint64_t)added;
 }
 
@@ -545,7 +540,7 @@ static int join_branch(struct edit *edit, uint32_t tree, const struct path *path
 
 	if (node_count(up->node) < 2)
 		return 0;
-	node_child(up->node, up->index ? up->index - 1 : 1, &child);
+	node_child_locate(up->node, up->index ? up->index - 1 : 1, &child);
 	result = tree_node(edit->store, tree, level, child.word, child.hash, child.length, &edit->sibling.node, &other);
 	if (result || node_length(other) + node_branch_bytes(children->items, own, 0) >
 			      edit->store->settings.branch_bytes * 3 / 4)
@@ -656,12 +651,12 @@ static int join_leaf(struct edit *edit, uint32_t tree, struct tree_root *root, c
 
 	if (path->height < 2 || node_count(up->node) < 2)
 		return 0;
-	node_child(up->node, up->index, &at[0]);
+	node_child_locate(up->node, up->index, &at[0]);
 	result = tree_leaf(edit->store, tree, at[0].word, at[0].hash, at[0].length, &edit->lenses.level[0], &views[0]);
 	if (result || leaf_used_bytes(&views[0]) >= limit / 4)
 		return result;
-	node_child(up->node, left, &at[0]);
-	node_child(up->node, left + 1, &at[1]);
+	node_child_locate(up->node, left, &at[0]);
+	node_child_locate(up->node, left + 1, &at[1]);
 	result = tree_leaf(edit->store, tree, at[0].word, at[0].hash, at[0].length, &edit->lenses.level[0], &views[0]);
 	if (!result)
 		result = tree_leaf(edit->store, tree, at[1].word, at[1].hash, at[1].length, &edit->sibling, &views[1]);
@@ -743,7 +738,7 @@ static int tree_change(struct edit *edit, uint32_t tree, struct tree_root *root,
 	change_meet(&leaf, change);
 	assert(change->record || change->exists);
 	change->append = path.rightmost && change->record && !change->exists;
-	added = (int64_t)change->live - (int64_t)at.count;
+	added = change->record ? !change->exists : -(int64_t)change->exists;
 	value = old_value(change);
 	result = change_leaf(edit, tree, &leaf, &at, change, &pieces, &same);
 	if (!result && value)

@@ -72,7 +72,7 @@ static int walk_descend(struct walk *walk, unsigned level, const struct child *f
 			step->index = node_branch_find(step->node, key);
 		else
 			step->index = towards == TOWARDS_LAST ? node_count(step->node) - 1 : 0;
-		node_child(step->node, step->index, &child);
+		node_child_locate(step->node, step->index, &child);
 	}
 	result = tree_leaf(walk->store, walk->tree, child.word, child.hash, child.length, &walk->lens, &walk->leaf);
 	if (likely(!result))
@@ -125,7 +125,7 @@ static void neighbour_prefetch(struct walk *walk, bool forward)
 
 	if (!step_can(step, forward))
 		return;
-	node_child(step->node, forward ? step->index + 1 : step->index - 1, &child);
+	node_child_locate(step->node, forward ? step->index + 1 : step->index - 1, &child);
 	if (word_is_heap(child.word))
 		node_lines_prefetch(word_node(child.word), bytes);
 	else
@@ -149,7 +149,7 @@ static int leaf_cross(struct walk *walk, bool forward)
 		walk->steps[level].index++;
 	else
 		walk->steps[level].index--;
-	node_child(walk->steps[level].node, walk->steps[level].index, &child);
+	node_child_locate(walk->steps[level].node, walk->steps[level].index, &child);
 	result = walk_descend(walk, level - 1, &child, forward ? TOWARDS_FIRST : TOWARDS_LAST, slice(NULL, 0));
 	if (!result)
 		neighbour_prefetch(walk, forward);
