@@ -270,6 +270,11 @@ static bool fail_checkpoint(enum sim_call call, uint64_t nth, int error)
 	must(!poisoned || result == SLF_EUNKNOWN || result == -EIO || result == SLF_EPOISONED);
 	must(survives(&rig, "key0399") && survives(&rig, "large"));
 	if (!poisoned) {
+		must_work(slf_checkpoint(rig.db));
+		for (unsigned i = 0; i < 2 * VERSIONS_SWEEP_EVERY; i++)
+			stamp_keys(rig.db, 0, 1, 2);
+		must_work(slf_checkpoint(rig.db));
+		must(heap_used(rig.db->core.heap) < 4 * KIB);
 		stamp_keys(rig.db, 0, KEYS, 3);
 		must_work(slf_checkpoint(rig.db));
 		must(has_stamps(rig.db, 0, KEYS, 3) && survives(&rig, "large"));
@@ -279,6 +284,101 @@ static bool fail_checkpoint(enum sim_call call, uint64_t nth, int error)
 	must(has_stamps(rig.db, 0, KEYS, poisoned ? 2 : 3) && has_key(rig.db, "large"));
 	rig_close(&rig);
 	return fired;
+}
+
+#define LOG_VALUE_BYTES 30000 /* below bulk_bytes: it goes through the log */
+#define LOG_VALUES 160        /* more than two extents of the log */
+
+static void fill_log(struct slf_db *db, uint64_t stamp)
+{
+	static uint8_t value[LOG_VALUE_BYTES];
+
+	for (unsigned i = 0; i < LOG_VALUES; i++) {
+		struct slf_txn *txn = txn_begin(db, SLF_WRITE);
+
+		must_work(slf_put(txn, SLF_MAIN, slice(&i, sizeof(i)), slice(value, sizeof(value))));
+		must_work(slf_commit(txn, NULL));
+	}
+	stamp_keys(db, 0, KEYS, stamp);
+}
+
+/* Opens what a killed process would leave, without one of the two pages. */
+static void open_without_page(struct rig *rig, uint64_t offset, uint64_t stamp)
+{
+	static uint8_t zeros[META_PAGE_BYTES];
+	static struct stats unused;
+	struct sim_disk *disk = sim_disk_kill(rig->disk);
+	struct slf_db *db = NULL;
+	struct io_file *file;
+	struct io *io;
+
+	must_work(sim_disk_io(disk, &unused, &io));
+	must_work(io_open(io, RIG_PATH, IO_OPEN_WRITE, &file));
+	must_work(io_write(file, 0, offset, zeros, sizeof(zeros)));
+	io_close(file);
+	io_free(io);
+	must_work(disk_open(disk, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+	must(has_stamps(db, 0, KEYS, stamp));
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+}
+
+/* With a page that could not be written, or with both in one place, the log that the other page needs would be used again. */
+static bool fail_page(uint64_t nth)
+{
+	struct rig rig;
+	bool fired;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	fill_log(rig.db, 1);
+	must_work(slf_checkpoint(rig.db));
+	fill_log(rig.db, 2);
+	sim_disk_add_fault(rig.disk, &(struct sim_fault){ .call = SIM_WRITE, .nth = nth, .error = -ENOSPC });
+	slf_checkpoint(rig.db);
+	fired = sim_disk_faults_fired(rig.disk);
+	sim_disk_clear_faults(rig.disk);
+	if (commit_check(rig.commit) == 0) {
+		fill_log(rig.db, 3);
+		open_without_page(&rig, META_PAGE_A, 3);
+		open_without_page(&rig, META_PAGE_B, 3);
+	}
+	rig_close(&rig);
+	return fired;
+}
+
+Test(checkpoint, either_page_leads_to_everything)
+{
+	uint64_t nth = 1;
+
+	while (fail_page(nth))
+		nth++;
+	cr_assert_gt(nth, 4);
+}
+
+/* A commit on its way to the disk when the checkpoint begins is not in it: recovery has to begin before its slab. */
+Test(checkpoint, begins_beside_a_commit_in_flight)
+{
+	struct rig rig;
+	struct caller committer = { .timeout_ns = -1 }, checkpointer = { 0 };
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	rig.gate.call = SIM_SYNC;
+	stamp_keys(rig.db, 0, KEYS, 1);
+	committer.seq = put_async(&rig, "flight", RIG_LARGE_BYTES);
+	atomic_store(&rig.gate.shut, true);
+	callers_start(&rig, &committer, 1, "", caller_wait);
+	wait_until_stopped(&rig);
+	callers_start(&rig, &checkpointer, 1, "", checkpoint_main);
+	while (!atomic_load(&rig.db->core.versions.pinned))
+		usleep(200);
+	usleep(20000); /* from there to the gate */
+	atomic_store(&rig.gate.shut, false);
+	callers_join(&committer, 1);
+	callers_join(&checkpointer, 1);
+	must_work(committer.result);
+	must_work(checkpointer.result);
+	must(survives(&rig, "flight") && survives(&rig, "key0399"));
+	rig_close(&rig);
 }
 
 Test(checkpoint, failing_calls)
