@@ -30,7 +30,7 @@ enum {
 };
 
 #define NO_CAP_SECONDS 1e6
-#define BASIC "fill-batch,get-1,get-2,multi-get,scan,fill-single,durable-1,durable-16"
+#define BASIC "fill-batch,get-1,get-2,multi-get,scan,fill-single,overwrite,durable-1,durable-16"
 
 static struct settings settings = {
 	.mode = PLAN_FULL, .seed = 1, .repetitions = 3, .seconds = 3, .cap_seconds = NO_CAP_SECONDS,
@@ -45,7 +45,7 @@ static const struct argp_option options[] = {
 	{ "full", OPTION_FULL, NULL, 0, "everything, within 2 hours", 0 },
 	{ "smoke", OPTION_SMOKE, NULL, 0, "everything with tiny numbers: does it work?", 0 },
 	{ "only", 'o', "NAMES", 0, "these workloads, separated by commas (" BASIC ")", 0 },
-	{ "sections", 'g', "NAMES", 0, "these sections of the plan, separated by commas (main)", 0 },
+	{ "sections", 'g', "NAMES", 0, "these sections of the plan, separated by commas (with --only: the first that has a workload)", 0 },
 	{ "stores", 't', "NAMES", 0, "these stores, separated by commas", 0 },
 	{ "list", OPTION_LIST, NULL, 0, "list sections, workloads and stores, and end", 0 },
 	{ "count", 'n', "N", 0, "entries of the database (as the plan has them; main: 1000000)", 1 },
@@ -306,11 +306,14 @@ int main(int argc, char **argv)
 	argp_parse(&argp, argc, argv, 0, NULL, NULL);
 	if (!planned && !settings.only && !settings.sections)
 		settings.only = BASIC;
-	if (!planned && !settings.sections)
-		settings.sections = "main";
+	settings.first_only = !planned && !settings.sections;
 	check_names(settings.only, "workload", workload_known);
 	check_names(settings.sections, "section", section_known);
 	check_names(settings.stores, "store", store_known);
+	if (!campaign_planned(&settings)) {
+		fprintf(stderr, "bench: these sections have none of these workloads: see --list\n");
+		return 2;
+	}
 	if (output)
 		out = fopen(output, "we");
 	snprintf(directory, sizeof(directory), "%.2000s/solifuge-bench-XXXXXX", settings.parent);

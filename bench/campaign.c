@@ -335,6 +335,9 @@ static const char *workloads_of(const struct settings *settings, const struct se
 
 static bool wanted(const struct settings *settings, const struct section *section, const struct workload *workload)
 {
+	for (const struct section *before = sections; settings->first_only && before < section; before++)
+		if (campaign_listed(before->workloads, workload->name))
+			return false;
 	return campaign_listed(workloads_of(settings, section), workload->name) &&
 	       campaign_listed(settings->only, workload->name);
 }
@@ -519,6 +522,14 @@ static void emit_summary(struct campaign *campaign)
 		campaign->done, campaign->failed, campaign->skipped, campaign->disturbed,
 		json_object_array_length(campaign->spreads));
 	emit(campaign, summary);
+}
+
+bool campaign_planned(const struct settings *settings)
+{
+	for (unsigned i = 0; i < section_count; i++)
+		if (section_wanted(settings, &sections[i]))
+			return true;
+	return false;
 }
 
 int campaign_run(const struct settings *settings, const char *directory, FILE *out)

@@ -23,9 +23,13 @@ struct settings {
 	double seconds;            /* of workloads that run for a time */
 	double cap_seconds;        /* the longest of the others */
 	double budget_seconds;     /* of everything; 0: no limit */
+	bool first_only;           /* each workload in the first section that has it */
 	bool incompressible;
 	bool no_limits;            /* leave out the physical limits */
 };
+
+/* Does any of the sections have any of the workloads? */
+bool campaign_planned(const struct settings *settings);
 
 /* Runs it all; JSON lines go to out. 0, or 1 when a measurement failed. directory is where the files are. */
 int campaign_run(const struct settings *settings, const char *directory, FILE *out);
