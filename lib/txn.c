@@ -77,6 +77,9 @@ int txn_begin_read(struct slf_txn *txn, bool durable)
 {
 	if (unlikely(atomic_load_explicit(&txn->core->commit.poisoned, memory_order_relaxed)) && !durable)
 		return commit_check(&txn->core->commit);
+	/* Where commits are shown when they are durable there is one pointer to read: with two, moved one after the other, a
+	 * snapshot could be older than one that had ended before it began. */
+	durable &= txn->core->tuning.sync != SLF_SYNC_COMMIT;
 	txn->version = version_acquire(&txn->core->versions, txn->reader, durable);
 	txn->next_tree = txn->version->next_tree;
 	txn->state = TXN_READING;
