@@ -152,16 +152,10 @@ int bulk_write_run(struct bulk *bulk, uint64_t position, const void *header, con
 int bulk_sync(struct bulk *bulk)
 {
 	struct store *store = bulk->extents->store;
-	struct io_request requests[SPINDLES_MAX];
-	size_t count = 0;
 	int result = bulk_flush(bulk);
 
-	if (result)
-		return result;
-	for (unsigned i = 0; i < store->spindle_count; i++)
-		if (bulk->dirty[i / 64] >> i % 64 & 1)
-			requests[count++] = (struct io_request){ .op = IO_SYNC, .file = store->spindles[i].file };
-	result = count ? io_run(store->io, requests, count) : 0;
+	if (!result)
+		result = spindles_sync(store->spindles, store->spindle_count, bulk->dirty);
 	if (!result)
 		memset(bulk->dirty, 0, sizeof(bulk->dirty));
 	return result;

@@ -180,25 +180,18 @@ static void place_parts(struct group *group)
 /* Flushes the log and the spindles of the parts, also of groups that were only written before. */
 static int flush(struct commit *commit)
 {
-	struct io_request requests[SPINDLES_MAX];
-	size_t count = 0;
+	struct store *store = commit->store;
 	int result;
 
-	for (unsigned i = 0; i < commit->store->spindle_count; i++)
-		if (i == 0 || commit->unsynced_dirty[i / 64] >> i % 64 & 1)
-			requests[count++] =
-				(struct io_request){ .op = IO_SYNC, .file = commit->store->spindles[i].file };
-	result = io_run(commit->store->io, requests, count);
-	for (size_t i = 0; i < count; i++)
-		if (requests[i].result)
-			return error_set(SLF_EUNKNOWN, commit->store->spindles[0].path, 0, commit->log->end.position,
-					 "flush failed (%s): the last commits may or may not survive; close the database and "
-					 "open it again", error_text(requests[i].result));
-	if (!result) {
-		commit->log->unsynced = false;
-		memset(commit->unsynced_dirty, 0, sizeof(commit->unsynced_dirty));
-	}
-	return result;
+	commit->unsynced_dirty[0] |= 1;
+	result = spindles_sync(store->spindles, store->spindle_count, commit->unsynced_dirty);
+	if (result)
+		return error_set(SLF_EUNKNOWN, store->spindles[0].path, 0, commit->log->end.position,
+				 "flush failed (%s): the last commits may or may not survive; close the database and "
+				 "open it again", error_text(result));
+	commit->log->unsynced = false;
+	memset(commit->unsynced_dirty, 0, sizeof(commit->unsynced_dirty));
+	return 0;
 }
 
 enum outcome { OUTCOME_DONE, OUTCOME_ABORTED, OUTCOME_UNKNOWN };

@@ -5,6 +5,10 @@
  * spindle goes without maps; where a later one fails (no address space), its views are NULL and its bytes are read.
  *
  * size only says what may be looked at through the map: bytes beyond the end of a file would kill us with SIGBUS.
+ *
+ * Flushes of a file run one at a time, and none runs behind one that failed: it fails at once. For the system may drop what it
+ * could not write, whoever wrote it, and tells the first that asks; the flush of a committer that comes behind, or ends in
+ * between, would succeed without its bytes. A buffered write with IO_DSYNC asks as well.
  */
 #include "spindle.h"
 
@@ -64,6 +68,7 @@ static int spindle_start(struct spindle *spindle, struct io *io, const char *pat
 	if (!spindle->path)
 		return error_set(-ENOMEM, path, (int)index, OFFSET_NONE, "no memory to open");
 	pthread_mutex_init(&spindle->mutex, NULL);
+	pthread_mutex_init(&spindle->flushing, NULL);
 	result = io_open(io, where, flags, &spindle->file);
 	if (result == 0)
 		result = io_info(spindle->file, &spindle->info);
@@ -117,6 +122,7 @@ void spindle_close(struct spindle *spindle)
 	free(spindle->windows);
 	io_close(spindle->file);
 	pthread_mutex_destroy(&spindle->mutex);
+	pthread_mutex_destroy(&spindle->flushing);
 	free(spindle->path);
 	memset(spindle, 0, sizeof(*spindle));
 }
@@ -154,21 +160,66 @@ int spindle_read(struct spindle *spindle, unsigned flags, uint64_t offset, void 
 	return result < 0 ? spindle_failed(spindle, result, offset, "cannot read") : 0;
 }
 
+/* No flush that may have dropped what was written before has failed, nor is one under way that may turn out so. */
+static int check_flushes(struct spindle *spindle)
+{
+	int result;
+
+	pthread_mutex_lock(&spindle->flushing);
+	result = spindle->flush_failed ? -EIO : 0;
+	pthread_mutex_unlock(&spindle->flushing);
+	return result;
+}
+
 int spindle_write(struct spindle *spindle, unsigned flags, uint64_t offset, const void *data, uint64_t length)
 {
 	int result = io_write(spindle->file, flags, offset, data, length);
 
+	if (result >= 0 && (flags & IO_DSYNC) && !(flags & IO_DIRECT))
+		result = check_flushes(spindle);
 	if (result < 0)
 		return spindle_failed(spindle, result, offset, "cannot write");
 	spindle_raise(spindle, offset + length);
 	return 0;
 }
 
+static bool is_set(const uint64_t *which, unsigned index)
+{
+	return which[index / 64] >> index % 64 & 1;
+}
+
+int spindles_sync(struct spindle *spindles, unsigned count, const uint64_t *which)
+{
+	struct io_request requests[SPINDLES_MAX];
+	struct spindle *flushed[SPINDLES_MAX];
+	unsigned used = 0;
+	int result = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		if (!is_set(which, i))
+			continue;
+		pthread_mutex_lock(&spindles[i].flushing);
+		if (spindles[i].flush_failed && !result)
+			result = spindle_failed(&spindles[i], -EIO, OFFSET_NONE, "an earlier flush has failed");
+		requests[used] = (struct io_request){ .op = IO_SYNC, .file = spindles[i].file };
+		flushed[used++] = &spindles[i];
+	}
+	if (used && !result)
+		(void)io_run(spindles->io, requests, used);
+	for (unsigned i = 0; i < used; i++) {
+		flushed[i]->flush_failed |= requests[i].result < 0;
+		if (requests[i].result < 0 && !result)
+			result = spindle_failed(flushed[i], requests[i].result, OFFSET_NONE, "cannot flush");
+		pthread_mutex_unlock(&flushed[i]->flushing);
+	}
+	return result;
+}
+
 int spindle_sync(struct spindle *spindle)
 {
-	int result = io_sync(spindle->file);
+	uint64_t first = 1;
 
-	return result < 0 ? spindle_failed(spindle, result, OFFSET_NONE, "cannot flush") : 0;
+	return spindles_sync(spindle, 1, &first);
 }
 
 int spindle_allocate(struct spindle *spindle, uint64_t offset, uint64_t length)

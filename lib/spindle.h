@@ -23,6 +23,8 @@ struct spindle {
 	struct io_info info;    /* as of opening */
 	_Atomic uint64_t size;  /* bytes known to be in the file: allocation raises it */
 	pthread_mutex_t mutex;  /* guards the making of windows and the raising of size */
+	pthread_mutex_t flushing; /* held while a flush of the file runs; several of them in the order of their index */
+	bool flush_failed;      /* guarded by flushing: one has */
 	_Atomic(const uint8_t *) *windows; /* WINDOWS_MAX entries, mapped lazily; NULL table in pread mode */
 	bool mapped;            /* views come from maps */
 };
@@ -40,6 +42,8 @@ void spindle_close(struct spindle *spindle);
 int spindle_read(struct spindle *spindle, unsigned flags, uint64_t offset, void *data, uint64_t length);
 int spindle_write(struct spindle *spindle, unsigned flags, uint64_t offset, const void *data, uint64_t length);
 int spindle_sync(struct spindle *spindle);
+/* Flushes at once those of count spindles whose bit is set in which. The first failure. */
+int spindles_sync(struct spindle *spindles, unsigned count, const uint64_t *which);
 /* Allocates and raises size. */
 int spindle_allocate(struct spindle *spindle, uint64_t offset, uint64_t length);
 /* Looks again how large the file is (another process may have made it grow). -ENOENT when it has lost its name. */

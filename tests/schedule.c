@@ -115,16 +115,10 @@ static void tell(void)
 
 static void die(int number)
 {
-	static const char message[] = "schedule: the history ends by a signal\n";
-	ssize_t written = write(STDERR_FILENO, message, sizeof(message) - 1);
-
-	(void)written;
 	signal(number, SIG_DFL);
 	signal(SIGABRT, SIG_DFL);
-	if (schedule_running) {
-		schedule_running = false;
-		tell();
-	}
+	schedule_running = false;
+	tell();
 	raise(number);
 }
 
@@ -392,8 +386,6 @@ void schedule_run(uint64_t seed, void (*main)(void *context), void *context, con
 	for (unsigned i = 0; i < all.count; i++) /* those that were joined have ended before */
 		if (all.actors[i].thread)
 			must(pthread_join(all.actors[i].thread, NULL) == 0);
-	signal(SIGABRT, SIG_DFL);
-	signal(SIGSEGV, SIG_DFL);
 	must(!schedule_running);
 	if (counts)
 		*counts = all.counts;

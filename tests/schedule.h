@@ -16,7 +16,7 @@
  * Time is that of sim_world.h. It passes with each look at a clock, now and then much at once, and jumps to the next
  * deadline when nobody can run. When nobody can run and nobody waits for a time, a wake-up was lost or there is a
  * deadlock: the process ends by SIGABRT with the seed, what each thread waits for and the last switches. The same is told
- * when anything else ends it by SIGABRT or SIGSEGV inside a history. In some histories waits end without reason now and
+ * when anything else ends it by SIGABRT or SIGSEGV inside or behind a history. In some histories waits end without reason now and
  * then, as those of futexes and condition variables may.
  */
 #ifndef SCHEDULE_H

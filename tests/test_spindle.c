@@ -183,6 +183,27 @@ Test(spindle, failures_are_noted)
 	bench_release(&bench);
 }
 
+/* Whose bytes a failed flush has dropped would be told by the next one that they are on the disk: no flush is tried twice. */
+Test(spindle, no_flush_behind_a_failed_one)
+{
+	struct bench bench;
+	uint64_t none = 0, first = 1, syncs;
+
+	bench_init(&bench, true);
+	cr_assert_eq(spindle_write(&bench.spindle, 0, 0, "mine", 4), 0);
+	cr_assert_eq(spindles_sync(&bench.spindle, 1, &none), 0);
+	cr_assert_eq(sim_disk_calls(bench.disk, SIM_SYNC), 0);
+	fail_next(&bench, SIM_SYNC, -EIO);
+	cr_assert_eq(spindle_sync(&bench.spindle), -EIO);
+	sim_disk_clear_faults(bench.disk);
+	syncs = sim_disk_calls(bench.disk, SIM_SYNC);
+	cr_assert_eq(spindles_sync(&bench.spindle, 1, &first), -EIO);
+	cr_assert_eq(sim_disk_calls(bench.disk, SIM_SYNC), syncs);
+	cr_assert_eq(spindle_write(&bench.spindle, IO_DSYNC, 0, "mine", 4), -EIO);
+	cr_assert_eq(spindle_write(&bench.spindle, IO_DSYNC | IO_DIRECT, 0, "mine", 4), 0); /* was never in memory only */
+	bench_release(&bench);
+}
+
 /* A failure on the way of opening would leak the file or leave a spindle that cannot be closed. */
 Test(spindle, open_fails_at_every_call)
 {
