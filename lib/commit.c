@@ -99,11 +99,16 @@ static void poison_locked(struct commit *commit)
 	atomic_store(&commit->poisoned, SLF_EPOISONED);
 }
 
+/* All who wait are told: the one that was woken to lead the next group will not, and nobody else comes to wake the others. */
 void commit_poison(struct commit *commit)
 {
 	pthread_mutex_lock(&commit->lock);
 	poison_locked(commit);
+	for (unsigned i = 0; i < ARRAY_SIZE(commit->words); i++)
+		atomic_fetch_add_explicit(&commit->words[i], 1, memory_order_relaxed);
 	pthread_mutex_unlock(&commit->lock);
+	for (unsigned i = 0; i < ARRAY_SIZE(commit->words); i++)
+		futex_wake(&commit->words[i], INT32_MAX);
 }
 
 int commit_check(struct commit *commit)

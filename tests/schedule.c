@@ -27,6 +27,7 @@
 #define JUMPS_MAX 2000     /* in a row, of the clock, without an end of the history: only timers run */
 #define SWITCHES_SHOWN 64
 #define CHANGES_MAX 5
+#define PLACES_SHOWN 6
 
 enum actor_state { ACTOR_READY, ACTOR_WAITING, ACTOR_ENDED };
 
@@ -34,7 +35,7 @@ struct actor {
 	pthread_t thread;
 	_Atomic uint32_t go;
 	enum actor_state state;
-	struct schedule_place place;    /* where it stands */
+	struct schedule_place places[PLACES_SHOWN]; /* where it stands, and stood before */
 	const void *address;            /* what it waits for: a mutex, a condition variable, a word, an actor */
 	uint64_t deadline_ns;           /* of its wait; 0: none */
 	bool expired;
@@ -77,6 +78,12 @@ static struct actor *self(void)
 	return &all.actors[all.current];
 }
 
+static void stand_at(struct actor *actor, const struct schedule_place *place)
+{
+	memmove(&actor->places[1], &actor->places[0], (PLACES_SHOWN - 1) * sizeof(*place));
+	actor->places[0] = *place;
+}
+
 static bool one_in(unsigned number)
 {
 	return number && rng_below(&all.rng, number) == 0;
@@ -107,8 +114,11 @@ static void tell(void)
 		fprintf(stderr, "\n");
 	}
 	for (unsigned i = 0; i < all.count; i++) {
-		fprintf(stderr, "  thread %u %s%s, ", i, i == all.current ? "runs and " : "", states[all.actors[i].state]);
-		tell_place(&all.actors[i].place);
+		fprintf(stderr, "  thread %u %s%s", i, i == all.current ? "runs and " : "", states[all.actors[i].state]);
+		for (unsigned j = 0; j < PLACES_SHOWN && all.actors[i].places[j].file; j++) {
+			fprintf(stderr, j ? ", after " : ", ");
+			tell_place(&all.actors[i].places[j]);
+		}
 		fprintf(stderr, "\n");
 	}
 }
@@ -234,7 +244,7 @@ static void decide(bool away)
 		return;
 	all.counts.switches++;
 	all.shown[all.shown_count++ % SWITCHES_SHOWN] =
-		(struct shown){ all.current, chosen, all.counts.points, from->place };
+		(struct shown){ all.current, chosen, all.counts.points, from->places[0] };
 	all.current = chosen;
 	hand_over(&all.actors[chosen]);
 	if (from->state != ACTOR_ENDED)
@@ -243,7 +253,7 @@ static void decide(bool away)
 
 static void point(const struct schedule_place *place, bool away)
 {
-	self()->place = *place;
+	stand_at(self(), place);
 	if (++all.counts.points > POINTS_MAX)
 		fail("the history has no end");
 	if (all.hook && all.counts.points >= all.hook_point) {
@@ -308,7 +318,7 @@ static void *actor_main(void *context)
 	actor->main(actor->context);
 	assert(self() == actor);
 	actor->state = ACTOR_ENDED;
-	actor->place = (struct schedule_place){ "end", __FILE__, __LINE__ };
+	stand_at(actor, SCHEDULE_PLACE("end"));
 	wake(actor, UINT32_MAX);
 	for (unsigned i = 0; i < all.count; i++)
 		if (all.actors[i].state != ACTOR_ENDED) {
@@ -324,7 +334,7 @@ static struct actor *actor_start(void *(*main)(void *context), void *context)
 	struct actor *actor = &all.actors[all.count];
 
 	must(all.count < SCHEDULE_THREADS_MAX);
-	*actor = (struct actor){ .main = main, .context = context, .place = { "start", __FILE__, __LINE__ },
+	*actor = (struct actor){ .main = main, .context = context, .places = { { "start", __FILE__, __LINE__ } },
 				 .priority = (int)rng_below(&all.rng, 1 << 20) };
 	must(pthread_create(&actor->thread, NULL, actor_main, actor) == 0);
 	all.count++;
@@ -428,7 +438,7 @@ int schedule_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex, const struc
 {
 	if (!schedule_running)
 		return pthread_cond_wait(cond, mutex);
-	self()->place = *place;
+	stand_at(self(), place);
 	pthread_mutex_unlock(mutex);
 	wake(mutex, UINT32_MAX);
 	wait_for(cond, 0);
