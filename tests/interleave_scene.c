@@ -15,10 +15,10 @@
 #include "sim_world.h"
 
 #define DB_PATH "/tmp/db"
-#define TREES 2
+#define TREES_MAX 8
 #define KEYS_MAX 48
 #define KEYS_NARROW 12
-#define STATES_MAX 256
+#define STATES_MAX 64
 #define VALUE_BUFFER_BYTES 40000
 #define NUMBER_KEY "#"
 #define THREADS_MAX 16
@@ -36,7 +36,7 @@ struct state {
 	size_t base;
 	enum verdict verdict;
 	bool seen;        /* in a snapshot that was not asked to be of a running transaction */
-	uint32_t nonces[TREES][KEYS_MAX];
+	uint32_t nonces[TREES_MAX][KEYS_MAX];
 };
 
 struct stage {
@@ -45,8 +45,8 @@ struct stage {
 	struct sim_disk *disk;
 	struct slf_db *db;
 	struct rng rng;
-	uint32_t trees[TREES];
-	unsigned keys;
+	uint32_t trees[TREES_MAX];
+	unsigned tree_count, keys;
 	uint32_t next_nonce;
 	struct state *states; /* the first is empty */
 	size_t count;
@@ -83,7 +83,7 @@ const struct interleave_scene interleave_scenes[INTERLEAVE_SCENES] = {
 	{ "a power cut", SLF_SYNC_COMMIT, 0, .writers = { 3, 4 }, .readers = { 1, 2 }, .checkpointers = { 1, 2 },
 	  .async = 1, .bulky = 1, .cut = true },
 	{ "sync on request, trees changed beside an install", SLF_SYNC_NONE, 0, .writers = { 2, 6 },
-	  .readers = { 1, 2 }, .checkpointers = { 1, 3 }, .syncers = { 1, 2 }, .preload = 4, .wide = true },
+	  .readers = { 1, 2 }, .checkpointers = { 1, 3 }, .syncers = { 1, 2 }, .preload = 4, .trees = 8 },
 	{ "sync on request, a power cut", SLF_SYNC_NONE, 0, .writers = { 2, 5 }, .checkpointers = { 1, 2 },
 	  .syncers = { 1, 3 }, .bulky = 1, .preload = 2, .cut = true },
 	{ "sync in the background, a failing disk", SLF_SYNC_AUTO, 0, .writers = { 2, 5 }, .readers = { 1, 2 },
@@ -180,7 +180,7 @@ static void check_state(const struct stage *stage, struct slf_txn *txn, const st
 {
 	unsigned way = (unsigned)rng_below(rng, 3);
 
-	for (unsigned tree = 0; tree < TREES; tree++) {
+	for (unsigned tree = 0; tree < stage->tree_count; tree++) {
 		if (tree && way) {
 			check_scan(stage, txn, state, tree, way == 1);
 			continue;
@@ -239,7 +239,7 @@ static void judge(struct stage *stage, size_t number, int result)
 static int change(struct actor *actor, struct slf_txn *txn, struct state *state, enum kind kind)
 {
 	struct stage *stage = actor->stage;
-	unsigned tree = (unsigned)rng_below(&actor->rng, TREES), key = (unsigned)rng_below(&actor->rng, stage->keys);
+	unsigned tree = (unsigned)rng_below(&actor->rng, stage->tree_count), key = (unsigned)rng_below(&actor->rng, stage->keys);
 	uint32_t *nonce = &state->nonces[tree][key], fresh = stage->next_nonce++;
 	uint8_t key_bytes[64], data[VALUE_BUFFER_BYTES];
 	struct slf_slice name = key_make(key, key_bytes);
@@ -531,9 +531,14 @@ static void prepare(struct stage *stage)
 	must_work(open_on(stage, stage->disk, SLF_CREATE | stage->scene->flags, &stage->db));
 	must_work(slf_begin(stage->db, SLF_WRITE, &txn));
 	stage->trees[0] = SLF_MAIN;
-	must_work(slf_tree_open(txn, "other", SLF_CREATE, &stage->trees[1]));
+	for (unsigned i = 1; i < stage->tree_count; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "tree %u", i);
+		must_work(slf_tree_open(txn, name, SLF_CREATE, &stage->trees[i]));
+	}
 	stage->count = 2;
-	for (unsigned i = 0; i < (stage->scene->preload ? stage->keys : 0); i++)
+	for (unsigned i = 0; i < (stage->scene->preload ? stage->tree_count * stage->keys / 2 : 0); i++)
 		must_work(change(&first, txn, state, SMALL));
 	must_work(fill(&first, txn, state, 1));
 	must_work(slf_commit(txn, &state->seq));
@@ -625,7 +630,7 @@ void interleave_run(const struct interleave_scene *scene, uint64_t seed, const s
 		    struct interleave_counts *counts)
 {
 	struct stage stage = { .scene = scene, .counts = counts, .rng = { rng_mix(seed) }, .next_nonce = 1,
-			       .keys = scene->wide ? KEYS_MAX : KEYS_NARROW, .count = 1 };
+			       .tree_count = scene->trees ? scene->trees : 2, .keys = scene->wide ? KEYS_MAX : KEYS_NARROW, .count = 1 };
 
 	*counts = (struct interleave_counts){ 0 };
 	stage.cut_torn = rng_below(&stage.rng, 2);

@@ -27,6 +27,7 @@ struct interleave_scene {
 	unsigned preload;          /* transactions before the threads start, and a checkpoint */
 	bool faults;               /* a call of the disk fails */
 	bool cut;                  /* the power fails at a point */
+	unsigned trees;            /* 0: two */
 	bool wide;                 /* many keys, so that trees have branches below branches */
 };
 

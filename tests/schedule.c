@@ -10,6 +10,9 @@
 #include <assert.h>
 #include <errno.h>
 #include <linux/futex.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -131,6 +134,21 @@ static void die(int number)
 	tell();
 	raise(number);
 }
+
+#ifdef __SANITIZE_ADDRESS__
+/* What a sanitizer finds ends the process without a signal. */
+static void watch(void)
+{
+	signal(SIGABRT, die);
+	__sanitizer_set_death_callback(tell);
+}
+#else
+static void watch(void)
+{
+	signal(SIGABRT, die);
+	signal(SIGSEGV, die);
+}
+#endif
 
 static void fail(const char *why)
 {
@@ -357,7 +375,7 @@ static void plan(uint64_t seed)
 	all.by_priority = rng_below(&all.rng, 2);
 	all.switch_one_in = 2u << rng_below(&all.rng, 8);
 	all.spurious_one_in = one_in(4) ? 4u << rng_below(&all.rng, 5) : 0;
-	all.late_one_in = 4u << rng_below(&all.rng, 8);
+	all.late_one_in = 2u << rng_below(&all.rng, 8);
 	steps_log = 4 + (unsigned)rng_below(&all.rng, 9);
 	for (unsigned i = 0, count = (unsigned)rng_below(&all.rng, CHANGES_MAX + 1); i < count; i++)
 		all.changes[i] = 1 + rng_below(&all.rng, 1u << steps_log);
@@ -389,8 +407,7 @@ void schedule_run(uint64_t seed, void (*main)(void *context), void *context, con
 		all.faults = *faults;
 	all.main = main;
 	first = actor_start(first_main, context);
-	signal(SIGABRT, die);
-	signal(SIGSEGV, die);
+	watch();
 	schedule_running = true;
 	hand_over(first);
 	for (unsigned i = 0; i < all.count; i++) /* those that were joined have ended before */

@@ -485,6 +485,46 @@ Test(commit, empty_commits_do_not_take_wake_ups)
 	rig_close(&rig);
 }
 
+/* The handle is poisoned beside a flight: the one of those behind it that is woken to lead does not, and the others sleep on. */
+Test(commit, poison_ends_all_waits)
+{
+	struct rig rig;
+	struct caller leader = { .timeout_ns = -1 }, behind[3] = { 0 };
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	leader.seq = put_async(&rig, "key", 100);
+	atomic_store(&rig.gate.shut, true);
+	callers_start(&rig, &leader, 1, "", caller_wait);
+	wait_until_stopped(&rig);
+	callers_start(&rig, behind, 3, "behind", caller_commit);
+	wait_until_gathered(&rig, 3);
+	commit_poison(rig.commit);
+	atomic_store(&rig.gate.shut, false);
+	cr_assert_eq(callers_done(behind, 3), 3, "a waiter sleeps on");
+	for (unsigned i = 0; i < 3; i++)
+		cr_assert_eq(behind[i].result, SLF_EUNKNOWN);
+	callers_join(&leader, 1);
+	callers_join(behind, 3);
+	rig_close(&rig);
+}
+
+/* Between the two steps of an acknowledgement a durable snapshot would show a commit that the next snapshot does not. */
+Test(commit, durable_snapshot_is_not_ahead)
+{
+	struct slf_txn *durable, *newest;
+	struct rig rig;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	put_async(&rig, "key", 100);
+	version_settle(&rig.db->core.versions, rig.db->core.versions.tip);
+	durable = txn_begin(rig.db, SLF_READ | SLF_DURABLE);
+	newest = txn_begin(rig.db, SLF_READ);
+	cr_assert_leq(slf_txn_seq(durable), slf_txn_seq(newest));
+	slf_abort(durable);
+	slf_abort(newest);
+	rig_close(&rig);
+}
+
 /* Slabs that are written and not flushed lie below one that fails: they would be told to be durable, and be taken back. */
 Test(commit, abort_above_a_slab_that_is_not_flushed)
 {
