@@ -7,8 +7,10 @@
  */
 #include "interleave_scene.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 
 #include "codec.h"
 #include "scratch.h"
@@ -74,8 +76,9 @@ const struct interleave_scene interleave_scenes[INTERLEAVE_SCENES] = {
 	  .async = 3 },
 	{ "a writer beside checkpoints", SLF_SYNC_COMMIT, 0, .writers = { 2, 5 }, .checkpointers = { 1, 3 }, .async = 1,
 	  .preload = 4, .wide = true },
-	{ "readers beside writer and checkpoint", SLF_SYNC_COMMIT, 0, .writers = { 1, 6 }, .readers = { 2, 4 },
-	  .checkpointers = { 1, 2 }, .async = 1, .preload = 3 },
+	/* what is freed is freed after every thirty-second commit, and after checkpoints */
+	{ "readers beside writer and checkpoint", SLF_SYNC_COMMIT, 0, .writers = { 1, 8 }, .readers = { 2, 4 },
+	  .checkpointers = { 1, 2 }, .async = 1, .preload = 28 },
 	{ "a failing disk", SLF_SYNC_COMMIT, 0, .writers = { 3, 4 }, .readers = { 1, 3 }, .checkpointers = { 1, 1 },
 	  .syncers = { 1, 1 }, .async = 1, .bulky = 1, .faults = true },
 	{ "no threads of its own", SLF_SYNC_COMMIT, SLF_NO_THREADS, .writers = { 3, 3 }, .readers = { 1, 3 },
@@ -647,4 +650,13 @@ void interleave_run(const struct interleave_scene *scene, uint64_t seed, const s
 		stage.count);
 	sim_disk_free(stage.disk);
 	free(stage.states);
+}
+
+void interleave_keep_memory(void)
+{
+	mallopt(M_MMAP_THRESHOLD, 1 << 30);
+	mallopt(M_TRIM_THRESHOLD, 1 << 30);
+	mallopt(M_TOP_PAD, 16 << 20);
+	prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
+	sim_disk_keep_areas(SIM_AREAS_MAX);
 }

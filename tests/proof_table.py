@@ -15,11 +15,13 @@ HEADS = {
     "B": "Failing calls and allocations",
     "C": "Damaged files",
     "D": "Killed processes",
+    "E": "Interleavings of threads",
 }
 GOALS = {
     "A distinct crash images recovered and compared": 300000,
     "A of cuts inside a checkpoint": 50000,
     "A of cuts inside a recovery": 50000,
+    "E distinct interleavings, each compared": 20000,
 }
 
 

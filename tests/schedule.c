@@ -62,7 +62,8 @@ static struct {
 	unsigned switch_one_in; /* by chance */
 	unsigned spurious_one_in;
 	unsigned late_one_in;   /* looks at a clock between which much time passes */
-	uint64_t changes[CHANGES_MAX]; /* PCT: the decisions at which the running thread falls */
+	uint64_t changes[CHANGES_MAX]; /* by priorities: the decisions at which the running thread falls, */
+	unsigned fall_one_in;          /* or how often it does; 0: not else */
 	int priority_low;
 	struct actor actors[SCHEDULE_THREADS_MAX];
 	unsigned count, current, jumps;
@@ -230,7 +231,7 @@ static unsigned choose(const unsigned *ready, unsigned count, bool stays)
 			return all.current;
 		return ready[rng_below(&all.rng, count)];
 	}
-	if (stays && falls())
+	if (stays && (falls() || one_in(all.fall_one_in)))
 		self()->priority = --all.priority_low;
 	for (unsigned i = 1; i < count; i++)
 		if (all.actors[ready[i]].priority > all.actors[best].priority)
@@ -376,6 +377,7 @@ static void plan(uint64_t seed)
 	all.switch_one_in = 2u << rng_below(&all.rng, 8);
 	all.spurious_one_in = one_in(4) ? 4u << rng_below(&all.rng, 5) : 0;
 	all.late_one_in = 2u << rng_below(&all.rng, 8);
+	all.fall_one_in = one_in(2) ? 8u << rng_below(&all.rng, 6) : 0;
 	steps_log = 4 + (unsigned)rng_below(&all.rng, 9);
 	for (unsigned i = 0, count = (unsigned)rng_below(&all.rng, CHANGES_MAX + 1); i < count; i++)
 		all.changes[i] = 1 + rng_below(&all.rng, 1u << steps_log);

@@ -11,7 +11,8 @@
  * The seed chooses between two ways. By chance: at a point another thread goes on with a probability that is drawn for the
  * history, from one in two to one in 256. By priorities (PCT: Burckhardt et al., "A Randomized Scheduler with Probabilistic
  * Guarantees of Finding Bugs", ASPLOS 2010): the thread of the highest random priority runs, and at a few random points the
- * running one falls below all others; a bug that needs d orderings is found with a known probability.
+ * running one falls below all others; a bug that needs d orderings is found with a known probability. In half of these
+ * histories threads fall again and again, one time in 8 to 256: each pause is as long as the others have work.
  *
  * Time is that of sim_world.h. It passes with each look at a clock, now and then much at once, and jumps to the next
  * deadline when nobody can run. When nobody can run and nobody waits for a time, a wake-up was lost or there is a

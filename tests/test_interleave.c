@@ -5,10 +5,8 @@
  */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
-#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <time.h>
 
 #include "interleave_scene.h"
@@ -16,18 +14,16 @@
 #include "scratch.h"
 
 #define HISTORIES_PER_SCENE 2000
+#define HASHES_MAX ((size_t)1 << 24) /* beyond that it is not looked at whether a schedule has been met before */
 
 static const size_t numbers[INTERLEAVE_SCENES] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 };
 
-/* As in test_crash_images.c. */
-static void keep_memory(void)
-{
-	mallopt(M_MMAP_THRESHOLD, 1 << 30);
-	mallopt(M_TRIM_THRESHOLD, 1 << 30);
-	mallopt(M_TOP_PAD, 16 << 20);
-	prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
-	sim_disk_keep_areas(SIM_AREAS_MAX);
-}
+struct sums {
+	struct interleave_counts counts;
+	uint64_t histories, distinct;
+	uint64_t *hashes;
+	size_t count, room;
+};
 
 static double seconds_now(void)
 {
@@ -35,6 +31,59 @@ static double seconds_now(void)
 
 	timespec_get(&now, TIME_UTC); /* the clock of the simulated world stands still */
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static void sums_add(struct sums *sums, const struct interleave_counts *counts)
+{
+	struct interleave_counts *to = &sums->counts;
+
+	to->schedule.points += counts->schedule.points;
+	to->schedule.atomics += counts->schedule.atomics;
+	to->schedule.decisions += counts->schedule.decisions;
+	to->schedule.switches += counts->schedule.switches;
+	to->commits += counts->commits;
+	to->snapshots += counts->snapshots;
+	to->refused += counts->refused;
+	to->unknown += counts->unknown;
+	to->poisoned += counts->poisoned;
+	to->cuts += counts->cuts;
+	to->checkpoints += counts->checkpoints;
+	sums->histories++;
+	if (sums->count == sums->room && sums->room < HASHES_MAX) {
+		sums->room = sums->room ? 2 * sums->room : 1024;
+		sums->hashes = realloc(sums->hashes, sums->room * sizeof(*sums->hashes));
+		must(sums->hashes != NULL);
+	}
+	if (sums->count < sums->room)
+		sums->hashes[sums->count++] = counts->schedule.hash;
+}
+
+static int compare_hashes(const void *a, const void *b)
+{
+	uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
+
+	return left < right ? -1 : left > right;
+}
+
+static void sums_tell(struct sums *sums)
+{
+	const struct interleave_counts *counts = &sums->counts;
+
+	qsort(sums->hashes, sums->count, sizeof(*sums->hashes), compare_hashes);
+	for (size_t i = 0; i < sums->count; i++)
+		sums->distinct += i == 0 || sums->hashes[i] != sums->hashes[i - 1];
+	free(sums->hashes);
+	proof_count("E histories of threads", sums->histories);
+	proof_count("E distinct interleavings, each compared", sums->distinct);
+	proof_count("E points at which several threads could go on", counts->schedule.decisions);
+	proof_count("E switches between threads", counts->schedule.switches);
+	proof_count("E commits acknowledged or queued", counts->commits);
+	proof_count("E commits refused or aborted", counts->refused);
+	proof_count("E commits told to be unknown", counts->unknown);
+	proof_count("E histories that poisoned the database", counts->poisoned);
+	proof_count("E snapshots compared", counts->snapshots);
+	proof_count("E checkpoints on request", counts->checkpoints);
+	proof_count("E power cuts between two points", counts->cuts);
 }
 
 ParameterizedTestParameters(interleave, scene)
@@ -47,34 +96,19 @@ ParameterizedTest(const size_t *number, interleave, scene)
 {
 	const struct interleave_scene *scene = &interleave_scenes[*number];
 	const char *wish = getenv("SOLIFUGE_TEST_SECONDS");
-	double begin = seconds_now(), end = begin + (wish ? atof(wish) : 0);
-	uint64_t seed = test_seed(scene->name), histories = 0;
-	struct interleave_counts sums = { 0 };
+	double end = seconds_now() + (wish ? atof(wish) : 0);
+	uint64_t seed = test_seed(scene->name);
+	struct sums sums = { 0 };
 
-	keep_memory();
+	interleave_keep_memory();
 	do {
 		struct interleave_counts counts;
 
 		interleave_run(scene, seed, NULL, &counts);
+		sums_add(&sums, &counts);
 		seed = rng_mix(seed + 1);
-		histories++;
-		sums.schedule.points += counts.schedule.points;
-		sums.schedule.atomics += counts.schedule.atomics;
-		sums.schedule.decisions += counts.schedule.decisions;
-		sums.schedule.switches += counts.schedule.switches;
-		sums.commits += counts.commits;
-		sums.snapshots += counts.snapshots;
-		sums.refused += counts.refused;
-		sums.unknown += counts.unknown;
-		sums.poisoned += counts.poisoned;
-		sums.cuts += counts.cuts;
-		sums.checkpoints += counts.checkpoints;
-	} while (wish ? seconds_now() < end : histories < test_rounds(HISTORIES_PER_SCENE));
-	fprintf(stderr, "%s: %llu in %.1f s: points %llu atomics %llu decisions %llu switches %llu commits %llu snaps %llu refused %llu unknown %llu poisoned %llu cuts %llu ck %llu\n", scene->name,
-		(unsigned long long)histories, seconds_now() - begin, (unsigned long long)(sums.schedule.points / histories),
-		(unsigned long long)(sums.schedule.atomics / histories),
-		(unsigned long long)(sums.schedule.decisions / histories), (unsigned long long)(sums.schedule.switches / histories),
-		(unsigned long long)sums.commits, (unsigned long long)sums.snapshots, (unsigned long long)sums.refused,
-		(unsigned long long)sums.unknown, (unsigned long long)sums.poisoned, (unsigned long long)sums.cuts,
-		(unsigned long long)sums.checkpoints);
+	} while (wish ? seconds_now() < end : sums.histories < test_rounds(HISTORIES_PER_SCENE));
+	/* the points before the atomic operations are there: a compiler with other names for them would leave them out */
+	cr_assert_gt(sums.counts.schedule.atomics, sums.counts.schedule.points / 2);
+	sums_tell(&sums);
 }
