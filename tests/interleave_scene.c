@@ -50,6 +50,7 @@ struct stage {
 	uint32_t trees[TREES_MAX];
 	unsigned tree_count, keys;
 	uint32_t next_nonce;
+	unsigned flags, spindle_count; /* the seed's, besides those of the scene */
 	struct state *states; /* the first is empty */
 	size_t count;
 	size_t acked;         /* the newest that must survive */
@@ -91,6 +92,8 @@ const struct interleave_scene interleave_scenes[INTERLEAVE_SCENES] = {
 	  .syncers = { 1, 3 }, .bulky = 1, .preload = 2, .cut = true },
 	{ "sync in the background, a failing disk", SLF_SYNC_AUTO, 0, .writers = { 2, 5 }, .readers = { 1, 2 },
 	  .checkpointers = { 1, 1 }, .syncers = { 1, 1 }, .faults = true },
+	{ "sync on request, a failing disk", SLF_SYNC_NONE, 0, .writers = { 2, 4 }, .readers = { 1, 2 },
+	  .checkpointers = { 1, 2 }, .syncers = { 1, 2 }, .async = 1, .bulky = 1, .faults = true },
 	{ "transactions larger than the log", SLF_SYNC_COMMIT, 0, .writers = { 2, 3 }, .readers = { 1, 2 },
 	  .checkpointers = { 1, 2 }, .large = 3, .preload = 2, .async = 1 },
 };
@@ -289,7 +292,7 @@ static bool write_once(struct actor *actor)
 	bool was_poisoned = stage->poisoned;
 	struct slf_txn *txn = NULL;
 	struct state *state;
-	size_t number;
+	size_t number, least = stage->shown;
 	int64_t timeout_ns = rng_below(&actor->rng, 8) ? -1 : (int64_t)rng_below(&actor->rng, 3000000);
 	int result = slf_begin_timeout(stage->db, SLF_WRITE, timeout_ns, &txn);
 
@@ -314,9 +317,12 @@ static bool write_once(struct actor *actor)
 		}
 	}
 	stage->count++;
+	must(state->base >= least);
 	/* What it stands on may have been refused since: then it is doomed, which is seen at the end. */
 	must(stage->scene->faults || stage->states[state->base].verdict != REFUSED);
 	memcpy(state->nonces, stage->states[state->base].nonces, sizeof(state->nonces));
+	if (!stage->scene->faults && rng_below(&actor->rng, 8) == 0)
+		check_state(stage, txn, state, &actor->rng);
 	result = fill(actor, txn, state, number);
 	may_fail(stage, result);
 	if (result || rng_below(&actor->rng, 12) == 0) {
@@ -472,10 +478,14 @@ static void *syncer_main(void *context)
 static int open_on(const struct stage *stage, struct sim_disk *disk, unsigned flags, struct slf_db **db)
 {
 	struct slf_options options = SLF_OPTIONS_INIT;
+	/* A directory that exists: the paths of further spindles are resolved, all else is simulated. */
+	static const char *const spindles[] = { "/usr/spindle" };
 	static struct stats unused;
 	struct io *io = NULL;
 
-	options.flags = flags;
+	options.flags = flags | stage->flags;
+	options.spindles = spindles;
+	options.spindle_count = stage->spindle_count;
 	options.sync = stage->scene->sync;
 	options.heap_bytes = 64 * 1024;
 	options.log_bytes = 64 * 1024;
@@ -498,7 +508,8 @@ static void cut_power(void *context)
 
 static void plan_fault(struct stage *stage)
 {
-	static const enum sim_call calls[] = { SIM_WRITE, SIM_WRITE, SIM_SYNC, SIM_SYNC, SIM_ALLOCATE, SIM_ANY };
+	/* reads go on: all that is looked at can be compared */
+	static const enum sim_call calls[] = { SIM_WRITE, SIM_WRITE, SIM_SYNC, SIM_SYNC, SIM_ALLOCATE };
 	static const int errors[] = { -EIO, -ENOSPC, -EDQUOT };
 	struct sim_fault fault = {
 		.call = calls[rng_below(&stage->rng, ARRAY_SIZE(calls))],
@@ -637,6 +648,8 @@ void interleave_run(const struct interleave_scene *scene, uint64_t seed, const s
 
 	*counts = (struct interleave_counts){ 0 };
 	stage.cut_torn = rng_below(&stage.rng, 2);
+	stage.flags = rng_below(&stage.rng, 4) ? 0 : SLF_NO_MAP;
+	stage.spindle_count = rng_below(&stage.rng, 4) == 0;
 	sim_world_start(rng_mix(seed));
 	stage.states = calloc(STATES_MAX, sizeof(*stage.states));
 	stage.disk = sim_disk_new();
