@@ -107,7 +107,7 @@ static void tell(void)
 	static const char *const states[] = { "can run", "waits", "has ended" };
 	uint64_t first = all.shown_count > SWITCHES_SHOWN ? all.shown_count - SWITCHES_SHOWN : 0;
 
-	fprintf(stderr, "schedule: seed %llu, %s, point %llu, decisions %016llx; the last switches:\n",
+	fprintf(stderr, "schedule: SOLIFUGE_TEST_SEED=%llu, %s, point %llu, decisions %016llx; the last switches:\n",
 		(unsigned long long)all.seed, all.by_priority ? "by priorities" : "by chance",
 		(unsigned long long)all.counts.points, (unsigned long long)all.counts.hash);
 	for (uint64_t i = first; i < all.shown_count; i++) {
