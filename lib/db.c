@@ -15,6 +15,7 @@
 
 #include "create.h"
 #include "error.h"
+#include "memory.h"
 #include "recover.h"
 #include "txn.h"
 
@@ -496,8 +497,10 @@ static int open_all(struct slf_db *db, const char *path, const struct slf_option
 		result = open_spindles(core);
 	if (!result && !core->tuning.readonly && !core->created)
 		result = sync_names(core);
-	for (unsigned i = 0; i < core->store.spindle_count; i++)
+	for (unsigned i = 0; i < core->store.spindle_count; i++) {
 		core->tuning.map &= core->store.spindles[i].mapped;
+		spindle_read_ahead(&core->store.spindles[i], memory_bytes() / 2 / core->store.spindle_count);
+	}
 	if (!result)
 		result = init_parts(core);
 	if (!result)

@@ -183,6 +183,11 @@ void io_unmap(struct io *io, const void *address, uint64_t length)
 	io->ops->unmap(io, address, length);
 }
 
+void io_map_at_random(struct io *io, const void *address, uint64_t length)
+{
+	io->ops->map_at_random(io, address, length);
+}
+
 int io_link(struct io_file *file, const char *path)
 {
 	return io_of(file)->ops->link(file, path);

@@ -74,6 +74,7 @@ struct io_ops {
 	int (*lock)(struct io_file *file, enum io_lock kind, uint64_t offset, uint64_t length);
 	int (*map)(struct io_file *file, uint64_t offset, uint64_t length, const void **address);
 	void (*unmap)(struct io *io, const void *address, uint64_t length);
+	void (*map_at_random)(struct io *io, const void *address, uint64_t length);
 	int (*link)(struct io_file *file, const char *path);
 	int (*remove)(struct io *io, const char *path);
 	int (*sync_directory)(struct io *io, const char *path);
@@ -122,6 +123,8 @@ int io_lock(struct io_file *file, enum io_lock kind, uint64_t offset, uint64_t l
  * touched. offset is a multiple of the page size. Outlives the file; ended by io_unmap. */
 int io_map(struct io_file *file, uint64_t offset, uint64_t length, const void **address);
 void io_unmap(struct io *io, const void *address, uint64_t length);
+/* A hint: this part of a map will be looked at here and there, so a page that is missing is read without its neighbours. */
+void io_map_at_random(struct io *io, const void *address, uint64_t length);
 /* Gives a temporary file its name: -EEXIST when the name is taken. Once. */
 int io_link(struct io_file *file, const char *path);
 int io_remove(struct io *io, const char *path);

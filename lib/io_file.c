@@ -380,6 +380,15 @@ void file_unmap(struct io *io, const void *address, uint64_t length)
 	munmap(area, (size_t)length);
 }
 
+void file_map_at_random(struct io *io, const void *address, uint64_t length)
+{
+	void *area = (void *)(uintptr_t)address;
+
+	(void)io;
+	madvise(area, (size_t)length, MADV_NOHUGEPAGE); /* with huge pages each fault would read 2 MiB */
+	madvise(area, (size_t)length, MADV_RANDOM);
+}
+
 /* ---- Names ------------------------------------------------------------------------------------------------------- */
 
 /* Moves a file that had to have a name from the start. link and unlink where the file system cannot rename without

@@ -31,6 +31,7 @@ int file_truncate(struct io_file *file, uint64_t size);
 int file_lock(struct io_file *file, enum io_lock kind, uint64_t offset, uint64_t length);
 int file_map(struct io_file *file, uint64_t offset, uint64_t length, const void **address);
 void file_unmap(struct io *io, const void *address, uint64_t length);
+void file_map_at_random(struct io *io, const void *address, uint64_t length);
 int file_link(struct io_file *file, const char *path);
 int file_remove(struct io *io, const char *path);
 int file_sync_directory(struct io *io, const char *path);

@@ -34,6 +34,7 @@ static const struct io_ops posix_ops = {
 	.lock = file_lock,
 	.map = file_map,
 	.unmap = file_unmap,
+	.map_at_random = file_map_at_random,
 	.link = file_link,
 	.remove = file_remove,
 	.sync_directory = file_sync_directory,

@@ -80,6 +80,7 @@ static int spindle_start(struct spindle *spindle, struct io *io, const char *pat
 		return result;
 	}
 	atomic_store(&spindle->size, spindle->info.size);
+	spindle->ahead_max = UINT64_MAX;
 	return 0;
 }
 
@@ -127,13 +128,36 @@ void spindle_close(struct spindle *spindle)
 	memset(spindle, 0, sizeof(*spindle));
 }
 
+/* Under the mutex. */
+static void size_set(struct spindle *spindle, uint64_t size)
+{
+	atomic_store_explicit(&spindle->size, size, memory_order_release);
+	if (size <= spindle->ahead_max || spindle->at_random || !spindle->mapped)
+		return;
+	spindle->at_random = true;
+	for (size_t i = 0; i < WINDOWS_MAX; i++) {
+		const uint8_t *window = atomic_load_explicit(&spindle->windows[i], memory_order_relaxed);
+
+		if (window)
+			io_map_at_random(spindle->io, window, WINDOW_BYTES);
+	}
+}
+
 static void spindle_raise(struct spindle *spindle, uint64_t end)
 {
 	if (end <= atomic_load_explicit(&spindle->size, memory_order_relaxed))
 		return;
 	pthread_mutex_lock(&spindle->mutex);
 	if (end > atomic_load_explicit(&spindle->size, memory_order_relaxed))
-		atomic_store_explicit(&spindle->size, end, memory_order_release);
+		size_set(spindle, end);
+	pthread_mutex_unlock(&spindle->mutex);
+}
+
+void spindle_read_ahead(struct spindle *spindle, uint64_t bytes)
+{
+	pthread_mutex_lock(&spindle->mutex);
+	spindle->ahead_max = bytes;
+	size_set(spindle, atomic_load_explicit(&spindle->size, memory_order_relaxed));
 	pthread_mutex_unlock(&spindle->mutex);
 }
 
@@ -241,7 +265,7 @@ int spindle_refresh(struct spindle *spindle)
 	pthread_mutex_lock(&spindle->mutex);
 	result = io_info(spindle->file, &info);
 	if (result == 0)
-		atomic_store_explicit(&spindle->size, info.size, memory_order_release);
+		size_set(spindle, info.size);
 	pthread_mutex_unlock(&spindle->mutex);
 	if (result == 0 && !info.named)
 		return error_set(-ENOENT, spindle->path, (int)spindle->index, OFFSET_NONE,
@@ -264,6 +288,8 @@ const void *spindle_view_slow(struct spindle *spindle, uint64_t offset, uint64_t
 	window = atomic_load_explicit(&spindle->windows[index], memory_order_acquire);
 	if (!window && io_map(spindle->file, index * WINDOW_BYTES, WINDOW_BYTES, &made) == 0) {
 		window = made;
+		if (spindle->at_random)
+			io_map_at_random(spindle->io, window, WINDOW_BYTES);
 		atomic_store_explicit(&spindle->windows[index], window, memory_order_release);
 	}
 	pthread_mutex_unlock(&spindle->mutex);

@@ -27,6 +27,8 @@ struct spindle {
 	bool flush_failed;      /* guarded by flushing: one has */
 	_Atomic(const uint8_t *) *windows; /* WINDOWS_MAX entries, mapped lazily; NULL table in pread mode */
 	bool mapped;            /* views come from maps */
+	uint64_t ahead_max;     /* larger than this, the map is read without read-ahead; bytes */
+	bool at_random;         /* it is; both guarded by the mutex */
 };
 
 /* Opens path and reads what it is; refuses what is not a regular file. flags as io_open. */
@@ -46,6 +48,9 @@ int spindle_sync(struct spindle *spindle);
 int spindles_sync(struct spindle *spindles, unsigned count, const uint64_t *which);
 /* Allocates and raises size. */
 int spindle_allocate(struct spindle *spindle, uint64_t offset, uint64_t length);
+/* Where a file is larger than the memory that can keep it, pages are read one by one: with read-ahead each page that is needed
+ * would push others out that are. bytes: how large it may be. Call it once, after opening. */
+void spindle_read_ahead(struct spindle *spindle, uint64_t bytes);
 /* Looks again how large the file is (another process may have made it grow). -ENOENT when it has lost its name. */
 int spindle_refresh(struct spindle *spindle);
 

@@ -463,6 +463,13 @@ static void sim_unmap(struct io *io, const void *address, uint64_t length)
 	(void)length;
 }
 
+static void sim_map_at_random(struct io *io, const void *address, uint64_t length)
+{
+	(void)io;
+	(void)address;
+	(void)length;
+}
+
 static int sim_link(struct io_file *handle, const char *path)
 {
 	struct sim_file *file = sim_file_of(handle);
@@ -528,6 +535,7 @@ static const struct io_ops sim_ops = {
 	.lock = sim_lock,
 	.map = sim_map,
 	.unmap = sim_unmap,
+	.map_at_random = sim_map_at_random,
 	.link = sim_link,
 	.remove = sim_remove,
 	.sync_directory = sim_sync_directory,

@@ -204,6 +204,32 @@ Test(spindle, no_flush_behind_a_failed_one)
 	bench_release(&bench);
 }
 
+/* Below the limit cold data would come page by page, above it each page would push out others. */
+Test(spindle, read_ahead_ends_at_its_limit)
+{
+	struct bench bench;
+
+	bench_init(&bench, true);
+	cr_assert_eq(spindle_allocate(&bench.spindle, 0, 8192), 0);
+	spindle_read_ahead(&bench.spindle, 8192);
+	cr_assert_not(bench.spindle.at_random);
+	cr_assert_eq(spindle_allocate(&bench.spindle, 0, 4096), 0);
+	cr_assert_not(bench.spindle.at_random);
+	cr_assert_eq(spindle_allocate(&bench.spindle, 8192, 4096), 0);
+	cr_assert(bench.spindle.at_random);
+	bench_release(&bench);
+	bench_init(&bench, true);
+	cr_assert_eq(spindle_allocate(&bench.spindle, 0, 8192), 0);
+	spindle_read_ahead(&bench.spindle, 4096);
+	cr_assert(bench.spindle.at_random);
+	bench_release(&bench);
+	bench_init(&bench, false);
+	spindle_read_ahead(&bench.spindle, 0);
+	cr_assert_eq(spindle_allocate(&bench.spindle, 0, 8192), 0);
+	cr_assert_not(bench.spindle.at_random, "there is no map");
+	bench_release(&bench);
+}
+
 /* A failure on the way of opening would leak the file or leave a spindle that cannot be closed. */
 Test(spindle, open_fails_at_every_call)
 {
