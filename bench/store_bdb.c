@@ -80,7 +80,8 @@ static void *keep_checkpointing(void *context)
 
 static int set_environment(DB_ENV *env, const struct store_setup *setup)
 {
-	uint64_t cache = store_cache_bytes(setup, 50) + (16u << 20);
+	uint64_t slack = setup->data_bytes > setup->memory_bytes ? 0 : 16u << 20;
+	uint64_t cache = store_cache_bytes(setup, 50) + slack;
 	int result = env->set_cachesize(env, (uint32_t)(cache >> 30), (uint32_t)(cache & ((1u << 30) - 1)),
 					1 + (int)(cache >> 32));
 
