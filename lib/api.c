@@ -585,7 +585,7 @@ int slf_multi_get(struct slf_txn *txn, uint32_t id, const struct slf_slice *keys
 	if (result)
 		return result;
 	count(&txn->gets, number);
-	result = probe_run(&txn->core->store, id, &tree->root, keys, number, multi_each, &multi);
+	result = probe_run(&txn->core->store, id, &tree->root, keys, number, values != NULL, multi_each, &multi);
 	return result ? result : multi.first;
 }
 

@@ -173,19 +173,19 @@ static bool below(const struct slf_cursor *cursor, struct slf_slice key)
 }
 
 /* Keeps the key of the place. In a reader's map it stays where it is. */
-static int place_on(struct slf_cursor *cursor, struct slf_slice key, int direction)
+static int place_on(struct slf_cursor *cursor, const struct found *found, int direction)
 {
 	const struct slf_txn *txn = cursor->txn;
 
 	cursor->direction = direction;
 	cursor->changes = txn->changes;
 	cursor->place = CURSOR_ON;
-	if (txn->state == TXN_READING && txn->core->tuning.map) {
-		cursor->key = key;
+	if (txn->state == TXN_READING && !found->copied) {
+		cursor->key = found->record.key;
 		return 0;
 	}
 	cursor->direction = 0; /* until the key is saved */
-	if (buffer_set(&cursor->saved, key))
+	if (buffer_set(&cursor->saved, found->record.key))
 		return -ENOMEM;
 	cursor->key = buffer_slice(&cursor->saved);
 	cursor->direction = direction;
@@ -292,7 +292,7 @@ int cursor_next(struct slf_cursor *cursor, struct slf_slice *key, struct slf_sli
 	if (!result)
 		result = give(cursor, &found, key, value);
 	if (!result)
-		return place_on(cursor, found.record.key, 1);
+		return place_on(cursor, &found, 1);
 	cursor->direction = 0;
 	return result;
 }
@@ -342,7 +342,7 @@ int cursor_prev(struct slf_cursor *cursor, struct slf_slice *key, struct slf_sli
 	if (!result)
 		result = give(cursor, &found, key, value);
 	if (!result)
-		return place_on(cursor, found.record.key, -1);
+		return place_on(cursor, &found, -1);
 	cursor->direction = 0;
 	return result;
 }

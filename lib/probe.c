@@ -6,8 +6,8 @@
  * only: they are collected and asked for together between two levels. Leaves take one round more, for the bases of
  * deltas.
  *
- * In pread mode there is one lens, and a node is read, searched and left before the next one is looked at. A probe that
- * fails is told at once, while the detail of its failure is still at hand, and the others go on.
+ * Nodes that are not mapped are copied to the one lens: such a node is read, searched and left before the next one is
+ * looked at. A probe that fails is told at once, while the detail of its failure is still at hand, and the others go on.
  */
 #include "probe.h"
 
@@ -23,6 +23,7 @@ struct batch {
 	uint32_t tree;
 	const struct slf_slice *keys;
 	size_t first; /* index of keys[0] for the caller */
+	bool values;
 	probe_fn *each;
 	void *context;
 	struct tree_lens lens;
@@ -87,12 +88,17 @@ static int batch_descend(struct batch *batch, unsigned level)
 	return 0;
 }
 
+static bool is_mapped(const struct batch *batch)
+{
+	return batch->store->spindle_count && batch->store->spindles[0].mapped;
+}
+
 /* Brings the bases of deltas nearer. Pointless where nodes are copied: then each would be read twice. */
 static int batch_bases(struct batch *batch)
 {
 	uint32_t kept = 0;
 
-	if (!batch->store->spindle_count || !batch->store->spindles[0].mapped)
+	if (!is_mapped(batch))
 		return 0;
 	for (uint32_t i = 0; i < batch->active; i++) {
 		struct probe probe = batch->probes[i];
@@ -119,19 +125,48 @@ static int batch_bases(struct batch *batch)
 	return 0;
 }
 
+static int batch_look(struct batch *batch, const struct probe *probe, struct found *found)
+{
+	struct leaf_view leaf = { 0 };
+	int result = tree_leaf(batch->store, batch->tree, probe->word, probe->hash, probe->length, &batch->lens, &leaf);
+
+	if (likely(!result) && !leaf_find(&leaf, batch->keys[probe->index], found))
+		result = SLF_NOTFOUND;
+	return result;
+}
+
+/* Where values are wanted, those that stand outside of their leaves are asked for together. */
 static int batch_finish(struct batch *batch)
 {
-	for (uint32_t i = 0; i < batch->active; i++) {
-		const struct probe *probe = &batch->probes[i];
-		struct leaf_view leaf = { 0 };
-		struct found found = { 0 };
-		int result;
+	struct found founds[PROBE_BATCH];
+	uint32_t kept = 0;
+	int result;
 
-		result = tree_leaf(batch->store, batch->tree, probe->word, probe->hash, probe->length, &batch->lens,
-				   &leaf);
-		if (likely(!result) && !leaf_find(&leaf, batch->keys[probe->index], &found))
-			result = SLF_NOTFOUND;
-		result = probe_tell(batch, probe, result, &found);
+	for (uint32_t i = 0; i < batch->active; i++) {
+		const struct probe probe = batch->probes[i];
+		struct found *found = &founds[kept];
+		struct value_ref ref;
+
+		result = batch_look(batch, &probe, found);
+		if (result || found->copied) { /* told while its detail, or the copy, is at hand */
+			result = probe_tell(batch, &probe, result, found);
+			if (result)
+				return result;
+			continue;
+		}
+		if (batch->values && found->record.kind == RECORD_REF) {
+			value_ref_decode(found->record.value.data, &ref);
+			batch_want(batch, &(struct node_ref){
+					  .position = ref.position,
+					  .length = (uint32_t)u64_min(value_entry_bytes(found->record.key.size, ref.stored),
+								      UINT32_MAX),
+				  });
+		}
+		batch->probes[kept++] = probe;
+	}
+	batch_fetch(batch);
+	for (uint32_t i = 0; i < kept; i++) {
+		result = probe_tell(batch, &batch->probes[i], 0, &founds[i]);
 		if (result)
 			return result;
 	}
@@ -152,15 +187,13 @@ static int batch_run(struct batch *batch, const struct tree_root *root, size_t c
 		result = batch_descend(batch, level);
 	if (!result)
 		result = batch_bases(batch);
-	if (!result)
-		result = batch_finish(batch);
-	return result;
+	return result ? result : batch_finish(batch);
 }
 
 int probe_run(struct store *store, uint32_t tree, const struct tree_root *root, const struct slf_slice *keys,
-	      size_t count, probe_fn *each, void *context)
+	      size_t count, bool values, probe_fn *each, void *context)
 {
-	struct batch batch = { .store = store, .tree = tree, .each = each, .context = context };
+	struct batch batch = { .store = store, .tree = tree, .values = values, .each = each, .context = context };
 	int result = 0;
 
 	if (!root->word) {

@@ -16,7 +16,8 @@
  * returns. Returns 0, or a failure that ends the whole. */
 typedef int probe_fn(void *context, size_t index, int result, const struct found *found);
 
+/* values: each will ask for the values, so they are brought nearer, too. */
 int probe_run(struct store *store, uint32_t tree, const struct tree_root *root, const struct slf_slice *keys,
-	      size_t count, probe_fn *each, void *context);
+	      size_t count, bool values, probe_fn *each, void *context);
 
 #endif

@@ -62,6 +62,7 @@ int tree_leaf(struct store *store, uint32_t tree, uint64_t word, uint64_t hash, 
 	leaf->top = top;
 	leaf->base = base;
 	leaf->heap = word_is_heap(word);
+	leaf->copied = (const void *)top == lens->node.buffer || (base && (const void *)base == lens->base.buffer);
 	leaf->birth = leaf->heap ? block_of(top)->birth : 0;
 	return 0;
 }
@@ -73,6 +74,7 @@ bool leaf_find(const struct leaf_view *leaf, struct slf_slice key, struct found 
 
 	found->heap = leaf->heap;
 	found->settled = !leaf->heap;
+	found->copied = !leaf->heap && leaf->copied;
 	found->birth = leaf->birth;
 	if (!node_find(node, key, &index)) {
 		if (!leaf->base || !node_find(leaf->base, key, &index))
@@ -80,6 +82,7 @@ bool leaf_find(const struct leaf_view *leaf, struct slf_slice key, struct found 
 		node = leaf->base;
 		found->heap = false;
 		found->settled = true;
+		found->copied = leaf->copied;
 		found->birth = 0;
 	}
 	node_record(node, index, &found->record);

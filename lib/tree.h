@@ -35,6 +35,7 @@ struct leaf_view {
 	const struct node *top;  /* a leaf, or a delta */
 	const struct node *base; /* the leaf under a delta, else NULL */
 	bool heap;               /* top is on the heap */
+	bool copied;             /* top or base stands in a lens */
 	uint64_t birth;          /* of top, when it is on the heap */
 };
 
@@ -43,6 +44,7 @@ struct found {
 	struct record record;
 	bool heap;      /* the record stands in a heap node, born at birth */
 	bool settled;   /* it stands in a node on disk */
+	bool copied;    /* and this may be in a lens: it lives until the next node is read */
 	uint64_t birth;
 };
 

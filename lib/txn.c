@@ -288,7 +288,7 @@ static int copy_out(struct slf_slice from, value_alloc_fn *alloc, void *context,
 /* Do bytes inside the record's node live as long as the transaction? */
 static bool stays(const struct slf_txn *txn, const struct found *found)
 {
-	return found->heap ? !txn_owns(txn, found->birth) : txn->core->tuning.map;
+	return found->heap ? !txn_owns(txn, found->birth) : !found->copied;
 }
 
 int txn_key(struct slf_txn *txn, const struct found *found, value_alloc_fn *alloc, void *context, struct slf_slice *key)
@@ -643,7 +643,8 @@ static void warm_up(struct slf_txn *txn, const struct action *actions, size_t co
 		for (to = from; to < count && actions[to].tree == actions[from].tree; to++)
 			keys[to - from] = actions[to].key;
 		if (to - from > 1 && find_tree(txn, actions[from].tree, &tree) == 0 && tree->root.height > 1)
-			probe_run(&txn->core->store, actions[from].tree, &tree->root, keys, to - from, ignore_found, NULL);
+			probe_run(&txn->core->store, actions[from].tree, &tree->root, keys, to - from, false, ignore_found,
+				  NULL);
 	}
 }
 

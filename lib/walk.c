@@ -156,11 +156,13 @@ static int leaf_cross(struct walk *walk, bool forward)
 	return result;
 }
 
-static void found_set(struct found *found, bool heap, uint64_t birth)
+/* The record stands in the walk's leaf, in its base when heap is false. */
+static void found_set(const struct walk *walk, struct found *found, bool heap)
 {
 	found->heap = heap;
 	found->settled = !heap;
-	found->birth = birth;
+	found->copied = !heap && walk->leaf.copied;
+	found->birth = heap ? walk->leaf.birth : 0;
 }
 
 /* Passes one record of a leaf that lies on a base: 0, or SLF_END at the end of the leaf. */
@@ -186,12 +188,12 @@ static int merged_pass(struct walk *walk, bool forward, struct found *found)
 			walk->base_index = forward ? walk->base_index + 1 : walk->base_index - 1;
 		if (order < 0) {
 			found->record = base;
-			found_set(found, false, 0);
+			found_set(walk, found, false);
 			return 0;
 		}
 		if (top.kind != RECORD_TOMB) {
 			found->record = top;
-			found_set(found, walk->leaf.heap, walk->leaf.birth);
+			found_set(walk, found, walk->leaf.heap);
 			return 0;
 		}
 	}
@@ -204,7 +206,7 @@ int walk_next(struct walk *walk, struct found *found)
 	for (;;) {
 		if (likely(!walk->leaf.base && walk->top_index < walk->top_count)) {
 			node_record(walk->leaf.top, walk->top_index++, &found->record);
-			found_set(found, walk->leaf.heap, walk->leaf.birth);
+			found_set(walk, found, walk->leaf.heap);
 			return 0;
 		}
 		if (walk->leaf.base && merged_pass(walk, true, found) == 0)
@@ -222,7 +224,7 @@ int walk_prev(struct walk *walk, struct found *found)
 	for (;;) {
 		if (likely(!walk->leaf.base && walk->top_index > 0)) {
 			node_record(walk->leaf.top, --walk->top_index, &found->record);
-			found_set(found, walk->leaf.heap, walk->leaf.birth);
+			found_set(walk, found, walk->leaf.heap);
 			return 0;
 		}
 		if (walk->leaf.base && merged_pass(walk, false, found) == 0)

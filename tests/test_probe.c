@@ -72,7 +72,7 @@ static int ask(struct rig_random *random, const struct rig_mix *mix, size_t coun
 	memset(asked.told, 0, sizeof(asked.told));
 	for (size_t i = 0; i < count; i++)
 		asked.keys[i] = rig_key(mix->keys, rig_below(random, mix->range), asked.bytes[i]);
-	return probe_run(&rig.store, RIG_TREE, &rig.root, asked.keys, count, tell, &asked);
+	return probe_run(&rig.store, RIG_TREE, &rig.root, asked.keys, count, count % 2, tell, &asked);
 }
 
 /* An empty tree has no root to start from. */
