@@ -3,8 +3,6 @@
  * Solifuge with its default options: budgets, node sizes, compression and checksums as a user gets them.
  *
  * - Only the sync mode follows the workload: SLF_SYNC_COMMIT when commits have to be durable, else SLF_SYNC_NONE.
- * - The heap budget is left at its default unless memory is short: then it is an eighth of what there is, for the page
- *   cache is what reads live from.
  * - Cursors are SLF_TRANSIENT, which the manual recommends for long scans: slices live until the cursor moves.
  * - Many trees: named trees, opened once. Hot copies are not there yet.
  */
@@ -13,8 +11,6 @@
 
 #include "solifuge.h"
 #include "store.h"
-
-#define HEAP_BYTES ((uint64_t)256 << 20) /* the default */
 
 struct solifuge {
 	struct slf_db *db;
@@ -50,8 +46,6 @@ static int solifuge_open(const struct store_setup *setup, void **handle)
 	snprintf(path, sizeof(path), "%s/db", setup->directory);
 	options.flags = SLF_CREATE;
 	options.sync = setup->durable ? SLF_SYNC_COMMIT : SLF_SYNC_NONE;
-	if (setup->memory_bytes / 8 < HEAP_BYTES)
-		options.heap_bytes = setup->memory_bytes / 8;
 	result = slf_open(path, &options, &solifuge->db);
 	if (result == 0)
 		*handle = solifuge;

@@ -81,7 +81,7 @@ static void tuning_set(struct tuning *tuning, const struct slf_options *options)
 {
 	tuning->sync = options->sync;
 	/* the budget is for what the system gives; up to a quarter of that lies between blocks */
-	tuning->heap_bytes = or_default(options->heap_bytes, 256 * MIB) / 4 * 3;
+	tuning->heap_bytes = or_default(options->heap_bytes, u64_min(256 * MIB, memory_bytes() / 8)) / 4 * 3;
 	tuning->log_bytes = or_default(options->log_bytes, 64 * MIB);
 	tuning->arena_bytes = or_default(options->arena_bytes, 256 * MIB);
 	tuning->auto_sync_ns = or_default(options->auto_sync_ns, 100000000);
