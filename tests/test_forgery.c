@@ -14,8 +14,10 @@
 #include "codec.h"
 #include "crash_scene.h"
 #include "fault_memory.h"
+#include "forge.h"
 #include "meta.h"
 #include "proof.h"
+#include "seal.h"
 #include "slab.h"
 
 #define SLABS_MAX 64
@@ -30,7 +32,6 @@ struct forger {
 	struct slab_header slabs[SLABS_MAX];
 	uint64_t places[SLABS_MAX];
 	size_t count;
-	uint64_t seed;
 	struct rng rng;
 };
 
@@ -47,90 +48,42 @@ static void on_signal(int number)
 static void forger_read(struct forger *forger)
 {
 	const char *reason = NULL;
+	uint64_t seed = 0;
 
 	must_work(sim_disk_peek_durable(forger->disk, rig_path(0), 0, forger->log, READ_BYTES));
 	for (uint16_t slot = 0; slot < 2; slot++)
 		must(meta_decode(forger->log + (slot ? META_PAGE_B : META_PAGE_A), slot, &forger->meta[slot], &reason) ==
 		     META_GOOD);
-	forger->seed = format_seed(forger->meta[0].uuid);
+	seed = format_seed(forger->meta[0].uuid);
 	forger->count = 0;
 	for (uint64_t at = 0; at < READ_BYTES && forger->count < SLABS_MAX; at += SIM_SECTOR_BYTES) {
 		struct slab_header *header = &forger->slabs[forger->count];
 
 		if (slab_header_decode(forger->log + at, READ_BYTES - at, header) == NULL &&
-		    slab_check(forger->log + at, header, forger->seed, at) == NULL)
+		    slab_check(forger->log + at, header, seed, at) == NULL)
 			forger->places[forger->count++] = at;
 	}
 	must(forger->count > 3);
 }
 
-static uint64_t forged_number(struct rng *rng, uint64_t old)
-{
-	static const uint64_t numbers[] = { 0, 1, 2, 7, 63, 64, 255, 4096, 65535, 65536, 0x7fffffff, 0x80000000, 0xffffffff,
-					    0x100000000, (uint64_t)1 << 56, (uint64_t)1 << 62, INT64_MAX, UINT64_MAX - 7,
-					    UINT64_MAX };
-
-	switch (rng_below(rng, 4)) {
-	case 0:
-		return old ^ (uint64_t)1 << rng_below(rng, 64);
-	case 1:
-		return old + rng_below(rng, 17) - 8;
-	case 2:
-		return rng_next(rng);
-	default:
-		return numbers[rng_below(rng, ARRAY_SIZE(numbers))];
-	}
-}
-
-/* Changes 1 to 8 bytes at a place that number fields like. */
-static void forge_bytes(struct rng *rng, uint8_t *data, uint64_t length)
-{
-	static const unsigned sizes[] = { 1, 2, 4, 8 };
-	unsigned size = sizes[rng_below(rng, ARRAY_SIZE(sizes))];
-	uint64_t at = rng_below(rng, 2) ? rng_below(rng, length) : align_down(rng_below(rng, length), size);
-	uint8_t bytes[8] = { 0 };
-
-	memcpy(bytes, data + at, u64_min(size, length - at));
-	put_u64(bytes, forged_number(rng, get_u64(bytes)));
-	memcpy(data + at, bytes, u64_min(size, length - at));
-}
-
-/* Seals slab i and all behind it again, and tells the pages when they name one of them. */
-static void seal_from(struct forger *forger, size_t first)
-{
-	for (size_t i = first; i < forger->count; i++) {
-		struct slab_header *header = &forger->slabs[i];
-		uint64_t old = header->digest;
-
-		if (i > first)
-			header->previous = forger->slabs[i - 1].digest;
-		slab_seal(forger->log + forger->places[i], header, forger->seed, forger->places[i]);
-		for (unsigned slot = 0; slot < 2; slot++)
-			if (forger->meta[slot].mark_digest == old)
-				forger->meta[slot].mark_digest = header->digest;
-	}
-}
-
 static void forge_slab(struct forger *forger)
 {
+	static const unsigned fields[] = { 32, 48, 56, 64, 72, 80 }; /* salt, first, last, limit, durable, next */
+	static const unsigned counts[] = { 88, 92 };                 /* of parts, of records */
 	size_t i = rng_below(&forger->rng, forger->count);
-	struct slab_header *header = &forger->slabs[i];
-	uint64_t *fields[] = { &header->salt, &header->first_seq, &header->last_seq, &header->seq_limit, &header->durable_seq,
-			       &header->next };
-	uint32_t *counts[] = { &header->part_count, &header->record_count };
+	uint8_t *slab = forger->log + forger->places[i];
 
 	if (rng_below(&forger->rng, 5) == 0) {
-		uint64_t *field = fields[rng_below(&forger->rng, ARRAY_SIZE(fields))];
+		uint8_t *field = slab + fields[rng_below(&forger->rng, ARRAY_SIZE(fields))];
 
-		*field = forged_number(&forger->rng, *field);
+		put_u64(field, forge_number(&forger->rng, get_u64(field)));
 	} else if (rng_below(&forger->rng, 10) == 0) {
-		uint32_t *field = counts[rng_below(&forger->rng, ARRAY_SIZE(counts))];
+		uint8_t *field = slab + counts[rng_below(&forger->rng, ARRAY_SIZE(counts))];
 
-		*field = (uint32_t)forged_number(&forger->rng, *field) % (SLAB_PARTS_MAX + 1);
-	} else if (header->payload) {
-		forge_bytes(&forger->rng, forger->log + forger->places[i] + SLAB_HEADER_BYTES, header->payload);
+		put_u32(field, (uint32_t)forge_number(&forger->rng, get_u32(field)) % (SLAB_PARTS_MAX + 1));
+	} else if (forger->slabs[i].payload) {
+		forge_bytes(&forger->rng, slab + SLAB_HEADER_BYTES, forger->slabs[i].payload);
 	}
-	seal_from(forger, i);
 }
 
 static void forge_page(struct forger *forger)
@@ -143,10 +96,18 @@ static void forge_page(struct forger *forger)
 	meta->spindle_index %= meta->spindle_count;
 }
 
+static uint8_t *forger_find(void *context, uint64_t position, uint64_t length)
+{
+	struct forger *forger = context;
+
+	return position <= READ_BYTES && length <= READ_BYTES - position ? forger->log + position : NULL;
+}
+
 static void write_back(struct forger *forger, struct sim_disk *disk)
 {
 	for (unsigned slot = 0; slot < 2; slot++)
 		meta_encode(forger->log + (slot ? META_PAGE_B : META_PAGE_A), &forger->meta[slot]);
+	seal_database(forger_find, forger, forger->places, forger->count);
 	for (unsigned slot = 0; slot < 2; slot++)
 		must_work(sim_disk_poke(disk, rig_path(0), slot ? META_PAGE_B : META_PAGE_A,
 					forger->log + (slot ? META_PAGE_B : META_PAGE_A), META_PAGE_BYTES));
