@@ -582,6 +582,8 @@ int slf_multi_get(struct slf_txn *txn, uint32_t id, const struct slf_slice *keys
 		result = check_key(keys[i]);
 	if (!result)
 		result = txn_tree(txn, id, &tree);
+	for (size_t i = 0; i < number && results && result; i++)
+		results[i] = result;
 	if (result)
 		return result;
 	count(&txn->gets, number);

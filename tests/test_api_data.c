@@ -608,3 +608,18 @@ Test(api_data, multi_get)
 	free(buffer);
 	cr_assert_eq(slf_close(db), 0);
 }
+
+/* Where the whole call fails a caller that looks at single results finds whatever stood there, a success perhaps. */
+Test(api_data, multi_get_fails)
+{
+	struct slf_db *db = open_database(scratch.path, SLF_CREATE);
+	struct slf_txn *txn = txn_begin(db, SLF_READ);
+	struct slf_slice keys[2] = { text("one"), text("other") }, values[2];
+	int results[2] = { 0, 0 };
+
+	cr_assert_eq(slf_multi_get(txn, 1, keys, 2, values, results), -EINVAL); /* a tree of the system */
+	cr_assert_eq(results[0], -EINVAL);
+	cr_assert_eq(results[1], -EINVAL);
+	slf_abort(txn);
+	cr_assert_eq(slf_close(db), 0);
+}
