@@ -34,3 +34,11 @@ void forge_bytes(struct rng *rng, uint8_t *data, uint64_t length)
 	put_u64(bytes, forge_number(rng, get_u64(bytes)));
 	memcpy(data + at, bytes, u64_min(size, length - at));
 }
+
+void forge_slab_field(struct rng *rng, uint8_t *slab)
+{
+	static const unsigned fields[] = { 32, 48, 56, 64, 72, 80 }; /* salt, first, last, limit, durable, next */
+	uint8_t *field = slab + fields[rng_below(rng, ARRAY_SIZE(fields))];
+
+	put_u64(field, forge_number(rng, get_u64(field)));
+}

@@ -9,5 +9,7 @@
 uint64_t forge_number(struct rng *rng, uint64_t old);
 /* Changes 1 to 8 of the bytes at a place that number fields like. length > 0. */
 void forge_bytes(struct rng *rng, uint8_t *data, uint64_t length);
+/* Changes one of the numbers in the header of a slab that recovery believes, sizes and counts apart. */
+void forge_slab_field(struct rng *rng, uint8_t *slab);
 
 #endif

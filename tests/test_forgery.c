@@ -68,15 +68,12 @@ static void forger_read(struct forger *forger)
 
 static void forge_slab(struct forger *forger)
 {
-	static const unsigned fields[] = { 32, 48, 56, 64, 72, 80 }; /* salt, first, last, limit, durable, next */
-	static const unsigned counts[] = { 88, 92 };                 /* of parts, of records */
+	static const unsigned counts[] = { 88, 92 }; /* of parts, of records */
 	size_t i = rng_below(&forger->rng, forger->count);
 	uint8_t *slab = forger->log + forger->places[i];
 
 	if (rng_below(&forger->rng, 5) == 0) {
-		uint8_t *field = slab + fields[rng_below(&forger->rng, ARRAY_SIZE(fields))];
-
-		put_u64(field, forge_number(&forger->rng, get_u64(field)));
+		forge_slab_field(&forger->rng, slab);
 	} else if (rng_below(&forger->rng, 10) == 0) {
 		uint8_t *field = slab + counts[rng_below(&forger->rng, ARRAY_SIZE(counts))];
 
