@@ -107,7 +107,7 @@ int main(int count, char **arguments)
 	if (strcmp(arguments[1], "fuzz_open") && strcmp(arguments[1], "fuzz_tail"))
 		return 0;
 	must(run_opened >= OPENED_MIN); /* a corpus of another format tests nothing: see README.rst */
-	snprintf(path, sizeof(path), "F %s: of them databases in which keys were found", arguments[1]);
+	snprintf(path, sizeof(path), "F %s: files replayed that are databases with keys", arguments[1]);
 	proof_count(path, run_opened);
 	return 0;
 }

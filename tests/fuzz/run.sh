@@ -37,5 +37,5 @@ proof "edges of the library covered" "$(last cov)"
 proof "features covered" "$(last ft)"
 proof "inputs of the corpus" "$(find "$corpus" -type f | wc -l)"
 proof "inputs found that cover something new" "$(find "$inputs" -type f -newer "$work/start" | wc -l)"
-proof "of them in the last hour" "$(find "$inputs" -type f -newer "$work/start" -mmin -60 | wc -l)"
+proof "inputs found in the last hour" "$(find "$inputs" -type f -newer "$work/start" -mmin -60 | wc -l)"
 exit $status
