@@ -102,12 +102,12 @@ int main(int count, char **arguments)
 	}
 	free(names);
 	must(files > 0);
-	snprintf(path, sizeof(path), "F %s: files of the corpus replayed", arguments[1]);
+	snprintf(path, sizeof(path), "I %s: files of the corpus replayed", arguments[1]);
 	proof_count(path, files);
 	if (strcmp(arguments[1], "fuzz_open") && strcmp(arguments[1], "fuzz_tail"))
 		return 0;
 	must(run_opened >= OPENED_MIN); /* a corpus of another format tests nothing: see README.rst */
-	snprintf(path, sizeof(path), "F %s: files replayed that are databases with keys", arguments[1]);
+	snprintf(path, sizeof(path), "I %s: files replayed that are databases with keys", arguments[1]);
 	proof_count(path, run_opened);
 	return 0;
 }

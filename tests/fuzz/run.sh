@@ -21,7 +21,7 @@ status=$?
 # last FIELD: the number behind it in the last line that tells how far the coverage has come.
 last() { grep -E '^#[0-9]+\s' "$log" | tail -1 | sed -nE "s/.* $1: ([0-9]+).*/\1/p"; }
 stat() { sed -nE "s/^stat::$1: +([0-9]+)/\1/p" "$log"; }
-proof() { echo "proof: F $name: $1 = ${2:-0}"; }
+proof() { echo "proof: I $name: $1 = ${2:-0}"; }
 
 executions=$(stat number_of_executed_units)
 if [ $status -ne 0 ]; then
