@@ -25,7 +25,7 @@ struct ledger_page {
 	} writer[LEDGER_WRITERS];
 	_Atomic uint64_t snapshots; /* that the readers of all children have checked */
 	_Atomic bool opened;        /* an opening has returned 0 once: the database must be there */
-	_Atomic bool broken;        /* calls may fail from now on; who meets a failure before ends with SIGABRT */
+	_Atomic bool broken; /* calls may fail, and nothing is acknowledged, from now on; a failure before is SIGABRT */
 };
 
 /* Zeroed; lives as long as the process. */

@@ -14,4 +14,10 @@ static inline void proof_count(const char *what, uint64_t count)
 	printf("proof: %s = %" PRIu64 "\n", what, count);
 }
 
+/* What could not be shown here, and why. */
+static inline void proof_not_run(const char *what, const char *why)
+{
+	printf("proof: %s: not run: %s\n", what, why);
+}
+
 #endif

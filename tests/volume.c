@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+/* See volume.h. */
+#include "volume.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/loop.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SHUTDOWN _IOR('X', 125, uint32_t) /* FS_IOC_SHUTDOWN */
+#define SHUTDOWN_LOGFLUSH 1u
+#define SHUTDOWN_NOLOGFLUSH 2u
+
+#define LOOP_TRIES 20
+#define UNMOUNT_TRIES 5000
+#define MKFS_MISSING 127
+
+static const struct {
+	const char *name, *type, *options;
+	const char *mkfs[5];
+} kinds[VOLUME_KINDS] = {
+	[VOLUME_EXT4] = { "ext4", "ext4", "", { "mkfs.ext4", "-qF" } },
+	[VOLUME_EXT4_WRITEBACK] = { "ext4 data=writeback", "ext4", "data=writeback", { "mkfs.ext4", "-qF" } },
+	[VOLUME_XFS] = { "xfs", "xfs", "", { "mkfs.xfs", "-qf", "-m", "reflink=1" } },
+	[VOLUME_XFS_PLAIN] = { "xfs without reflink", "xfs", "", { "mkfs.xfs", "-qf", "-m", "reflink=0" } },
+	[VOLUME_BTRFS] = { "btrfs", "btrfs", "", { "mkfs.btrfs", "-qf" } },
+	[VOLUME_TMPFS] = { "tmpfs", "tmpfs", "", { NULL } },
+};
+
+const char *volume_name(enum volume_kind kind)
+{
+	return kinds[kind].name;
+}
+
+/* A mount namespace of this process's own, from which nothing gets out. */
+static const char *enter_namespace(void)
+{
+	static bool entered;
+
+	if (entered)
+		return NULL;
+	if (geteuid() != 0)
+		return "not root";
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return "no mount namespaces";
+	entered = true;
+	return NULL;
+}
+
+/* Somebody else may take the device between the question which is free and the taking. */
+static const char *loop_attach(struct volume *volume)
+{
+	struct loop_config config = { .info.lo_flags = LO_FLAGS_AUTOCLEAR };
+	int control = open("/dev/loop-control", O_RDWR | O_CLOEXEC), number = 0, tries = 0;
+	const char *why = "no loop devices";
+
+	config.fd = (uint32_t)volume->image;
+	for (tries = 0; control >= 0 && tries < LOOP_TRIES && why; tries++) {
+		number = ioctl(control, LOOP_CTL_GET_FREE);
+		if (number < 0)
+			break;
+		snprintf(volume->device, sizeof(volume->device), "/dev/loop%d", number);
+		volume->loop = open(volume->device, O_RDWR | O_CLOEXEC);
+		if (volume->loop < 0)
+			break;
+		if (ioctl(volume->loop, LOOP_CONFIGURE, &config) == 0) {
+			why = NULL;
+		} else {
+			close(volume->loop);
+			volume->loop = -1;
+		}
+	}
+	if (control >= 0)
+		close(control);
+	return why;
+}
+
+static const char *make_file_system(const struct volume *volume)
+{
+	static char missing[64];
+	const char *arguments[7] = { NULL };
+	pid_t child = 0;
+	int i = 0, status = 0, null = 0;
+
+	for (i = 0; kinds[volume->kind].mkfs[i]; i++)
+		arguments[i] = kinds[volume->kind].mkfs[i];
+	arguments[i] = volume->device;
+	child = fork();
+	if (child == 0) {
+		null = open("/dev/null", O_RDWR | O_CLOEXEC);
+		dup2(null, STDOUT_FILENO);
+		setenv("PATH", "/usr/sbin:/sbin:/usr/bin:/bin", 1);
+		execvp(arguments[0], (char *const *)(uintptr_t)arguments);
+		_exit(MKFS_MISSING);
+	}
+	must(child > 0);
+	status = child_wait(child);
+	snprintf(missing, sizeof(missing), status == MKFS_MISSING ? "no %s" : "%s fails", arguments[0]);
+	return status ? missing : NULL;
+}
+
+static int mount_once(struct volume *volume, bool readonly)
+{
+	const char *source = volume->kind == VOLUME_TMPFS ? "tmpfs" : volume->device;
+
+	return mount(source, volume->point, kinds[volume->kind].type, readonly ? MS_RDONLY : 0,
+		     kinds[volume->kind].options);
+}
+
+static const char *attach(struct volume *volume, uint64_t bytes)
+{
+	const char *why = NULL;
+
+	volume->image = memfd_create("volume", MFD_CLOEXEC);
+	must(volume->image >= 0 && ftruncate(volume->image, (off_t)bytes) == 0);
+	why = loop_attach(volume);
+	return why ? why : make_file_system(volume);
+}
+
+const char *volume_make(struct volume *volume, enum volume_kind kind, uint64_t bytes, const char *point)
+{
+	const char *why = enter_namespace();
+	char size[32] = "";
+
+	*volume = (struct volume){ .kind = kind, .image = -1, .loop = -1, .made = true };
+	snprintf(volume->point, sizeof(volume->point), "%s", point);
+	if (!why && kind != VOLUME_TMPFS)
+		why = attach(volume, bytes);
+	if (!why) {
+		must(mkdir(point, 0700) == 0 || errno == EEXIST);
+		volume->mounted = mount_once(volume, false) == 0;
+		why = volume->mounted ? NULL : "the kernel does not mount it";
+	}
+	if (!why && kind == VOLUME_TMPFS) {
+		snprintf(size, sizeof(size), "size=%llu", (unsigned long long)bytes);
+		must(mount(NULL, point, NULL, MS_REMOUNT, size) == 0);
+	}
+	if (why)
+		volume_release(volume);
+	return why;
+}
+
+void volume_mount(struct volume *volume, bool readonly)
+{
+	must(mount_once(volume, readonly) == 0);
+	volume->mounted = true;
+}
+
+void volume_unmount(struct volume *volume)
+{
+	int tries = 0;
+
+	while (volume->mounted && umount(volume->point) < 0) {
+		must(errno == EBUSY && ++tries < UNMOUNT_TRIES);
+		usleep(1000);
+	}
+	volume->mounted = false;
+}
+
+void volume_cut(struct volume *volume, bool log)
+{
+	uint32_t how = log ? SHUTDOWN_LOGFLUSH : SHUTDOWN_NOLOGFLUSH;
+	int fd = open(volume->point, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	must(fd >= 0 && ioctl(fd, SHUTDOWN, &how) == 0);
+	close(fd);
+}
+
+void volume_release(struct volume *volume)
+{
+	if (!volume->made)
+		return;
+	volume_unmount(volume);
+	if (volume->loop >= 0)
+		close(volume->loop);
+	if (volume->image >= 0)
+		close(volume->image);
+	memset(volume, 0, sizeof(*volume));
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A file system of its own, to be filled and to be cut from its power: on a loop device over memory, seen by this process
+ * and its children only. Nothing has to be cleaned up by hand: mounts end with their namespace, loop devices with their last
+ * user, the memory with both; so it is when the process is killed, too.
+ *
+ * It needs root, a mount namespace, loop devices, the mkfs of each file system and a kernel that knows it. What is missing is
+ * told as a reason, in words.
+ */
+#ifndef VOLUME_H
+#define VOLUME_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "scratch.h"
+
+enum volume_kind {
+	VOLUME_EXT4,
+	VOLUME_EXT4_WRITEBACK, /* data=writeback */
+	VOLUME_XFS,
+	VOLUME_XFS_PLAIN, /* without reflink */
+	VOLUME_BTRFS,
+	VOLUME_TMPFS, /* without a loop device */
+	VOLUME_KINDS
+};
+
+struct volume {
+	enum volume_kind kind;
+	char point[SCRATCH_PATH_BYTES]; /* where it is mounted */
+	char device[32];
+	int image, loop;
+	bool made, mounted;
+};
+
+const char *volume_name(enum volume_kind kind);
+
+/* Makes and mounts a file system at the directory point, which is made when missing. NULL, or why that is not possible here:
+ * then nothing is left. */
+const char *volume_make(struct volume *volume, enum volume_kind kind, uint64_t bytes, const char *point);
+/* Both have to work. Unmounting waits for what killed processes have left to the kernel. */
+void volume_mount(struct volume *volume, bool readonly);
+void volume_unmount(struct volume *volume);
+/* Cuts the power: nothing is written from now on. log: its journal is still written, but no data. Not for btrfs and tmpfs.
+ * Flushes that return while this call runs may say that they worked and have not (a plain loop of pwrite and fdatasync shows it
+ * on both file systems): no process outlives its power, so take nothing for acknowledged from here on. */
+void volume_cut(struct volume *volume, bool log);
+/* Accepts a zeroed object. */
+void volume_release(struct volume *volume);
+
+#endif
