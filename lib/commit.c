@@ -569,23 +569,34 @@ static void seal_entry(struct commit *commit, struct sealing *sealing)
 }
 
 #define RESERVE_AHEAD_BYTES (16 * KIB)
+#define RESERVE_SLABS 16u       /* that a commit leaves room for, in slabs of one sector, */
+#define RESERVE_ENGINE_SLABS 4u /* and one that only deletes: for the records of openings and checkpoints */
 
-/* A commit that is shown at its seal must find room (design section 4). Asked for some commits at once where there is room
- * enough. */
-static int reserve_log(struct commit *commit, size_t pending)
+/* Room for pending bytes: in one slab and the one in flight, or, where they can not be taken back, however they are cut. */
+static uint64_t room_bytes(const struct commit *commit, size_t pending)
 {
-	uint32_t sector = commit->store->settings.sector;
+	return (shows_at_seal(commit) ? 2 : 1) * (slab_bytes(pending, commit->store->settings.sector) + 4096);
+}
+
+/* A commit must find room (design section 4): one that is shown at its seal can not be taken back, and on a disk that is full
+ * what puts leave is what deletes, checkpoints and the next opening live on. Asked for some commits at once where there is
+ * room enough. */
+static int reserve_log(struct commit *commit, size_t pending, bool frugal)
+{
+	uint64_t reserve = (uint64_t)RESERVE_SLABS * u64_max(commit->store->settings.sector, 4096);
 	size_t ahead = pending + RESERVE_AHEAD_BYTES;
 	int result;
 
 	if (likely(pending <= commit->reserved_bytes))
 		return 0;
-	result = log_reserve(commit->log, 2 * (slab_bytes(ahead, sector) + 4096));
+	result = log_reserve(commit->log, room_bytes(commit, ahead) + reserve);
 	if (!result) {
 		commit->reserved_bytes = ahead;
 		return 0;
 	}
-	return log_reserve(commit->log, 2 * (slab_bytes(pending, sector) + 4096));
+	if (frugal)
+		reserve = reserve / RESERVE_SLABS * RESERVE_ENGINE_SLABS;
+	return log_reserve(commit->log, room_bytes(commit, pending) + reserve);
 }
 
 static int seal_locked(struct commit *commit, struct sealing *sealing)
@@ -606,12 +617,9 @@ static int seal_locked(struct commit *commit, struct sealing *sealing)
 		return error_set(SLF_ECANCELLED, NULL, -1, OFFSET_NONE,
 				 "an earlier commit, which this transaction had built on, could not be written");
 	group = fill_group(commit);
-	if (shows_at_seal(commit)) {
-		result = reserve_log(commit, group->payload + commit->flight_bytes + bytes);
-		if (result)
-			return result;
-	}
-	result = add_parts(group, sealing->parts, sealing->part_count);
+	result = reserve_log(commit, group->payload + commit->flight_bytes + bytes, sealing->frugal);
+	if (!result)
+		result = add_parts(group, sealing->parts, sealing->part_count);
 	if (result)
 		return result;
 	for (unsigned i = 0; sealing->dirty && i < SPINDLE_WORDS; i++)

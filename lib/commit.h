@@ -101,6 +101,7 @@ struct sealing {
 	const uint64_t *dirty;       /* SPINDLE_WORDS: spindles of unsynced parts */
 	struct slf_slice mark;       /* a MARK record for the same slab; empty for none */
 	uint32_t rollbacks;          /* commit->rollbacks when the transaction began */
+	bool frugal;                 /* it only deletes: may use the log's reserve */
 };
 
 /* Seals under the turn: the commit is in the fill group and its version is the tip. -ENOSPC when the log has no room,

@@ -26,6 +26,7 @@ enum io_op {
 };
 
 #define IO_DSYNC 0x1u  /* IO_WRITE: the range is on stable storage when it is done */
+#define IO_KEEP 0x4u   /* IO_PUNCH: zeros alone; the space is kept where the file system can */
 #define IO_DIRECT 0x2u /* past the page cache where the file system lets us; data, offset, length sector aligned */
 
 struct io_file;
@@ -52,6 +53,7 @@ struct io_info {
 	bool direct;              /* IO_DIRECT works */
 	bool network;             /* on a network file system */
 	bool named;               /* it has a name, so others can open it */
+	bool copies;              /* what is written again goes to new space: it may meet a full disk */
 	uint64_t size_max;        /* largest file here, bytes (RLIMIT_FSIZE and file system), UINT64_MAX if not known */
 };
 

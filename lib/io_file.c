@@ -12,8 +12,12 @@
 #include "io_file.h"
 
 #include <fcntl.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/resource.h>
@@ -171,6 +175,14 @@ static bool on_network(int fd)
 	return false;
 }
 
+/* Of the file systems that do, btrfs is the one that allocates ahead all the same. */
+static bool copies_on_write(int fd)
+{
+	struct statfs status;
+
+	return fstatfs(fd, &status) == 0 && (uint32_t)status.f_type == BTRFS_SUPER_MAGIC;
+}
+
 /* The largest size the file system gives this file, found by seeking, which checks against it; nobody uses the file
  * position. Asking for the type of the file system would not do: ext4 has files of two kinds. */
 static uint64_t file_system_size_max(int fd)
@@ -227,6 +239,7 @@ static int file_learn(struct real_file *file)
 	if (status.stx_mask & STATX_BTIME)
 		file->info.birth_ns = (uint64_t)status.stx_btime.tv_sec * NS_PER_S + status.stx_btime.tv_nsec;
 	learn_sectors(&file->info, &status);
+	file->info.copies = copies_on_write(file->fd);
 	file->info.network = on_network(file->fd);
 	file->info.size_max = file_system_size_max(file->fd);
 	open_direct(file);
@@ -567,12 +580,62 @@ static int file_fallocate(struct real_file *file, int mode, const struct io_requ
 	return 0;
 }
 
+#define MAPPED_EXTENTS 32u
+#define MAPPED_ELSEWHERE (FIEMAP_EXTENT_UNKNOWN | FIEMAP_EXTENT_DELALLOC | FIEMAP_EXTENT_ENCODED | FIEMAP_EXTENT_SHARED)
+
+/* Does the file own blocks for all of the range? */
+static bool is_allocated(const struct real_file *file, uint64_t offset, uint64_t end)
+{
+	struct {
+		struct fiemap map;
+		struct fiemap_extent extents[MAPPED_EXTENTS];
+	} answer;
+	struct stat status;
+
+	if (fstat(file->fd, &status) < 0 || (uint64_t)status.st_size < end)
+		return false;
+	while (offset < end) {
+		memset(&answer, 0, sizeof(answer));
+		answer.map.fm_start = offset;
+		answer.map.fm_length = end - offset;
+		answer.map.fm_extent_count = MAPPED_EXTENTS;
+		if (ioctl(file->fd, FS_IOC_FIEMAP, &answer) < 0 || answer.map.fm_mapped_extents == 0)
+			return false;
+		for (uint32_t i = 0; i < answer.map.fm_mapped_extents && offset < end; i++) {
+			const struct fiemap_extent *extent = &answer.extents[i];
+
+			if (extent->fe_logical > offset || extent->fe_flags & MAPPED_ELSEWHERE)
+				return false;
+			offset = u64_max(offset, extent->fe_logical + extent->fe_length);
+		}
+	}
+	return true;
+}
+
+/* A full XFS refuses even what is allocated already: it asks for room before it looks. */
 static int file_allocate(struct real_file *file, const struct io_request *request)
 {
 	int result = file_fallocate(file, 0, request);
 
+	if ((result == -ENOSPC || result == -EDQUOT) &&
+	    is_allocated(file, request->offset, request->offset + request->length))
+		return 0;
 	if (result == -EOPNOTSUPP || result == -ENOSYS)
 		result = file_allocate_by_writing(file, request->offset, request->length);
+	return result;
+}
+
+int file_punch_mode(const struct io_request *request)
+{
+	return (request->flags & IO_KEEP ? FALLOC_FL_ZERO_RANGE : FALLOC_FL_PUNCH_HOLE) | FALLOC_FL_KEEP_SIZE;
+}
+
+static int file_punch(struct real_file *file, const struct io_request *request)
+{
+	int result = file_fallocate(file, file_punch_mode(request), request);
+
+	if (result && request->flags & IO_KEEP)
+		result = file_fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, request);
 	return result;
 }
 
@@ -598,7 +661,7 @@ void file_finish(struct io_request *request)
 		request->result = file_allocate(file, request);
 		break;
 	case IO_PUNCH:
-		request->result = file_fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, request);
+		request->result = file_punch(file, request);
 		break;
 	}
 }

@@ -42,6 +42,8 @@ uint64_t file_size_limit(void);
 bool file_begin(struct io_request *request, uint64_t size_limit);
 /* The descriptor for what is left of a read or write: the direct one where it was asked for, works and all is aligned. */
 int file_descriptor(const struct io_request *request);
+/* fallocate's mode for IO_PUNCH. */
+int file_punch_mode(const struct io_request *request);
 /* Does what is left of a begun request (done says what is not) and sets its result. */
 void file_finish(struct io_request *request);
 

@@ -119,8 +119,7 @@ static void ring_push(struct ring *ring, struct io_request *request)
 		io_uring_prep_fallocate(sqe, fd, 0, (off_t)request->offset, (off_t)request->length);
 		break;
 	case IO_PUNCH:
-		io_uring_prep_fallocate(sqe, fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)request->offset,
-					(off_t)request->length);
+		io_uring_prep_fallocate(sqe, fd, file_punch_mode(request), (off_t)request->offset, (off_t)request->length);
 		break;
 	case IO_WRITE_OUT:
 		assert(!"a hint does not go through the ring");
@@ -135,13 +134,15 @@ static bool worth_finishing(int failure)
 	       failure == -ECANCELED;
 }
 
-/* Takes over what the ring says; leaves the result at REQUEST_PENDING when something is left to do. */
+/* Takes over what the ring says; leaves the result at REQUEST_PENDING when something is left to do. A full file system is
+ * asked again in the plain way, which looks for what is there. */
 static void request_complete(struct io_request *request, int answer)
 {
 	bool transfer = request->op == IO_READ || request->op == IO_WRITE;
+	bool full = (request->op == IO_ALLOCATE || request->op == IO_PUNCH) && (answer == -ENOSPC || answer == -EDQUOT);
 
 	if (answer < 0) {
-		if (request->op == IO_SYNC || !worth_finishing(answer))
+		if (request->op == IO_SYNC || (!full && !worth_finishing(answer)))
 			request->result = answer;
 		return;
 	}

@@ -188,7 +188,7 @@ int log_spare(struct log *log, bool prepare)
 	result = extents_take(log->extents, STREAM_LOG, 1, EXTENT_BYTES, &position, header);
 	if (result)
 		return result;
-	if (prepare)
+	if (prepare && !log->store->spindles[0].info.copies) /* there it would cost the space that is allocated */
 		written = write_zeros(log, position, header) == 0;
 	if (!written)
 		result = spindle_write(&log->store->spindles[0], 0, position_offset(position), header, sizeof(header));
@@ -218,7 +218,20 @@ static int announce(struct log *log, uint64_t *next)
 
 /* ---- Writing ----------------------------------------------------------------------------------------------------- */
 
-/* Small databases stay small: the current extent is allocated in growing steps. The mutex is held. */
+static int allocate_step(struct log *log, uint64_t end)
+{
+	struct log_space *space = &log->space;
+	uint64_t from = space->allocated_end;
+	int result = spindle_allocate(&log->store->spindles[0], position_offset(from), end - from);
+
+	if (!result)
+		space->allocated_end = end;
+	return result;
+}
+
+/* Small databases stay small: the current extent is allocated in growing steps. On a full disk no more than what is needed is
+ * asked for, and in small steps, since what an earlier opening has allocated is there and XFS wants room for all that a
+ * request names, allocated or not. The mutex is held. */
 static int allocate_space(struct log *log, uint64_t end)
 {
 	struct log_space *space = &log->space;
@@ -230,10 +243,12 @@ static int allocate_space(struct log *log, uint64_t end)
 	step = u64_max(ALLOCATE_STEP_MIN, from - space->base);
 	if (space->base >= EXTENT_BYTES)
 		step = EXTENT_BYTES;
-	end = u64_min(u64_max(end, from + step), space->end);
-	result = spindle_allocate(&log->store->spindles[0], position_offset(from), end - from);
-	if (!result)
-		space->allocated_end = end;
+	result = allocate_step(log, u64_min(u64_max(end, from + step), space->end));
+	if (result != -ENOSPC && result != -EDQUOT)
+		return result;
+	end = u64_min(end, space->end);
+	for (result = 0; !result && space->allocated_end < end;)
+		result = allocate_step(log, u64_min(space->allocated_end + ALLOCATE_STEP_MIN, end));
 	return result;
 }
 

@@ -440,14 +440,14 @@ static int flush_all(struct core *core)
 	return 0;
 }
 
-/* What a torn slab left behind the end reads as zeros again. A defence in depth: the chain alone keeps it from being
+/* What a torn slab left behind the end reads as zeros again; the space stays, since a full disk might not give it back. A defence in depth: the chain alone keeps it from being
  * revived, so a file system that cannot punch does not matter. */
 static void clear_tail(struct recovery *recovery)
 {
 	struct spindle *spindle = &recovery->core->store.spindles[0];
 	uint64_t from = position_offset(recovery->end.position);
 	uint64_t end = u64_min(align_up(from, EXTENT_BYTES), atomic_load(&spindle->size));
-	struct io_request request = { .op = IO_PUNCH, .file = spindle->file, .offset = from };
+	struct io_request request = { .op = IO_PUNCH, .flags = IO_KEEP, .file = spindle->file, .offset = from };
 
 	if (is_clean(recovery) || end <= from)
 		return;

@@ -161,6 +161,7 @@ int txn_begin_write(struct slf_txn *txn, int64_t timeout_ns)
 	txn->action_bytes = 0;
 	txn->action_total = 0;
 	txn->action_count = 0;
+	txn->grows = false;
 	txn->digest = (struct digest){ 0 };
 	txn->blob_bytes = 0;
 	txn->pending_count = 0;
@@ -473,6 +474,7 @@ static int record_action(struct slf_txn *txn, const struct action *action, size_
 	txn->action_bytes += bytes;
 	txn->action_total += bytes;
 	txn->action_count++;
+	txn->grows |= action->op != ACTION_DEL;
 	return 0;
 }
 

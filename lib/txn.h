@@ -53,6 +53,7 @@ struct slf_txn {
 	size_t action_bytes, action_capacity;
 	uint64_t action_total;      /* bytes, spilled ones included */
 	uint32_t action_count;
+	bool grows;                 /* one of the actions is not a deletion */
 	struct digest digest;
 	uint8_t *blob;
 	size_t blob_bytes;

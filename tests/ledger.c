@@ -288,7 +288,7 @@ static void *writer_run(void *context)
 	must(buffer != NULL);
 	first = n = number_get(txn, counter_name(writer->number)) + 1;
 	slf_abort(txn);
-	for (;; n++) {
+	for (; !running->stopped; n++) {
 		uint64_t *seq = &seqs[n % PIPELINE], *oldest = &seqs[(n + 1) % PIPELINE];
 
 		txn = write_next(writer, buffer, n);
@@ -303,6 +303,7 @@ static void *writer_run(void *context)
 			acknowledge(writer, n + 1 - PIPELINE, *oldest);
 		}
 	}
+	free(buffer);
 	return NULL;
 }
 
@@ -315,7 +316,7 @@ static void *reader_run(void *context)
 	unsigned i = 0;
 
 	must(buffer != NULL);
-	for (;;) {
+	while (!running->stopped) {
 		struct slf_txn *txn = begin(reader->run->db, SLF_READ);
 
 		check_order(txn, check_counts(txn, counts), counts);
@@ -328,6 +329,7 @@ static void *reader_run(void *context)
 		running->snapshots++;
 		usleep(200);
 	}
+	free(buffer);
 	return NULL;
 }
 
@@ -342,6 +344,7 @@ void ledger_run(struct ledger_run *run)
 		writers[i] = (struct writer){ .run = run, .number = i };
 		must(pthread_create(&threads[i], NULL, i < LEDGER_WRITERS ? writer_run : reader_run, &writers[i]) == 0);
 	}
-	for (;;)
-		pause();
+	for (i = 0; i <= LEDGER_WRITERS; i++)
+		must(pthread_join(threads[i], NULL) == 0);
+	running = NULL;
 }

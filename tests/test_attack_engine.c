@@ -368,6 +368,14 @@ static void *commit_twenty_kilobytes(void *context)
 	return NULL;
 }
 
+/* Only the log is to find the disk full, and only when it writes: its reserve is gone. */
+static void forget_reserves(struct slf_db *db)
+{
+	db->core.reserved_bytes = MIB;
+	db->core.commit.reserved_bytes = MIB;
+	db->core.log.space.allocated_end = db->core.log.space.position;
+}
+
 /* A group is aborted while several wait behind it: all of them are to be told, not one. */
 Test(attack_engine, abort_wakes_all_that_wait)
 {
@@ -380,7 +388,7 @@ Test(attack_engine, abort_wakes_all_that_wait)
 	alarm(20);
 	large_commit(db, "warm", 1);
 	sim_disk_set_hook(disk, linger, &slow);
-	db->core.reserved_bytes = MIB; /* only the log is to find the disk full */
+	forget_reserves(db);
 	sim_disk_add_fault(disk, &fault);
 	for (unsigned i = 0; i < ARRAY_SIZE(threads); i++)
 		pthread_create(&threads[i], NULL, commit_twenty_kilobytes, db);
@@ -404,7 +412,7 @@ Test(attack_engine, lost_asynchronous_commit_is_told)
 	struct slf_txn *txn;
 
 	large_commit(db, "warm", 1);
-	db->core.reserved_bytes = MIB; /* only the log is to find the disk full */
+	forget_reserves(db);
 	sim_disk_add_fault(disk, &fault);
 	txn = txn_begin(db, SLF_WRITE);
 	must_work(slf_put(txn, SLF_MAIN, text("a"), text("1")));

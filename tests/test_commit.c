@@ -330,6 +330,45 @@ Test(commit, no_sync_space_is_reserved)
 	rig_close(&rig);
 }
 
+/* Puts would take the room that deletes, checkpoints and the next opening live on: a full disk could never be emptied. */
+Test(commit, puts_leave_room_for_deletes)
+{
+	static const int modes[] = { SLF_SYNC_COMMIT, SLF_SYNC_NONE };
+	char name[32] = "";
+
+	for (unsigned i = 0; i < ARRAY_SIZE(modes); i++) {
+		unsigned deleted = 0, n = 0;
+		struct slf_txn *txn = NULL;
+		struct rig rig;
+		int result = 0;
+
+		rig_open(&rig, SLF_NO_THREADS, modes[i]);
+		for (n = 0; n < 200; n++) {
+			snprintf(name, sizeof(name), "key %u", n);
+			db_put(rig.db, name, "value");
+		}
+		rig.db->core.reserved_bytes = 64 * MIB; /* only the log is to find the disk full */
+		rig_fail(&rig, SIM_ALLOCATE, -ENOSPC, true);
+		for (n = 0; !result; n++) {
+			must(n < 10000);
+			txn = txn_begin(rig.db, SLF_WRITE);
+			must_work(slf_put(txn, SLF_MAIN, text("more"), slice(&n, sizeof(n))));
+			result = slf_commit(txn, NULL);
+		}
+		cr_assert_eq(result, -ENOSPC);
+		for (result = 0; !result && deleted < 200; deleted += !result) {
+			txn = txn_begin(rig.db, SLF_WRITE);
+			snprintf(name, sizeof(name), "key %u", deleted);
+			must_work(slf_del(txn, SLF_MAIN, text(name)));
+			result = slf_commit(txn, NULL);
+		}
+		cr_assert_geq(deleted, 12, "%u deletes, then %d", deleted, result);
+		must_work(commit_check(rig.commit));
+		must_work(slf_sync(rig.db, NULL));
+		rig_close(&rig);
+	}
+}
+
 /* ---- Waiting ----------------------------------------------------------------------------------------------------- */
 
 /* Waiting for a commit that nobody has made would hang, or say that it is durable. */
