@@ -157,9 +157,11 @@ int slf_eventfd(struct slf_db *db)
 		return result;
 	commit = &db->core.commit;
 	pthread_mutex_lock(&commit->lock);
-	if (commit->eventfd < 0)
-		commit->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	result = commit->eventfd < 0 ? -errno : commit->eventfd;
+	if (commit->eventfd < 0) {
+		result = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		commit->eventfd = result < 0 ? -errno : descriptor_raise(result);
+	}
+	result = commit->eventfd;
 	pthread_mutex_unlock(&commit->lock);
 	return result;
 }

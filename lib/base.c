@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "base.h"
 
+#include <fcntl.h>
 #include <time.h>
+#include <unistd.h>
 
 static uint64_t clock_read_ns(clockid_t id)
 {
-	struct timespec now;
+	struct timespec now = { 0 }; /* what a clock that fails says */
 
 	clock_gettime(id, &now);
 	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
@@ -19,4 +21,17 @@ uint64_t clock_now_ns(void)
 uint64_t clock_wall_ns(void)
 {
 	return clock_read_ns(CLOCK_REALTIME);
+}
+
+int descriptor_raise(int fd)
+{
+	int high = fd;
+
+	if (fd > STDERR_FILENO)
+		return fd;
+	high = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	if (high < 0)
+		high = -errno;
+	close(fd);
+	return high;
 }

@@ -52,4 +52,8 @@ uint64_t clock_now_ns(void);
 /* Wall-clock time in nanoseconds since 1970. */
 uint64_t clock_wall_ns(void);
 
+/* The same open file above the standard descriptors, since what a program prints must never end up in a database: fd itself,
+ * or another in its place, or -errno; then fd is closed. */
+int descriptor_raise(int fd);
+
 #endif

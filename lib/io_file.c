@@ -37,21 +37,11 @@
 
 /* ---- Opening ----------------------------------------------------------------------------------------------------- */
 
-/* Opens above the standard descriptors: what a program prints must never end up in a database. */
 static int open_high(const char *path, int flags)
 {
 	int fd = open(path, flags | O_CLOEXEC, 0600);
-	int high = 0;
 
-	if (fd < 0)
-		return -errno;
-	if (fd > STDERR_FILENO)
-		return fd;
-	high = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-	if (high < 0)
-		high = -errno;
-	close(fd);
-	return high;
+	return fd < 0 ? -errno : descriptor_raise(fd);
 }
 
 static void proc_path(int fd, char path[PROC_PATH_BYTES])

@@ -11,10 +11,12 @@
  * A batch never returns with a request in flight: the kernel would write into memory that is no longer ours. Requests are
  * never linked. Only features of Linux 5.10 are used; a child of fork() must not use the rings, which its caller checks.
  */
+#include <fcntl.h>
 #include <liburing.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "io.h"
 #include "io_file.h"
@@ -48,6 +50,25 @@ static void ring_free(struct ring *ring)
 	free(ring);
 }
 
+/* The ring's descriptor is none of the standard ones: a program that finds these closed may open its own there. */
+static int ring_raise(struct io_uring *uring)
+{
+	int high = 0;
+
+	if (uring->ring_fd > STDERR_FILENO)
+		return 0;
+	high = fcntl(uring->ring_fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	if (high < 0) {
+		high = -errno;
+		io_uring_queue_exit(uring);
+		return high;
+	}
+	close(uring->ring_fd);
+	uring->ring_fd = high;
+	uring->enter_ring_fd = high;
+	return 0;
+}
+
 static int ring_new(struct ring **out)
 {
 	struct ring *ring = calloc(1, sizeof(*ring));
@@ -56,6 +77,8 @@ static int ring_new(struct ring **out)
 	if (!ring)
 		return -ENOMEM;
 	result = io_uring_queue_init(RING_DEPTH, &ring->uring, 0);
+	if (result == 0)
+		result = ring_raise(&ring->uring);
 	if (result < 0) {
 		free(ring);
 		return result;

@@ -491,6 +491,16 @@ static int start_writing(struct recovery *recovery, uint64_t salt)
 	return commit_check(&core->commit);
 }
 
+/* Beside a writer the files have grown since they were opened, and what the log leads to may lie in what they grew by. */
+static int refresh_sizes(struct core *core)
+{
+	int result = 0;
+
+	for (unsigned i = 0; i < core->store.spindle_count && !result; i++)
+		result = spindle_refresh(&core->store.spindles[i]);
+	return result;
+}
+
 int recover_run(struct core *core)
 {
 	struct recovery recovery = { .core = core };
@@ -504,6 +514,8 @@ int recover_run(struct core *core)
 		result = find_end(&recovery);
 	while (!result && (result = prove_parts(&recovery)) == SLF_END)
 		result = find_end(&recovery);
+	if (!result && core->tuning.readonly)
+		result = refresh_sizes(core);
 	if (!result)
 		result = replay_all(&recovery);
 	if (!result) {

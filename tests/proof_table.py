@@ -19,6 +19,8 @@ HEADS = {
     "D": "Killed processes",
     "E": "Interleavings of threads",
     "F": "Power cuts of real file systems",
+    "G": "Full disks",
+    "H": "Limits, signals, forks and clocks",
     "I": "Fuzzing",
 }
 GOALS = {

@@ -171,7 +171,8 @@ bool db_has(struct slf_db *db, const char *key, const char *value)
 	int result = slf_get(txn, SLF_MAIN, text(key), &found);
 	bool has = false;
 
-	must(result >= 0);
+	if (result < 0)
+		must_work(result);
 	has = value ? result == 0 && slice_is(found, value, strlen(value)) : result == SLF_NOTFOUND;
 	slf_abort(txn);
 	return has;

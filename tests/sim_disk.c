@@ -48,9 +48,15 @@ const char *sim_call_name(enum sim_call call)
 static int call_begin(struct sim_disk *disk, enum sim_call call, struct sim_fault *fault)
 {
 	const struct sim_fault *hit = NULL;
+	sim_hook_fn *hook = NULL;
+	void *context = NULL;
 
-	if (disk->hook)
-		disk->hook(disk->hook_context, disk, call);
+	pthread_mutex_lock(&disk->mutex);
+	hook = disk->hook;
+	context = disk->hook_context;
+	pthread_mutex_unlock(&disk->mutex);
+	if (hook) /* without the mutex: it may wait for other calls */
+		hook(context, disk, call);
 	pthread_mutex_lock(&disk->mutex);
 	disk->calls[call]++;
 	disk->calls[SIM_ANY]++;
@@ -128,8 +134,10 @@ uint64_t sim_disk_calls(struct sim_disk *disk, enum sim_call call)
 
 void sim_disk_set_hook(struct sim_disk *disk, sim_hook_fn *hook, void *context)
 {
+	pthread_mutex_lock(&disk->mutex);
 	disk->hook = hook;
 	disk->hook_context = context;
+	pthread_mutex_unlock(&disk->mutex);
 }
 
 /* ---- Requests ---------------------------------------------------------------------------------------------------- */

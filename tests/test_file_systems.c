@@ -322,7 +322,7 @@ static void matrix(enum volume_kind kind)
 	enum before before = STAYS_OPEN;
 	const char *why = volume_make(&volume, kind, VOLUME_BYTES, scratch_name(&scratch, "volume", point));
 
-	snprintf(what, sizeof(what), "G full file systems: %s: levels, each in three ways", volume_name(kind));
+	snprintf(what, sizeof(what), "G %s: levels, each in three ways", volume_name(kind));
 	if (why) {
 		proof_not_run(what, why);
 		cr_skip_test("no such file system here");
@@ -336,11 +336,11 @@ static void matrix(enum volume_kind kind)
 		}
 	}
 	proof_count(what, tally.cells / BEFORE_END);
-	proof_count("G full file systems: databases filled, emptied and compared", tally.cells);
-	proof_count("G full file systems: opened for writing when full", tally.opened);
-	proof_count("G full file systems: commits acknowledged", tally.acknowledged);
-	proof_count("G full file systems: deletes committed when full", tally.deleted);
-	proof_count("G full file systems: poisoned where blocks are shared, opened again", tally.poisoned);
+	proof_count("G databases filled, emptied and compared", tally.cells);
+	proof_count("G opened for writing when full", tally.opened);
+	proof_count("G commits acknowledged", tally.acknowledged);
+	proof_count("G deletes committed when full", tally.deleted);
+	proof_count("G poisoned where blocks are shared, opened again", tally.poisoned);
 }
 
 /* A full disk would lose what had been acknowledged, keep a database from deleting or from being opened, or from going on

@@ -157,7 +157,7 @@ static void cut(struct tally *tally)
 	tally->opening += !wait && read(pipes[0], &byte, 1) <= 0;
 	close(pipes[0]);
 	volume_unmount(&history.volume);
-	volume_mount(&history.volume, false);
+	volume_mount(&history.volume);
 }
 
 /* Opens, in one way or the other, and compares. */

@@ -107,12 +107,11 @@ static const char *make_file_system(const struct volume *volume)
 	return status ? missing : NULL;
 }
 
-static int mount_once(struct volume *volume, bool readonly)
+static int mount_once(struct volume *volume)
 {
 	const char *source = volume->kind == VOLUME_TMPFS ? "tmpfs" : volume->device;
 
-	return mount(source, volume->point, kinds[volume->kind].type, readonly ? MS_RDONLY : 0,
-		     kinds[volume->kind].options);
+	return mount(source, volume->point, kinds[volume->kind].type, 0, kinds[volume->kind].options);
 }
 
 static const char *attach(struct volume *volume, uint64_t bytes)
@@ -136,7 +135,7 @@ const char *volume_make(struct volume *volume, enum volume_kind kind, uint64_t b
 		why = attach(volume, bytes);
 	if (!why) {
 		must(mkdir(point, 0700) == 0 || errno == EEXIST);
-		volume->mounted = mount_once(volume, false) == 0;
+		volume->mounted = mount_once(volume) == 0;
 		why = volume->mounted ? NULL : "the kernel does not mount it";
 	}
 	if (!why && kind == VOLUME_TMPFS) {
@@ -148,9 +147,9 @@ const char *volume_make(struct volume *volume, enum volume_kind kind, uint64_t b
 	return why;
 }
 
-void volume_mount(struct volume *volume, bool readonly)
+void volume_mount(struct volume *volume)
 {
-	must(mount_once(volume, readonly) == 0);
+	must(mount_once(volume) == 0);
 	volume->mounted = true;
 }
 
@@ -163,6 +162,16 @@ void volume_unmount(struct volume *volume)
 		usleep(1000);
 	}
 	volume->mounted = false;
+}
+
+void volume_read_only(struct volume *volume)
+{
+	int tries = 0;
+
+	while (mount(NULL, volume->point, NULL, MS_REMOUNT | MS_RDONLY, NULL) < 0) {
+		must(errno == EBUSY && ++tries < UNMOUNT_TRIES); /* a process that has ended may not have let go */
+		usleep(1000);
+	}
 }
 
 void volume_cut(struct volume *volume, bool log)

@@ -39,8 +39,10 @@ const char *volume_name(enum volume_kind kind);
  * then nothing is left. */
 const char *volume_make(struct volume *volume, enum volume_kind kind, uint64_t bytes, const char *point);
 /* Both have to work. Unmounting waits for what killed processes have left to the kernel. */
-void volume_mount(struct volume *volume, bool readonly);
+void volume_mount(struct volume *volume);
 void volume_unmount(struct volume *volume);
+/* From now on nothing can be written; nothing may be open for writing. */
+void volume_read_only(struct volume *volume);
 /* Cuts the power: nothing is written from now on. log: its journal is still written, but no data. Not for btrfs and tmpfs.
  * Flushes that return while this call runs may say that they worked and have not (a plain loop of pwrite and fdatasync shows it
  * on both file systems): no process outlives its power, so take nothing for acknowledged from here on. */
