@@ -599,6 +599,29 @@ static int reserve_log(struct commit *commit, size_t pending, bool frugal)
 	return log_reserve(commit->log, room_bytes(commit, pending) + reserve);
 }
 
+/* Room in the group and in the log. A group in flight counts as if it were still to be written, so a log that seems full may
+ * not be once it has been. */
+static int find_room(struct commit *commit, const struct sealing *sealing, size_t bytes)
+{
+	for (;;) {
+		int result = make_room(commit, bytes, sealing->part_count);
+
+		if (result)
+			return result;
+		if (atomic_load(&commit->rollbacks) != sealing->rollbacks)
+			return error_set(SLF_ECANCELLED, NULL, -1, OFFSET_NONE,
+					 "an earlier commit, which this transaction had built on, could not be written");
+		result = reserve_log(commit, fill_group(commit)->payload + commit->flight_bytes + bytes, sealing->frugal);
+		if ((result != -ENOSPC && result != -EDQUOT) || !commit->leading)
+			return result;
+		result = wait_round(commit, commit->round - 1, 0);
+		if (result)
+			return result;
+		if (atomic_load(&commit->poisoned))
+			return commit_check(commit);
+	}
+}
+
 static int seal_locked(struct commit *commit, struct sealing *sealing)
 {
 	size_t bytes = log_record_bytes(commit_entry_bytes(&sealing->entry));
@@ -610,14 +633,8 @@ static int seal_locked(struct commit *commit, struct sealing *sealing)
 		bytes += log_record_bytes(mark_bytes(mark));
 	if (commit_check(commit))
 		return SLF_EPOISONED;
-	result = make_room(commit, bytes, sealing->part_count);
-	if (result)
-		return result;
-	if (atomic_load(&commit->rollbacks) != sealing->rollbacks)
-		return error_set(SLF_ECANCELLED, NULL, -1, OFFSET_NONE,
-				 "an earlier commit, which this transaction had built on, could not be written");
+	result = find_room(commit, sealing, bytes);
 	group = fill_group(commit);
-	result = reserve_log(commit, group->payload + commit->flight_bytes + bytes, sealing->frugal);
 	if (!result)
 		result = add_parts(group, sealing->parts, sealing->part_count);
 	if (result)

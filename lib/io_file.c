@@ -620,13 +620,29 @@ int file_punch_mode(const struct io_request *request)
 	return (request->flags & IO_KEEP ? FALLOC_FL_ZERO_RANGE : FALLOC_FL_PUNCH_HOLE) | FALLOC_FL_KEEP_SIZE;
 }
 
+#define KEEP_STEP_BYTES (16 * KIB)
+
+/* Zeros on allocated space where the file system has no request for it: in steps, so that a full one gets back what it gave. */
+static int keep_by_punching(struct real_file *file, const struct io_request *request)
+{
+	uint64_t end = request->offset + request->length;
+	struct io_request step = *request;
+	int result = 0;
+
+	for (; step.offset < end && !result; step.offset += step.length) {
+		step.length = u64_min(end - step.offset, KEEP_STEP_BYTES);
+		result = file_fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, &step);
+		if (!result)
+			result = file_fallocate(file, FALLOC_FL_KEEP_SIZE, &step);
+	}
+	return result;
+}
+
 static int file_punch(struct real_file *file, const struct io_request *request)
 {
 	int result = file_fallocate(file, file_punch_mode(request), request);
 
-	if (result && request->flags & IO_KEEP)
-		result = file_fallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, request);
-	return result;
+	return result == -EOPNOTSUPP && request->flags & IO_KEEP ? keep_by_punching(file, request) : result;
 }
 
 void file_finish(struct io_request *request)

@@ -162,7 +162,7 @@ static bool worth_finishing(int failure)
 static void request_complete(struct io_request *request, int answer)
 {
 	bool transfer = request->op == IO_READ || request->op == IO_WRITE;
-	bool full = (request->op == IO_ALLOCATE || request->op == IO_PUNCH) && (answer == -ENOSPC || answer == -EDQUOT);
+	bool full = request->op == IO_ALLOCATE && (answer == -ENOSPC || answer == -EDQUOT);
 
 	if (answer < 0) {
 		if (request->op == IO_SYNC || (!full && !worth_finishing(answer)))

@@ -440,19 +440,24 @@ static int flush_all(struct core *core)
 	return 0;
 }
 
-/* What a torn slab left behind the end reads as zeros again; the space stays, since a full disk might not give it back. A defence in depth: the chain alone keeps it from being
- * revived, so a file system that cannot punch does not matter. */
+#define KEPT_BYTES (128 * KIB)
+
+/* What a torn slab left behind the end reads as zeros again. What commits had set aside there stays allocated: on a full disk
+ * it is what the opening and deletes live on. A defence in depth: the chain alone keeps a slab from being revived, so a file
+ * system that can not do this does not matter. */
 static void clear_tail(struct recovery *recovery)
 {
 	struct spindle *spindle = &recovery->core->store.spindles[0];
 	uint64_t from = position_offset(recovery->end.position);
 	uint64_t end = u64_min(align_up(from, EXTENT_BYTES), atomic_load(&spindle->size));
-	struct io_request request = { .op = IO_PUNCH, .flags = IO_KEEP, .file = spindle->file, .offset = from };
+	uint64_t kept = u64_min(from + KEPT_BYTES, end);
+	struct io_request requests[] = {
+		{ .op = IO_PUNCH, .flags = IO_KEEP, .file = spindle->file, .offset = from, .length = kept - from },
+		{ .op = IO_PUNCH, .file = spindle->file, .offset = kept, .length = end - kept },
+	};
 
-	if (is_clean(recovery) || end <= from)
-		return;
-	request.length = end - from;
-	io_run(spindle->io, &request, 1);
+	if (!is_clean(recovery) && end > from)
+		io_run(spindle->io, requests, end > kept ? 2 : 1);
 }
 
 static int append_open(struct recovery *recovery, uint64_t salt)

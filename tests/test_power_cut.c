@@ -45,7 +45,7 @@ struct history {
 };
 
 struct tally {
-	uint64_t cuts, opening, buses, missing, commits, lost;
+	uint64_t cuts, opening, buses, missing, left, commits, lost;
 };
 
 static struct scratch scratch;
@@ -79,14 +79,14 @@ static void child_run(int ready)
 				  .sync = history.options.sync,
 				  .hasty = history.hasty,
 				  .seed = rng_next(&history.rng) };
+	int result = 0;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL); /* so that a test that fails leaves nobody behind */
 	signal(SIGBUS, end_bus);
-	if (slf_open(history.paths[0], &history.options, &run.db) < 0) {
-		must(history.page->broken);
-		for (;;)
-			pause();
-	}
+	result = slf_open(history.paths[0], &history.options, &run.db);
+	while (result < 0 && history.page->broken)
+		pause();
+	must_work(result);
 	history.page->opened = true;
 	must(write(ready, "", 1) == 1);
 	ledger_run(&run);
@@ -165,6 +165,7 @@ static void compare(struct tally *tally)
 {
 	struct slf_options options = history.options;
 	struct slf_db *db = NULL;
+	unsigned i = 0;
 	int result = 0;
 
 	options.flags = (unsigned[]){ 0, SLF_READONLY, SLF_READONLY | SLF_NO_MAP }[rng_below(&history.rng, 3)];
@@ -172,6 +173,9 @@ static void compare(struct tally *tally)
 	if (result == -ENOENT) {
 		must(!history.page->opened);
 		tally->missing++;
+		for (i = 0; i < history.options.spindle_count;
+		     i++) /* as create.c says, these may be left, and can be removed */
+			tally->left += unlink(history.further[i]) == 0;
 		return;
 	}
 	must_work(result);
@@ -224,6 +228,7 @@ static void report(enum volume_kind kind, const struct tally *tally)
 	proof_count("F commits acknowledged before a cut", tally->commits);
 	proof_count("F of cuts while the database was being opened", tally->opening);
 	proof_count("F of cuts of a creation: no database yet", tally->missing);
+	proof_count("F of cuts of a creation: further files left, which have to be removed", tally->left);
 	proof_count("F of cuts that the process met as SIGBUS", tally->buses);
 	proof_count("F acknowledged commits missing", tally->lost);
 }

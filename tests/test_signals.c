@@ -154,8 +154,8 @@ static void run(int io, int sync)
 	cr_assert_gt(ledger.page->writer[0].acknowledged, 20, "it hardly moved");
 	cr_assert_gt(ledger.page->writer[1].acknowledged, 20, "it hardly moved");
 	cr_assert_gt(keeper.checkpoints, 3);
-	cr_assert_gt(interrupting, 1000);
-	cr_assert_gt(restarting, 1000);
+	cr_assert_gt(interrupting, 500);
+	cr_assert_gt(restarting, 500);
 	proof_count("H signals handled beside writers, readers and checkpoints", interrupting + restarting);
 	proof_count("H commits acknowledged under signals",
 		    ledger.page->writer[0].acknowledged + ledger.page->writer[1].acknowledged);
