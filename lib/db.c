@@ -7,10 +7,12 @@
  */
 #include "db.h"
 
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "create.h"
@@ -254,6 +256,34 @@ static int locked(struct slf_db *db, int result, const char *path)
 	return result ? error_set(result, path, 0, OFFSET_NONE, "cannot be locked: %s", error_text(result)) : 0;
 }
 
+#define GONE_TRIES 1000
+#define GONE_PAUSE_NS 1000000
+
+static bool owner_is_gone(struct slf_db *db)
+{
+	char owner[32] = "";
+	long pid = 0;
+
+	read_owner(db, owner, sizeof(owner));
+	return sscanf(owner, "pid %ld", &pid) == 1 && pid > 0 && kill((pid_t)pid, 0) < 0 && errno == ESRCH;
+}
+
+/* A process that was killed with requests in an io_uring leaves them to the kernel, which keeps its locks till they are done:
+ * that is worth a short wait, and no reason to refuse who comes next. */
+static int lock_after_the_dead(struct slf_db *db, struct io_file *file)
+{
+	const struct timespec pause = { .tv_nsec = GONE_PAUSE_NS };
+	int result = 0;
+
+	for (unsigned tries = 0; tries < GONE_TRIES; tries++) {
+		result = io_lock(file, IO_LOCK_EXCLUSIVE, SIDE_WRITER_BYTE, 1);
+		if ((result != -EAGAIN && result != -EACCES) || !owner_is_gone(db))
+			break;
+		nanosleep(&pause, NULL);
+	}
+	return result;
+}
+
 /* The writer's locks; the side file says who holds them. */
 static int take_locks(struct slf_db *db)
 {
@@ -269,9 +299,9 @@ static int take_locks(struct slf_db *db)
 	if (result)
 		error_set(result, path, -1, OFFSET_NONE, "the side file cannot be opened: %s", error_text(result));
 	else
-		result = locked(db, io_lock(db->side, IO_LOCK_EXCLUSIVE, SIDE_WRITER_BYTE, 1), spindle->path);
+		result = locked(db, lock_after_the_dead(db, db->side), spindle->path);
 	if (!result)
-		result = locked(db, io_lock(spindle->file, IO_LOCK_EXCLUSIVE, SIDE_WRITER_BYTE, 1), spindle->path);
+		result = locked(db, lock_after_the_dead(db, spindle->file), spindle->path);
 	if (!result) {
 		db->locked = true;
 		snprintf(owner + 64, sizeof(owner) - 64, "pid %ld\n", (long)getpid());

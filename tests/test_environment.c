@@ -608,6 +608,28 @@ Test(environment, forks_beside_a_writer)
 	proof_count("H forks beside a writer", 2 * round);
 }
 
+/* A writer that was killed may keep its lock for a moment after its end, when the kernel still has requests of it; who comes
+ * next would be refused. Here it is a child that keeps it. */
+Test(environment, lock_of_the_dead)
+{
+	struct slf_db *db = NULL;
+	pid_t child = fork();
+
+	if (child == 0) {
+		db = open_database(scratch.path, SLF_CREATE);
+		must_work(put(db, 1));
+		if (fork() == 0) {
+			usleep(200000);
+			_exit(0);
+		}
+		raise(SIGKILL);
+	}
+	cr_assert_eq(child_wait(child), 256 + SIGKILL);
+	db = open_database(scratch.path, 0);
+	check_numbers(db, 1);
+	must_work(slf_close(db));
+}
+
 /* ---- Everybody at once ------------------------------------------------------------------------------------------- */
 
 #define RACERS 8 /* processes, */
