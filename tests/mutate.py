@@ -46,9 +46,10 @@ TESTS = [(name, {}) for name in (
     "version", "db", "commit", "commit_threads", "checkpoint", "recover", "spill", "attack_engine", "api", "api_cursor",
     "api_data", "api_report", "bad_input")]
 TESTS += [("crash", {"SOLIFUGE_TEST_ROUNDS": "2"}), ("interleave", {"SOLIFUGE_TEST_ROUNDS": "10"}),
-          ("damage", {"SOLIFUGE_TEST_STRIDE": "300"}), ("model", {"SOLIFUGE_TEST_ROUNDS": "1"})]
-LONG_TESTS = [("crash_images", {"SOLIFUGE_TEST_ROUNDS": "40"}), ("fault_scenes", {"SOLIFUGE_TEST_MATRIX": "0"}),
-              ("forgery", {"SOLIFUGE_TEST_ROUNDS": "2600"}), ("kill", {"SOLIFUGE_TEST_ROUNDS": "20"})]
+          ("damage", {"SOLIFUGE_TEST_STRIDE": "300"}), ("model", {"SOLIFUGE_TEST_ROUNDS": "1"}),
+          ("fault_scenes", {"SOLIFUGE_TEST_MATRIX": "0"})]
+LONG_TESTS = [("crash_images", {"SOLIFUGE_TEST_ROUNDS": "40"}), ("forgery", {"SOLIFUGE_TEST_ROUNDS": "2600"}),
+              ("kill", {"SOLIFUGE_TEST_ROUNDS": "20"})]
 TRIES = 2  # a test that goes by the clock may fail on a machine with much to do, but not each time
 SPLIT_SECONDS = 1.0  # a test that takes longer is run by its cases
 FILE_BYTES = 16 << 30
@@ -528,8 +529,8 @@ def main():
     results = Results(os.path.join(given.work, "results.json"), workshop.digests)
     tests = TESTS + (LONG_TESTS if given.long else [])
     again = ("survived", "not reached") if given.again or given.long or given.only else ()
-    todo = [mutant for mutant in mutants if mutant.name not in equivalent and results.get(mutant)[0] in (None,) + again]
-    random.Random(given.seed).shuffle(todo)
+    order = random.Random(given.seed).sample(mutants, len(mutants))
+    todo = [mutant for mutant in order if mutant.name not in equivalent and results.get(mutant)[0] in (None,) + again]
     if todo:
         workshop.compile(tests)
         surveyed = survey(workshop, tests)

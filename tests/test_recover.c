@@ -4,7 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "action.h"
+#include "codec.h"
 #include "gate_rig.h"
+#include "meta.h"
+#include "sim_inode.h"
+#include "slab.h"
 
 #define COMMITS 30
 
@@ -404,6 +409,243 @@ Test(recover, damaged_slabs)
 		}
 		cr_assert_eq(prefix(db), i);
 		must_work(slf_close(db));
+		sim_disk_free(disk);
+	}
+	sim_disk_free(origin);
+}
+
+/* Gives the files other inode numbers, as a copy of them has. */
+static void make_copy(struct sim_disk *disk)
+{
+	for (size_t i = 0; i < disk->inode_count; i++)
+		disk->inodes[i]->number += 1000;
+}
+
+/* A copy that was taken file by file while the database was in use could not be opened, though nothing that is missing in it
+ * was ever acknowledged to anybody; or what was lost in the original would pass as such a copy. */
+Test(recover, copy_taken_while_in_use)
+{
+	uint64_t seqs[COMMITS], limit, place;
+	struct sim_disk *disk = unclean_disk(seqs, &limit), *copy;
+	struct slf_db *db = NULL;
+
+	must_work(open_three(disk, 0, NULL, &db));
+	commit_one(db, 1);
+	place = position_offset(db->core.log.end.position);
+	db_put(db, "last", "1");
+	db_put(db, "behind", "1");
+	copy = sim_disk_kill(disk);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+	disk = copy;
+	flip(disk, place + 100);
+	cr_assert_eq(open_three(disk, 0, NULL, &db), SLF_ECORRUPT);
+	make_copy(disk);
+	must_work(open_three(disk, 0, NULL, &db));
+	cr_assert_eq(prefix(db), COMMITS);
+	must(!has_key(db, "last"));
+	must_work(slf_close(db));
+	must_work(open_three(disk, 0, NULL, &db));
+	cr_assert_eq(prefix(db), COMMITS);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+}
+
+/* ---- What cannot be flushed -------------------------------------------------------------------------------------- */
+
+/* A reader would show what may be gone after the next power cut, or could read nothing from a medium that cannot be written;
+ * a writer would go on there. */
+Test(recover, flushes_that_fail)
+{
+	static const struct { int error, reader; } cases[] = {
+		{ -EROFS, 0 }, { -EINVAL, 0 }, { -EBADF, 0 }, { -EIO, SLF_EUNKNOWN }, { -ENOSPC, SLF_EUNKNOWN },
+	};
+	uint64_t seqs[COMMITS], limit;
+	struct sim_disk *disk = unclean_disk(seqs, &limit);
+	struct slf_db *db = NULL;
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		sim_disk_add_fault(disk, &(struct sim_fault){ .call = SIM_SYNC, .nth = 1, .error = cases[i].error,
+							      .sticky = true });
+		cr_assert_eq(open_three(disk, SLF_READONLY, NULL, &db), cases[i].reader, "case %zu", i);
+		if (!cases[i].reader) {
+			cr_assert_eq(prefix(db), COMMITS);
+			must_work(slf_close(db));
+		}
+		cr_assert_eq(open_three(disk, 0, NULL, &db), SLF_EUNKNOWN, "case %zu", i);
+		sim_disk_clear_faults(disk);
+	}
+	must_work(open_three(disk, 0, NULL, &db));
+	cr_assert_eq(prefix(db), COMMITS);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+}
+
+/* ---- Slabs whose sums are good ----------------------------------------------------------------------------------- */
+
+#define LOG_BYTES (2 * MIB) /* the first extent, which is all that these histories need */
+
+struct forger {
+	uint8_t *bytes;
+	struct meta meta[2];
+	struct slab_header slabs[4 * COMMITS];
+	uint64_t places[4 * COMMITS];
+	size_t count;
+	uint64_t seed;
+};
+
+/* Pages and slabs of a disk, in the order of the log. */
+static void forger_read(struct forger *forger, struct sim_disk *disk)
+{
+	const char *reason;
+
+	*forger = (struct forger){ .bytes = malloc(LOG_BYTES) };
+	must_work(sim_disk_peek_durable(disk, RIG_PATH, 0, forger->bytes, LOG_BYTES));
+	for (uint16_t slot = 0; slot < 2; slot++)
+		must(meta_decode(forger->bytes + (slot ? META_PAGE_B : META_PAGE_A), slot, &forger->meta[slot], &reason) ==
+		     META_GOOD);
+	forger->seed = format_seed(forger->meta[0].uuid);
+	for (uint64_t at = EXTENT_ZERO_DATA; at < LOG_BYTES && forger->count < ARRAY_SIZE(forger->slabs); at += 512) {
+		struct slab_header *header = &forger->slabs[forger->count];
+
+		if (!slab_header_decode(forger->bytes + at, LOG_BYTES - at, header) &&
+		    !slab_check(forger->bytes + at, header, forger->seed, at))
+			forger->places[forger->count++] = at;
+	}
+}
+
+/* The last record of a kind, and its slab. */
+static uint8_t *forger_find(struct forger *forger, enum log_record_kind kind, size_t *slab)
+{
+	uint8_t *body = NULL;
+
+	for (size_t i = 0; i < forger->count; i++) {
+		struct log_record record;
+		uint64_t offset = 0;
+
+		while (!slab_next_record(forger->bytes + forger->places[i], &forger->slabs[i], &offset, &record))
+			if (record.kind == kind) {
+				body = (uint8_t *)(uintptr_t)record.body.data;
+				*slab = i;
+			}
+	}
+	must(body != NULL);
+	return body;
+}
+
+/* Seals a slab and all behind it again, so that every sum and the chain are good, and writes them and the pages. */
+static void forger_write(struct forger *forger, struct sim_disk *disk, size_t first)
+{
+	for (size_t i = first; i < forger->count; i++) {
+		uint64_t old = forger->slabs[i].digest;
+
+		if (i > first)
+			forger->slabs[i].previous = forger->slabs[i - 1].digest;
+		slab_seal(forger->bytes + forger->places[i], &forger->slabs[i], forger->seed, forger->places[i]);
+		for (unsigned slot = 0; slot < 2; slot++)
+			if (forger->meta[slot].mark_digest == old)
+				forger->meta[slot].mark_digest = forger->slabs[i].digest;
+		must_work(sim_disk_poke(disk, RIG_PATH, forger->places[i], forger->bytes + forger->places[i],
+					forger->slabs[i].length));
+	}
+	for (uint16_t slot = 0; slot < 2; slot++) {
+		uint8_t page[META_PAGE_BYTES];
+
+		meta_encode(page, &forger->meta[slot]);
+		must_work(sim_disk_poke(disk, RIG_PATH, slot ? META_PAGE_B : META_PAGE_A, page, sizeof(page)));
+	}
+	free(forger->bytes);
+}
+
+/* A field of a record that is set to a value, and what opening says. */
+struct forgery {
+	enum log_record_kind kind;
+	size_t offset; /* in the body */
+	size_t size;
+	uint64_t value;
+	int result;
+	const char *text;
+};
+
+static void try_forgery(struct sim_disk *origin, const struct forgery *forgery)
+{
+	struct sim_disk *disk = sim_disk_kill(origin);
+	struct slf_errinfo info = { .size = sizeof(info) };
+	struct slf_db *db = NULL;
+	struct forger forger;
+	uint8_t number[8];
+	size_t slab = 0;
+	uint8_t *body;
+
+	forger_read(&forger, disk);
+	body = forger_find(&forger, forgery->kind, &slab);
+	put_u64(number, forgery->value);
+	memcpy(body + forgery->offset, number, forgery->size);
+	forger_write(&forger, disk, slab);
+	for (unsigned i = 0; i < 2; i++) {
+		cr_assert_eq(open_three(disk, i ? SLF_READONLY : 0, NULL, &db), forgery->result, "%s", forgery->text);
+		must_work(slf_errinfo(&info));
+		must(strstr(info.text, forgery->text) != NULL);
+	}
+	sim_disk_free(disk);
+}
+
+/* The body of a commit entry is followed by its first action: op, reserved, key's length, tree, value's length. */
+#define AT_ACTION COMMIT_BODY_BYTES
+#define HEADER_OF_RECORD (-(size_t)LOG_RECORD_HEADER_BYTES)
+
+/* A record that was sealed wrongly, by a fault of ours or of a disk that is written by others, would be applied: other commits
+ * than were made, in another order, trees of ours that are changed, a record passed over that had to be obeyed. */
+Test(recover, impossible_records_with_right_digests)
+{
+	static const struct forgery forgeries[] = {
+		{ LOG_MARK, 104, 4, SLF_MAIN, SLF_ECORRUPT, "checkpoint record is out of range" },
+		{ LOG_MARK, 108, 4, 4, SLF_ECORRUPT, "checkpoint record is out of range" },
+		{ LOG_MARK, 64, 8, 1, SLF_ECORRUPT, "checkpoint record is out of range" },
+		{ LOG_MARK, 64 + 28, 4, NODE_LEVELS_MAX + 1, SLF_ECORRUPT, "checkpoint record is out of range" },
+		{ LOG_FINAL, 0, 8, 0, SLF_ECORRUPT, "commit entry cannot be decoded" },
+		{ LOG_FINAL, 0, 8, UINT64_MAX, SLF_ECORRUPT, "do not give its logical digest" },
+		{ LOG_FINAL, 24, 8, 1, SLF_ECORRUPT, "do not give its logical digest" },
+		{ LOG_FINAL, 32, 8, 1, SLF_ECORRUPT, "do not give its logical digest" },
+		{ LOG_FINAL, 40, 4, 2, SLF_ECORRUPT, "do not give its logical digest" },
+		{ LOG_FINAL, AT_ACTION, 1, 0, SLF_ECORRUPT, "actions cannot be decoded" },
+		{ LOG_FINAL, AT_ACTION + 4, 4, TREE_FIRST_USER - 1, SLF_ECORRUPT, "changes a system tree" },
+		{ LOG_FINAL, HEADER_OF_RECORD + 4, 1, LOG_TENTATIVE, SLF_EINCOMPATIBLE, "" },
+		{ LOG_FINAL, HEADER_OF_RECORD + 4, 1, LOG_DECIDE, SLF_EINCOMPATIBLE, "" },
+		{ LOG_FINAL, HEADER_OF_RECORD + 4, 1, LOG_PIN, SLF_EINCOMPATIBLE, "" },
+		{ LOG_FINAL, HEADER_OF_RECORD + 4, 1, LOG_SETTING, SLF_EINCOMPATIBLE, "" },
+		{ LOG_FINAL, HEADER_OF_RECORD + 4, 1, 99, SLF_EINCOMPATIBLE, "" },
+	};
+	uint64_t seqs[COMMITS], limit;
+	struct sim_disk *disk = unclean_disk(seqs, &limit);
+
+	for (size_t i = 0; i < ARRAY_SIZE(forgeries); i++)
+		try_forgery(disk, &forgeries[i]);
+	/* the seq of the commit before */
+	try_forgery(disk, &(struct forgery){ LOG_FINAL, 0, 8, seqs[COMMITS - 2], SLF_ECORRUPT, "commits are out of order" });
+	sim_disk_free(disk);
+}
+
+/* A slab that says that seqs near the end of all numbers are taken would let a writer wait for ever. */
+Test(recover, limit_of_seqs_at_the_end_of_numbers)
+{
+	uint64_t seqs[COMMITS], limit;
+	struct sim_disk *origin = unclean_disk(seqs, &limit);
+
+	for (unsigned above = 0; above < 2; above++) {
+		struct sim_disk *disk = sim_disk_kill(origin);
+		struct slf_db *db = NULL;
+		struct forger forger;
+
+		forger_read(&forger, disk);
+		forger.slabs[forger.count - 1].seq_limit = UINT64_MAX / 2 + above;
+		forger_write(&forger, disk, forger.count - 1);
+		cr_assert_eq(open_three(disk, 0, NULL, &db), above ? SLF_ECORRUPT : 0);
+		if (!above) {
+			cr_assert_eq(prefix(db), COMMITS);
+			cr_assert_gt(db_put(db, "more", "1"), UINT64_MAX / 2);
+			must_work(slf_close(db));
+		}
 		sim_disk_free(disk);
 	}
 	sim_disk_free(origin);
