@@ -134,6 +134,29 @@ Test(action, impossible_fields)
 	cr_assert_eq(action_decode(&rest, &decoded), SLF_ECORRUPT);
 }
 
+/* Would break if the largest value were refused on the way back, or one that is larger let through. Values of PUT are not
+ * touched when they are decoded, so that they need not be there. */
+Test(action, largest_values)
+{
+	struct action ref = ref_of(text("k"), text("v")), decoded;
+	uint8_t encoded[64] = { 0 };
+
+	for (uint32_t above = 0; above < 2; above++) {
+		struct slf_slice rest;
+		int expected = above ? SLF_ECORRUPT : 0;
+
+		ref.ref.raw = (uint32_t)VALUE_BYTES_MAX + above;
+		ref.ref.stored = ref.ref.raw;
+		action_encode(encoded, &ref);
+		rest = bytes(encoded, action_bytes(&ref));
+		cr_assert_eq(action_decode(&rest, &decoded), expected);
+		encoded[0] = ACTION_PUT;
+		put_u32(encoded + 8, (uint32_t)VALUE_BYTES_MAX + above);
+		rest = bytes(encoded, ACTION_HEADER_BYTES + 1 + VALUE_BYTES_MAX + above);
+		cr_assert_eq(action_decode(&rest, &decoded), expected);
+	}
+}
+
 /* Would break if any bytes at all crashed the decoder, or made it go on for ever. */
 Test(action, garbage)
 {
@@ -313,6 +336,35 @@ Test(action, commit_entry_impossible_fields)
 		((uint8_t *)(uintptr_t)body.data)[cases[i].offset] = cases[i].byte;
 		cr_assert_eq(commit_entry_decode(body, &decoded), SLF_ECORRUPT, "case %zu", i);
 		free((void *)body.data);
+	}
+	free((void *)encoded.data);
+}
+
+/* Would break if a commit whose actions are in bulk could have some of its own, or none there, or a reserved word. */
+Test(action, commit_entry_impossible_chunks)
+{
+	struct action action = put_of(text("key"), text("value"));
+	struct slf_slice encoded = actions_make(&action, 1);
+	struct commit_entry decoded;
+	uint8_t chunk[SLAB_PART_BYTES];
+
+	entry_ref_encode(chunk, &(struct entry_ref){ 4096, 9, 100 });
+	for (unsigned i = 0; i < 4; i++) {
+		struct commit_entry commit = commit_base;
+		struct slf_slice body;
+		uint8_t *to;
+
+		commit.action_count = 1;
+		commit.blob = bytes(chunk, sizeof(chunk)); /* it stands where a chunk would */
+		commit.actions = i == 0 ? encoded : (struct slf_slice){ 0 };
+		body = commit_make(&commit);
+		to = (uint8_t *)(uintptr_t)body.data;
+		put_u32(to + 40, i != 1);
+		put_u16(to + 48, 0);
+		put_u16(to + 50, 1);
+		put_u32(to + COMMIT_BODY_BYTES + 20, i == 2);
+		cr_assert_eq(commit_entry_decode(body, &decoded), i == 3 ? 0 : SLF_ECORRUPT, "case %u", i);
+		free(to);
 	}
 	free((void *)encoded.data);
 }

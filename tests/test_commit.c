@@ -98,6 +98,51 @@ Test(commit, full_group_waits_for_the_flight)
 	rig_close(&rig);
 }
 
+/* What is only written would pass as durable; or who asks for that afterwards, when nothing is left to write, would be told so
+ * without a flush. */
+Test(commit, written_is_not_durable)
+{
+	for (unsigned waits = 0; waits < 2; waits++) {
+		struct rig rig;
+		uint64_t seq, durable = 0;
+
+		rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_NONE);
+		seq = put_async(&rig, "key", 100);
+		must_work(commit_write_out(rig.commit));
+		cr_assert_eq(gathered(&rig), 0);
+		must(comes_back(&rig, "key") && !survives(&rig, "key"));
+		cr_assert_lt(atomic_load(&rig.commit->durable_seq), seq);
+		must(commit_load(rig.commit).unsynced && commit_load(rig.commit).unflushed > 0);
+		if (waits)
+			must_work(slf_wait(rig.db, seq, -1));
+		else
+			must_work(slf_sync(rig.db, &durable));
+		must(survives(&rig, "key"));
+		cr_assert_eq(atomic_load(&rig.commit->durable_seq), seq);
+		must(waits || durable == seq);
+		must(!commit_load(rig.commit).unsynced && commit_load(rig.commit).unflushed == 0);
+		rig_close(&rig);
+	}
+}
+
+/* The same where the flush fails: nothing may be told to be durable, then or later. */
+Test(commit, failed_flush_of_what_was_written)
+{
+	struct rig rig;
+	uint64_t seq;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_NONE);
+	seq = put_async(&rig, "key", 100);
+	must_work(commit_write_out(rig.commit));
+	rig_fail(&rig, SIM_SYNC, -EIO, false);
+	cr_assert_eq(slf_sync(rig.db, NULL), SLF_EUNKNOWN);
+	cr_assert_eq(slf_sync(rig.db, NULL), SLF_EUNKNOWN);
+	cr_assert_eq(slf_wait(rig.db, seq, -1), SLF_EUNKNOWN);
+	cr_assert_eq(commit_check(rig.commit), SLF_EPOISONED);
+	cr_assert_lt(atomic_load(&rig.commit->durable_seq), seq);
+	rig_close(&rig);
+}
+
 /* ---- Aborts ------------------------------------------------------------------------------------------------------ */
 
 /* A slab that could not be written would come back at the next opening, be seen, or be where the log ends for ever. */

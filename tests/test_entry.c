@@ -338,6 +338,29 @@ Test(entry, actions_round_trip_flips_and_truncations)
 	cr_assert_not_null(actions_entry_check(entry, sizeof(entry), SEED, &ref, &content));
 }
 
+/* Would break if fields that cannot be were let through because both sums are right; or if no actions at all were refused. */
+Test(entry, actions_impossible_fields_with_right_sums)
+{
+	static const struct { size_t offset; uint8_t byte; } cases[] = {
+		{ 16, 1 }, { 20, ENTRY_VALUE }, { 20, ENTRY_NODE }, { 21, 1 }, { 22, 1 }, { 23, 1 }, { 24, 1 }, { 28, 1 },
+	};
+
+	for (size_t i = 0; i <= ARRAY_SIZE(cases); i++) {
+		uint8_t entry[ACTIONS_ENTRY_HEADER_BYTES] = { 0 };
+		struct slf_slice content = { 0 };
+		struct entry_ref ref = { 0 };
+
+		actions_entry_seal(entry, sizeof(entry), SEED, POSITION, 77, &ref);
+		if (i < ARRAY_SIZE(cases))
+			entry[cases[i].offset] = cases[i].byte;
+		ref.hash = XXH3_64bits(entry + 16, sizeof(entry) - 16);
+		put_u64(entry + 8, ref.hash);
+		put_u64(entry, entry_checksum(entry, SEED, POSITION, NULL, 0));
+		cr_assert_eq(actions_entry_check(entry, sizeof(entry), SEED, &ref, &content) == NULL, i == ARRAY_SIZE(cases),
+			     "case %zu", i);
+	}
+}
+
 /* Would break if random bytes, or random bytes behind a plausible header, crashed the check or passed it. */
 Test(entry, garbage)
 {

@@ -145,6 +145,7 @@ Test(meta, impossible_fields_with_right_digest)
 	static const struct { size_t offset; uint16_t value; } cases[] = {
 		{ 8, 0 }, { 12, 0 }, { 12, 256 }, { 12, 768 }, { 12, 8192 }, { 80, 3 }, { 82, 0 }, { 82, 256 },
 		{ 84, 2 }, { 86, 2 }, { 90, 1 }, { 92, 1 }, { 168 + 2, 17 }, { 172 + 2, 17 }, { 176, 16384 },
+		{ 84, 1 },
 		{ 184, 2 }, { 188, 1 }, { 192, 1 }, { 2000, 1 }, { 4086, 256 },
 	};
 	uint8_t page[META_PAGE_BYTES];
@@ -157,6 +158,29 @@ Test(meta, impossible_fields_with_right_digest)
 		put_u16(page + cases[i].offset, cases[i].value);
 		reseal(page, 0);
 		cr_assert_eq(meta_decode(page, 0, &meta, &reason), META_DAMAGED, "case %zu", i);
+	}
+}
+
+/* Would break if a field that is as large, or as small, as it can be were refused. */
+Test(meta, limits_of_fields)
+{
+	static const struct { size_t offset; uint32_t value; } cases[] = {
+		{ 12, 512 }, { 12, EXTENT_DATA }, { 82, SPINDLES_MAX }, { 88, META_TABLE_BYTES }, { 86, META_FLAG_CLEAN },
+		{ 168, NODE_BYTES_MAX }, { 172, NODE_BYTES_MAX }, { 176, INLINE_BYTES_MAX }, { 184, 0 }, { 184, 1 },
+	};
+	uint8_t page[META_PAGE_BYTES];
+	const char *reason;
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct meta meta = meta_example(0);
+
+		meta_encode(page, &meta);
+		if (cases[i].offset == 82 || cases[i].offset == 86)
+			put_u16(page + cases[i].offset, (uint16_t)cases[i].value);
+		else
+			put_u32(page + cases[i].offset, cases[i].value);
+		reseal(page, 0);
+		cr_assert_eq(meta_decode(page, 0, &meta, &reason), META_GOOD, "case %zu: %s", i, reason);
 	}
 }
 

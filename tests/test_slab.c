@@ -136,6 +136,23 @@ Test(slab, truncated_at_every_length)
 	free(slab.bytes);
 }
 
+/* Would break if a slab that is full to the last byte, or holds one seq only, or nothing, were refused. */
+Test(slab, full_and_empty)
+{
+	static const uint32_t payloads[] = { 0, SLAB_BYTES - SLAB_HEADER_BYTES - SLAB_TAIL_BYTES };
+
+	for (size_t i = 0; i < ARRAY_SIZE(payloads); i++) {
+		uint8_t bytes[SLAB_BYTES] = { 0 };
+		struct slab_header header = { .number = 1, .length = SLAB_BYTES, .payload = payloads[i], .first_seq = 5,
+					      .last_seq = 5, .record_count = payloads[i] / LOG_RECORD_HEADER_BYTES };
+
+		for (uint32_t at = 0; at < payloads[i]; at += LOG_RECORD_HEADER_BYTES)
+			log_record_begin(bytes + SLAB_HEADER_BYTES + at, LOG_FINAL, 0);
+		slab_seal(bytes, &header, SEED, POSITION);
+		cr_assert_null(slab_prove(bytes, SLAB_BYTES, SEED, POSITION), "payload %u", payloads[i]);
+	}
+}
+
 /* Would break if sizes and counts that cannot be led the reader out of the slab, though the digest is right. */
 Test(slab, impossible_sizes_with_right_digest)
 {
@@ -270,6 +287,8 @@ Test(slab, tree_root)
 		cr_assert_eq(tree_root_decode(encoded, &again), SLF_ECORRUPT);
 	}
 	encoded[0] = 0;
+	encoded[28] = NODE_LEVELS_MAX;
+	cr_assert_eq(tree_root_decode(encoded, &again), 0);
 	encoded[28] = NODE_LEVELS_MAX + 1;
 	cr_assert_eq(tree_root_decode(encoded, &again), SLF_ECORRUPT);
 	encoded[28] = 5;
@@ -364,6 +383,10 @@ Test(slab, extent_header)
 	cr_assert_null(extent_header_decode(header, SEED, EXTENT_BYTES, &again));
 	cr_assert(again.salt == 1 && again.number == 2 && again.seq == 3 && again.stream == STREAM_BULK &&
 		  again.run == 4);
+	extent.stream = STREAM_LOG;
+	extent_header_encode(header, &extent, SEED, EXTENT_BYTES);
+	cr_assert_null(extent_header_decode(header, SEED, EXTENT_BYTES, &again));
+	cr_assert_eq(again.stream, STREAM_LOG);
 	cr_assert_not_null(extent_header_decode(header, SEED, 2 * EXTENT_BYTES, &again));
 	cr_assert_not_null(extent_header_decode(header, SEED + 1, EXTENT_BYTES, &again));
 	for (unsigned bit = 0; bit < 8 * EXTENT_HEADER_BYTES; bit++) {
