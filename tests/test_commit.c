@@ -143,6 +143,44 @@ Test(commit, failed_flush_of_what_was_written)
 	rig_close(&rig);
 }
 
+/* Who commits without changes and does not want to wait would wait for the disk, or for what others have made. */
+Test(commit, asynchronous_commit_of_nothing)
+{
+	struct slf_txn *txn;
+	struct rig rig;
+	uint64_t seq, base = 0;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	seq = put_async(&rig, "key", 100);
+	txn = txn_begin(rig.db, SLF_WRITE);
+	must_work(slf_commit_async(txn, &base));
+	cr_assert_eq(base, seq);
+	cr_assert_eq(gathered(&rig), 1);
+	txn = txn_begin(rig.db, SLF_WRITE);
+	must_work(slf_commit(txn, &base));
+	cr_assert_eq(base, seq);
+	must(gathered(&rig) == 0 && survives(&rig, "key"));
+	rig_close(&rig);
+}
+
+/* A transaction that was open when the handle was poisoned would be committed to a log that is not written any more, and in a
+ * mode that does not wait nobody would be told. */
+Test(commit, seal_after_poison)
+{
+	struct slf_txn *txn;
+	struct rig rig;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_NONE);
+	put_async(&rig, "before", 100);
+	txn = txn_begin(rig.db, SLF_WRITE);
+	must_work(slf_put(txn, SLF_MAIN, text("key"), text("value")));
+	rig_fail(&rig, SIM_WRITE, -EIO, false);
+	cr_assert_eq(slf_sync(rig.db, NULL), SLF_EUNKNOWN);
+	cr_assert_eq(slf_commit(txn, NULL), SLF_EPOISONED);
+	must(!comes_back(&rig, "key"));
+	rig_close(&rig);
+}
+
 /* ---- Aborts ------------------------------------------------------------------------------------------------------ */
 
 /* A slab that could not be written would come back at the next opening, be seen, or be where the log ends for ever. */

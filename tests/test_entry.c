@@ -188,6 +188,18 @@ Test(entry, value_impossible_fields_with_right_sums)
 	}
 }
 
+/* Would break if the hash in the header could be another one than that of the content, though its checksum is right. */
+Test(entry, value_with_another_hash_in_its_header)
+{
+	struct value_fixture fixture = value_make(text("some key"), text("a value of a few bytes"), 22);
+	struct slf_slice stored = { 0 };
+
+	put_u64(fixture.entry + 8, fixture.ref.hash + 1);
+	put_u64(fixture.entry, entry_checksum(fixture.entry, SEED, POSITION, NULL, 0));
+	cr_assert_not_null(value_check(&fixture, fixture.length, &stored));
+	free(fixture.entry);
+}
+
 /* Would break if any bit of a reference could change and still lead to the same value. */
 Test(entry, value_every_reference_bit_counts)
 {

@@ -481,6 +481,61 @@ Test(recover, flushes_that_fail)
 	sim_disk_free(disk);
 }
 
+/* ---- The last slab ------------------------------------------------------------------------------------------------ */
+
+/* The last slab has a part, which has to be read to prove it: where that call fails, what is there would be taken for something
+ * that never reached the disk, and be cut off. */
+Test(recover, part_that_cannot_be_read)
+{
+	struct sim_disk *disk = sim_disk_new(), *killed;
+	uint64_t fired = 1, nth = 0;
+	struct slf_db *db = NULL;
+
+	must_work(open_three(disk, SLF_CREATE, NULL, &db));
+	commit_one(db, 0);
+	killed = sim_disk_kill(disk);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+	while (fired) {
+		disk = sim_disk_kill(killed);
+		sim_disk_add_fault(disk, &(struct sim_fault){ .call = SIM_READ, .nth = ++nth, .error = -EIO });
+		if (open_three(disk, 0, NULL, &db) == 0) {
+			fired = sim_disk_faults_fired(disk);
+			cr_assert_eq(prefix(db), 1);
+			must_work(slf_close(db));
+		}
+		sim_disk_clear_faults(disk);
+		must_work(open_three(disk, 0, NULL, &db));
+		cr_assert_eq(prefix(db), 1);
+		must_work(slf_close(db));
+		sim_disk_free(disk);
+	}
+	cr_assert_gt(nth, 3);
+	sim_disk_free(killed);
+}
+
+/* What a torn slab left behind the end of the log would stay there, to be met by a later slab that ends before it. */
+Test(recover, torn_tail_is_cleared)
+{
+	uint64_t seqs[COMMITS], limit, end;
+	struct sim_disk *disk = unclean_disk(seqs, &limit);
+	uint8_t torn[SIM_SECTOR_BYTES];
+	static const uint8_t zeros[sizeof(torn)];
+	struct slf_db *db = NULL;
+
+	must_work(open_three(disk, SLF_READONLY, NULL, &db));
+	end = position_offset(db->core.log.end.position);
+	must_work(slf_close(db));
+	memset(torn, 0xa5, sizeof(torn));
+	must_work(sim_disk_poke(disk, RIG_PATH, end + 65536, torn, sizeof(torn)));
+	must_work(open_three(disk, 0, NULL, &db));
+	must_work(sim_disk_peek_durable(disk, RIG_PATH, end + 65536, torn, sizeof(torn)));
+	cr_assert_eq(memcmp(torn, zeros, sizeof(torn)), 0);
+	cr_assert_eq(prefix(db), COMMITS);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+}
+
 /* ---- Slabs whose sums are good ----------------------------------------------------------------------------------- */
 
 #define LOG_BYTES (2 * MIB) /* the first extent, which is all that these histories need */

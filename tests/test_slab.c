@@ -177,6 +177,18 @@ Test(slab, impossible_sizes_with_right_digest)
 	}
 }
 
+/* Would break if a slab of number 0 were taken: there is none, and zeros where a number belongs would pass for one. */
+Test(slab, number_zero_with_right_digest)
+{
+	struct slab_fixture slab = slab_make(LOG_FINAL);
+
+	put_u64(slab.bytes + 24, 0);
+	put_u64(slab.bytes + SLAB_BYTES - SLAB_TAIL_BYTES, ~(uint64_t)0);
+	reseal(slab.bytes);
+	cr_assert_str_eq(slab_prove(slab.bytes, SLAB_BYTES, SEED, POSITION), "slab number is 0");
+	free(slab.bytes);
+}
+
 /* Would break if space that is kept free for later could hold anything: padding of the slab, of a record, end mark. */
 Test(slab, padding_is_checked_with_right_digest)
 {
