@@ -584,6 +584,42 @@ Test(spill, failing_calls)
 	cr_assert_gt(poisoned, 0);
 }
 
+/* A large commit would be acknowledged though the flush of its nodes failed: what that dropped no later flush brings back. */
+Test(spill, failed_flushes_before_a_power_cut)
+{
+	uint64_t fired = 1, nth = 0;
+	unsigned failed = 0;
+
+	while (fired) {
+		struct rig *rig = rig_new(SLF_NO_THREADS, SLF_SYNC_COMMIT, 3, HEAP_BYTES, LOG_BYTES);
+		struct slf_txn *txn = NULL;
+		struct sim_disk *crashed;
+		struct content tried;
+		struct slf_db *db;
+		int result;
+
+		commit_many(rig, 400);
+		txn = txn_begin(rig->db, SLF_WRITE);
+		change_many(rig, txn, 2500);
+		tried = rig->working;
+		sim_disk_add_fault(rig->disk, &(struct sim_fault){ .call = SIM_SYNC, .nth = ++nth, .error = -EIO, .drop = true });
+		result = commit(rig, txn);
+		fired = sim_disk_faults_fired(rig->disk);
+		failed += result != 0;
+		crashed = sim_disk_crash(rig->disk, NULL, NULL);
+		must_work(open_on(rig, crashed, SLF_NO_THREADS, &db));
+		must(database_holds(db, &rig->committed) || (result && database_holds(db, &tried)));
+		must_work(slf_close(db));
+		sim_disk_free(crashed);
+		sim_disk_clear_faults(rig->disk);
+		must(!result || commit_check(&rig->db->core.commit) == SLF_EPOISONED);
+		slf_close(rig->db);
+		sim_disk_free(rig->disk);
+		free(rig);
+	}
+	cr_assert_geq(failed, 2); /* that of the nodes, that of the slab; the page may go without */
+}
+
 /* ---- Beside checkpoints and readers ------------------------------------------------------------------------------ */
 
 #define STAMPED 1500
