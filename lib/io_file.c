@@ -348,7 +348,7 @@ int file_map(struct io_file *handle, uint64_t offset, uint64_t length, const voi
 	char *area = NULL;
 	int result = 0;
 
-	if (length == 0 || offset % page || offset > INT64_MAX || length > INT64_MAX - offset - MAP_ALIGN - page)
+	if (length == 0 || offset % page || offset > INT64_MAX || length > INT64_MAX - offset)
 		return -EINVAL;
 	length = align_up(length, page);
 	room = length + MAP_ALIGN;
@@ -366,8 +366,7 @@ int file_map(struct io_file *handle, uint64_t offset, uint64_t length, const voi
 	}
 	if (head > 0)
 		munmap(area, (size_t)head);
-	if (head < MAP_ALIGN)
-		munmap(area + head + length, (size_t)(MAP_ALIGN - head));
+	munmap(area + head + length, (size_t)(MAP_ALIGN - head));
 	/* A wish: not every kernel has huge pages for files. */
 	madvise(area + head, (size_t)length, MADV_HUGEPAGE);
 	*address = area + head;
@@ -540,7 +539,7 @@ static int file_write(struct io_request *request)
 int file_allocate_by_writing(struct real_file *file, uint64_t offset, uint64_t length)
 {
 	void *zeros = calloc(1, ZEROS_BYTES);
-	struct stat status;
+	struct stat status = { 0 };
 	int result = 0;
 
 	if (!zeros)

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The real back ends where they differ from a simple disk: descriptors, refusals of the system, short transfers, and the
- * longer ways for what a file system does not have.
+ * longer ways for what a file system does not have; and every system call that fails.
  */
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 
+#include "fault_system.h"
 #include "io_bench.h"
 
 static void direct_refused(struct bench *bench)
@@ -221,5 +222,337 @@ Test(io_file, uring_without_rings)
 	cr_assert_eq(io_read(file, 0, 0, data, 1024), 0);
 	cr_assert(filled(data[0], 1024, 0));
 	done(&bench, file);
+	bench_release(&bench);
+}
+
+/* ---- System calls that fail -------------------------------------------------------------------------------------- */
+
+#define OFTEN 1000u /* as often as a call is tried again */
+
+struct failure {
+	enum system_call call;
+	unsigned spared, times;
+	int error;
+	int expected;
+};
+
+static unsigned descriptors_open(void)
+{
+	unsigned count = 0;
+
+	for (int fd = 0; fd < 1024; fd++)
+		count += fcntl(fd, F_GETFD) >= 0;
+	return count;
+}
+
+static void expect_failure(const struct bench *bench, const struct failure *failure, int result)
+{
+	cr_assert_eq(fault_system_disarm(), failure->times, "%s: call %d does not come so often", io_name(bench->io),
+		     failure->call);
+	cr_assert_eq(result, failure->expected, "%s: call %d with error %d: %d", io_name(bench->io), failure->call,
+		     failure->error, result);
+}
+
+static void arm(const struct failure *failure)
+{
+	fault_system_arm(failure->call, failure->spared, failure->times, failure->error);
+}
+
+static void opening_fails(struct bench *bench)
+{
+	static const struct failure named[] = {
+		{ SYSTEM_MEMORY, 0, 1, ENOMEM, -ENOMEM },  { SYSTEM_OPEN, 0, 1, EIO, -EIO },
+		{ SYSTEM_STATX, 0, 1, EIO, -EIO },         { SYSTEM_FCNTL, 0, 1, EIO, -EIO },
+		{ SYSTEM_FCNTL, 1, 1, EIO, -EIO },         { SYSTEM_FSTATFS, 0, 1, EIO, 0 },
+		{ SYSTEM_OPEN, 1, 1, EINVAL, 0 },
+	};
+	static const struct failure temporary[] = {
+		{ SYSTEM_ACCESS, 0, 1, ENOENT, 0 },        { SYSTEM_OPEN, 0, 1, EOPNOTSUPP, 0 },
+		{ SYSTEM_OPEN, 0, 1, EISDIR, 0 },          { SYSTEM_OPEN, 0, 1, EMFILE, -EMFILE },
+	};
+	struct io_file *file = make(bench);
+	struct io_info info;
+	unsigned before = 0;
+
+	cr_assert_eq(io_close(file), 0);
+	before = descriptors_open();
+	for (size_t i = 0; i < ARRAY_SIZE(named); i++) {
+		arm(&named[i]);
+		expect_failure(bench, &named[i], io_open(bench->io, bench->path, IO_OPEN_WRITE, &file));
+		if (named[i].expected)
+			continue;
+		cr_assert_eq(io_info(file, &info), 0);
+		cr_assert(!info.network && !(named[i].call == SYSTEM_OPEN && info.direct));
+		cr_assert_eq(io_close(file), 0);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(temporary); i++) {
+		arm(&temporary[i]);
+		expect_failure(bench, &temporary[i],
+			       io_open(bench->io, bench->directory, IO_OPEN_WRITE | IO_OPEN_TEMPORARY, &file));
+		if (temporary[i].expected)
+			continue;
+		cr_assert_not_null(file_of(file)->temporary_name);
+		cr_assert_eq(io_close(file), 0);
+	}
+	cr_assert_eq(descriptors_open(), before);
+	cr_assert_eq(io_remove(bench->io, bench->path), 0);
+}
+
+/* An open that fails would leave descriptors behind, and one that could do with less would fail. */
+Test(io_file, opening_fails)
+{
+	for_each(opening_fails, false);
+}
+
+static void naming_fails(struct bench *bench)
+{
+	static const struct failure failures[] = {
+		{ SYSTEM_GETRANDOM, 0, 1, EAGAIN, 0 },     { SYSTEM_OPEN, 0, 3, EEXIST, 0 },
+		{ SYSTEM_OPEN, 0, OFTEN, EEXIST, -EEXIST }, { SYSTEM_OPEN, 0, 1, ENOSPC, -ENOSPC },
+		{ SYSTEM_MEMORY, 0, 1, ENOMEM, -ENOMEM },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(failures); i++) {
+		struct real_file file = { .fd = -1 };
+
+		arm(&failures[i]);
+		expect_failure(bench, &failures[i], file_create_named(&file, bench->directory));
+		cr_assert_eq(file.temporary_name == NULL, failures[i].expected != 0);
+		if (!failures[i].expected) {
+			unlink(file.temporary_name);
+			free(file.temporary_name);
+			close(file.fd);
+		}
+	}
+}
+
+/* A name that is taken would be used twice, or looked for without end. */
+Test(io_file, naming_fails)
+{
+	for_each(naming_fails, false);
+}
+
+static void linking_fails(struct bench *bench)
+{
+	static const struct failure failures[] = {
+		{ SYSTEM_RENAMEAT2, 0, 1, EACCES, -EACCES }, { SYSTEM_RENAMEAT2, 0, 1, EINVAL, 0 },
+		{ SYSTEM_RENAMEAT2, 0, 1, ENOSYS, 0 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(failures); i++) {
+		struct io_file *file = named_temporary(bench);
+
+		arm(&failures[i]);
+		expect_failure(bench, &failures[i], io_link(file, bench->path));
+		cr_assert_eq(file_of(file)->temporary_name == NULL, failures[i].expected == 0);
+		if (failures[i].expected == 0) {
+			struct io_file *other = named_temporary(bench);
+
+			arm(&failures[i]);
+			cr_assert_eq(io_link(other, bench->path), -EEXIST, "the file is replaced");
+			fault_system_disarm();
+			cr_assert_eq(io_close(other), 0);
+			cr_assert_eq(io_remove(bench->io, bench->path), 0);
+		}
+		cr_assert_eq(io_close(file), 0);
+	}
+}
+
+/* The way for file systems that cannot rename without replacing would lose the file, or replace another. */
+Test(io_file, linking_fails)
+{
+	for_each(linking_fails, false);
+}
+
+static void whole_file_fails(struct bench *bench)
+{
+	static const struct failure infos[] = { { SYSTEM_FSTAT, 0, 1, EIO, -EIO }, { SYSTEM_GETRLIMIT, 0, 1, EPERM, 0 } };
+	static const struct failure sizes[] = {
+		{ SYSTEM_FTRUNCATE, 0, 3, EINTR, 0 },      { SYSTEM_FTRUNCATE, 0, OFTEN, EINTR, -EINTR },
+		{ SYSTEM_FTRUNCATE, 0, 1, EIO, -EIO },
+	};
+	static const struct failure locks[] = {
+		{ SYSTEM_FCNTL, 0, 1, EACCES, -EAGAIN },   { SYSTEM_FCNTL, 0, 1, ENOLCK, -ENOLCK },
+	};
+	static const struct failure maps[] = {
+		{ SYSTEM_MMAP, 0, 1, ENOMEM, -ENOMEM },    { SYSTEM_MMAP, 1, 1, EAGAIN, -EAGAIN },
+		{ SYSTEM_MMAP_ASIDE, 0, 1, 0, 0 },
+	};
+	static const struct failure names[] = {
+		{ SYSTEM_MEMORY, 0, 1, ENOMEM, -ENOMEM },  { SYSTEM_OPEN, 0, 1, EMFILE, -EMFILE },
+		{ SYSTEM_FSYNC, 0, 1, EIO, -EIO },         { SYSTEM_FSYNC, 0, 1, EINVAL, 0 },
+	};
+	static const struct failure closes[] = { { SYSTEM_CLOSE, 0, 2, EIO, -EIO }, { SYSTEM_CLOSE, 0, 2, EINTR, 0 } };
+	struct io_file *file = make(bench);
+	const void *address = NULL;
+	struct io_info info;
+
+	for (size_t i = 0; i < ARRAY_SIZE(infos); i++) {
+		arm(&infos[i]);
+		expect_failure(bench, &infos[i], io_info(file, &info));
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		arm(&sizes[i]);
+		expect_failure(bench, &sizes[i], io_truncate(file, 4096));
+	}
+	cr_assert_eq(io_truncate(file, (uint64_t)1 << 63), -EFBIG);
+	for (size_t i = 0; i < ARRAY_SIZE(locks); i++) {
+		arm(&locks[i]);
+		expect_failure(bench, &locks[i], io_lock(file, IO_LOCK_EXCLUSIVE, 0, 1));
+	}
+	cr_assert_eq(io_lock(file, IO_LOCK_EXCLUSIVE, INT64_MAX, 1), -EINVAL);
+	for (size_t i = 0; i < ARRAY_SIZE(maps); i++) {
+		arm(&maps[i]);
+		expect_failure(bench, &maps[i], io_map(file, 0, 4096, &address));
+		if (maps[i].expected)
+			continue;
+		cr_assert_eq((uintptr_t)address % (2 * MIB), 0);
+		cr_assert(zeroed(address, 4096));
+		io_unmap(bench->io, address, 4096);
+	}
+	cr_assert_eq(io_map(file, INT64_MAX - 4095, 8192, &address), -EINVAL, "beyond the last offset there is");
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		arm(&names[i]);
+		expect_failure(bench, &names[i], io_sync_directory(bench->io, bench->path));
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(closes); i++) {
+		cr_assert_gt(file_of(file)->direct_fd, 0, "no O_DIRECT here");
+		arm(&closes[i]);
+		expect_failure(bench, &closes[i], io_close(file));
+		file = make(bench);
+	}
+	done(bench, file);
+}
+
+/* What the system refuses would pass for done, or an interruption for a failure. */
+Test(io_file, whole_file_fails)
+{
+	for_each(whole_file_fails, false);
+}
+
+static void requests_fail(struct bench *bench)
+{
+	static const struct {
+		enum io_op op;
+		unsigned flags;
+		struct failure failure;
+	} cases[] = {
+		{ IO_READ, 0, { SYSTEM_PREAD, 0, 3, EINTR, 0 } },
+		{ IO_READ, 0, { SYSTEM_PREAD, 0, OFTEN, EAGAIN, -EAGAIN } },
+		{ IO_READ, 0, { SYSTEM_PREAD, 0, 1, EIO, -EIO } },
+		{ IO_WRITE, 0, { SYSTEM_PWRITE, 0, 3, 0, 0 } },
+		{ IO_WRITE, 0, { SYSTEM_PWRITE, 0, OFTEN, 0, -EIO } },
+		{ IO_WRITE, 0, { SYSTEM_PWRITE, 0, 1, ENOSPC, -ENOSPC } },
+		{ IO_WRITE, 0, { SYSTEM_PWRITE, 0, 1, EOPNOTSUPP, -EOPNOTSUPP } },
+		{ IO_WRITE, IO_DSYNC, { SYSTEM_PWRITEV2, 0, 1, EOPNOTSUPP, 0 } },
+		{ IO_WRITE, IO_DSYNC, { SYSTEM_PWRITEV2, 0, 1, EIO, -EIO } },
+		{ IO_WRITE, IO_DIRECT, { SYSTEM_PWRITE, 0, 1, EINVAL, -EINVAL } },
+		{ IO_SYNC, 0, { SYSTEM_FDATASYNC, 0, 1, EIO, -EIO } },
+		{ IO_SYNC, 0, { SYSTEM_FDATASYNC, 0, 1, EINTR, -EINTR } },
+		{ IO_ALLOCATE, 0, { SYSTEM_FALLOCATE, 0, 3, EINTR, 0 } },
+		{ IO_ALLOCATE, 0, { SYSTEM_FALLOCATE, 0, 3, EAGAIN, 0 } },
+		{ IO_ALLOCATE, 0, { SYSTEM_FALLOCATE, 0, OFTEN, EINTR, -EINTR } },
+		{ IO_ALLOCATE, 0, { SYSTEM_FALLOCATE, 0, 1, ENOSPC, -ENOSPC } },
+		{ IO_ALLOCATE, 0, { SYSTEM_FALLOCATE, 0, 1, EOPNOTSUPP, 0 } },
+		{ IO_ALLOCATE, 0, { SYSTEM_FALLOCATE, 0, 1, ENOSYS, 0 } },
+		{ IO_PUNCH, 0, { SYSTEM_FALLOCATE, 0, 1, EOPNOTSUPP, -EOPNOTSUPP } },
+	};
+	static const struct failure written[] = {
+		{ SYSTEM_MEMORY, 0, 1, ENOMEM, -ENOMEM },  { SYSTEM_FSTAT, 0, 1, EIO, -EIO },
+		{ SYSTEM_PWRITE, 1, 1, ENOSPC, -ENOSPC },
+	};
+	struct io_file *file = make(bench);
+	uint8_t data[1000];
+
+	fill(data, sizeof(data), 0);
+	cr_assert_eq(io_write(file, 0, 0, data, sizeof(data)), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		/* not aligned: O_DIRECT is a wish only, and EINVAL behind it is somebody else's fault */
+		struct io_request request = { .op = cases[i].op, .flags = cases[i].flags, .file = file, .offset = i * 1000,
+					      .length = sizeof(data), .data = data };
+
+		if (request.op == IO_READ)
+			request.offset = 0;
+		arm(&cases[i].failure);
+		expect_failure(bench, &cases[i].failure, io_run(bench->io, &request, 1));
+		if (request.op == IO_ALLOCATE && request.result == 0)
+			cr_assert_geq(size_of(file), (i + 1) * 1000);
+	}
+	cr_assert_eq(io_read(file, 0, 0, data, sizeof(data)), 0);
+	cr_assert(filled(data, sizeof(data), 0));
+	for (size_t i = 0; i < ARRAY_SIZE(written); i++) {
+		arm(&written[i]);
+		expect_failure(bench, &written[i], file_allocate_by_writing(file_of(file), 0, 1 << 20));
+	}
+	done(bench, file);
+}
+
+/* A transfer that was interrupted would end in the middle, one that fails never end, a flush be tried a second time. */
+Test(io_file, requests_fail)
+{
+	for_each(requests_fail, false);
+}
+
+/* A pair of writes or flushes through the ring, and what has become of the bytes. */
+static void through_ring(struct bench *bench, enum io_op op, const struct failure *failure)
+{
+	struct io_file *file = make(bench);
+	uint8_t data[2][512];
+	struct io_request pair[2];
+
+	for (unsigned i = 0; i < 2; i++) {
+		fill(data[i], 512, i * 512);
+		pair[i] = (struct io_request){ .op = op, .file = file, .offset = i * 512, .length = 512, .data = data[i] };
+	}
+	arm(failure);
+	expect_failure(bench, failure, io_run(bench->io, pair, 2));
+	if (op == IO_WRITE && !failure->expected) {
+		memset(data, 0, sizeof(data));
+		cr_assert_eq(io_read(file, 0, 0, data, 1024), 0);
+		cr_assert(filled(data[0], 1024, 0), "call %d, error %d", failure->call, failure->error);
+	}
+	done(bench, file);
+}
+
+/* What the ring answers would be believed where the plain call does better, or a broken ring be waited for. */
+Test(io_file, rings_fail, .timeout = 20)
+{
+	static const struct failure writes[] = {
+		{ SYSTEM_RING_ENTER, 0, 3, EINTR, 0 },     { SYSTEM_RING_ENTER, 0, 3, EAGAIN, 0 },
+		{ SYSTEM_RING_ENTER, 0, 3, EBUSY, 0 },     { SYSTEM_RING_ENTER, 0, OFTEN, EAGAIN, 0 },
+		{ SYSTEM_RING_ENTER, 0, 1, EIO, 0 },       { SYSTEM_RING_LEAVE, 0, 1, EIO, 0 },
+		{ SYSTEM_RING_ANSWER, 0, 2, EINTR, 0 },    { SYSTEM_RING_ANSWER, 0, 2, EAGAIN, 0 },
+		{ SYSTEM_RING_ANSWER, 0, 2, EINVAL, 0 },   { SYSTEM_RING_ANSWER, 0, 2, EOPNOTSUPP, 0 },
+		{ SYSTEM_RING_ANSWER, 0, 2, ECANCELED, 0 }, { SYSTEM_RING_ANSWER, 0, 2, 0, 0 },
+		{ SYSTEM_RING_ANSWER, 0, 2, ENOSPC, -ENOSPC },
+	};
+	static const struct failure flush = { SYSTEM_RING_ANSWER, 0, 2, EINTR, -EINTR };
+	static const struct failure news[] = {
+		{ SYSTEM_MEMORY, 0, 1, ENOMEM, -ENOMEM },  { SYSTEM_MEMORY, 1, 1, ENOMEM, -ENOMEM },
+		{ SYSTEM_RING_PROBE, 0, 1, 0, -ENOSYS },   { SYSTEM_RING_ENTER, 0, 3, EINTR, 0 },
+		{ SYSTEM_RING_ENTER, 0, 1, EPERM, -EPERM },
+	};
+	static const struct failure plain = { SYSTEM_MEMORY, 0, 1, ENOMEM, -ENOMEM };
+	struct bench bench;
+
+	bench_init(&bench);
+	if (io_uring_new(&bench.stats, &bench.io) < 0) {
+		bench_release(&bench);
+		cr_skip_test("no io_uring here");
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(writes); i++)
+		through_ring(&bench, IO_WRITE, &writes[i]);
+	through_ring(&bench, IO_SYNC, &flush);
+	for (size_t i = 0; i < ARRAY_SIZE(news); i++) {
+		struct io *io = NULL;
+
+		arm(&news[i]);
+		expect_failure(&bench, &news[i], io_uring_new(&bench.stats, &io));
+		cr_assert_eq(io == NULL, news[i].expected != 0);
+		if (io)
+			io_free(io);
+	}
+	arm(&plain);
+	expect_failure(&bench, &plain, io_posix_new(&bench.stats, &(struct io *){ NULL }));
 	bench_release(&bench);
 }
