@@ -51,11 +51,9 @@ static int check_write(const struct slf_txn *txn)
 		return result;
 	if (unlikely(txn->state != TXN_WRITING))
 		return error_set(SLF_EREADONLY, NULL, -1, OFFSET_NONE, "a write in a read transaction");
-	if (unlikely(txn->doom || atomic_load_explicit(&txn->core->commit.rollbacks, memory_order_relaxed) !=
-					  txn->rollbacks))
+	if (unlikely(atomic_load_explicit(&txn->core->commit.rollbacks, memory_order_relaxed) != txn->rollbacks))
 		return error_set(SLF_ECANCELLED, NULL, -1, OFFSET_NONE,
-				 "the transaction was doomed by an earlier failure%s%s: abort it", txn->doom ? ": " : "",
-				 txn->doom ? error_text(txn->doom) : "");
+				 "the transaction stands on a commit that was taken back: abort it");
 	return 0;
 }
 
@@ -373,7 +371,7 @@ static int commit_txn(struct slf_txn *txn, bool async, uint64_t *seq)
 	} else {
 		while (txn->cursors)
 			cursor_detach(txn->cursors);
-		if (atomic_load(&txn->core->commit.rollbacks) != txn->rollbacks && !txn->doom)
+		if (atomic_load(&txn->core->commit.rollbacks) != txn->rollbacks)
 			txn->doom = SLF_ECANCELLED;
 		result = txn_commit(txn, async, &own);
 	}

@@ -173,6 +173,14 @@ Test(api, options_garbage)
 		{ .size = sizeof(struct slf_options), .flags = SLF_CREATE, .leaf_bytes = UINT32_MAX },
 		{ .size = sizeof(struct slf_options), .flags = SLF_CREATE, .branch_bytes = UINT32_MAX },
 		{ .size = sizeof(struct slf_options), .flags = SLF_CREATE, .inline_bytes = UINT32_MAX },
+		{ .size = sizeof(struct slf_options), .flags = SLF_CREATE | SLF_READONLY },
+		{ .size = sizeof(struct slf_options), .flags = SLF_CREATE, .io = -1 },
+		{ .size = sizeof(struct slf_options), .flags = SLF_CREATE, .compression = -1 },
+		{ .size = sizeof(struct slf_options), .flags = SLF_CREATE, .spindle_count = 1 },
+		{ .size = sizeof(struct slf_options), .flags = SLF_CREATE, .leaf_bytes = 255 },
+		{ .size = sizeof(struct slf_options), .flags = SLF_CREATE, .branch_bytes = 255 },
+		{ .size = sizeof(struct slf_options), .flags = SLF_CREATE, .heap_bytes = 65535 },
+		{ .size = sizeof(struct slf_options), .flags = SLF_CREATE, .log_bytes = 65535 },
 	};
 	struct slf_db *db = NULL;
 	size_t i = 0;
@@ -183,6 +191,36 @@ Test(api, options_garbage)
 		cr_assert_eq(result, -EINVAL, "options %zu gave %d", i, result);
 		cr_assert_eq(access(scratch.path, F_OK), -1, "options %zu made a file", i);
 	}
+}
+
+/* A program that goes on after a failed open would crash in the library. */
+Test(api, no_handle)
+{
+	struct slf_info info = { .size = sizeof(info) };
+	struct slf_stats stats = { .size = sizeof(stats) };
+	struct slf_txn *txn = NULL;
+	struct slf_db *db = NULL;
+
+	cr_assert_eq(slf_open(NULL, NULL, &db), -EINVAL);
+	cr_assert_eq(slf_open("", NULL, &db), -EINVAL);
+	cr_assert_eq(slf_open(scratch.path, NULL, NULL), -EINVAL);
+	cr_assert_eq(slf_checkpoint(NULL), -EINVAL);
+	cr_assert_eq(slf_wait(NULL, 1, 0), -EINVAL);
+	cr_assert_eq(slf_sync(NULL, NULL), -EINVAL);
+	cr_assert_eq(slf_eventfd(NULL), -EINVAL);
+	cr_assert_eq(slf_info(NULL, &info), -EINVAL);
+	cr_assert_eq(slf_stats(NULL, &stats), -EINVAL);
+	cr_assert_eq(slf_begin(NULL, SLF_READ, &txn), -EINVAL);
+	cr_assert_eq(slf_begin_at(NULL, 1, &txn), -EINVAL);
+	cr_assert_eq(slf_commit(NULL, NULL), -EINVAL);
+	cr_assert_eq(slf_commit_async(NULL, NULL), -EINVAL);
+	cr_assert_eq(slf_txn_seq(NULL), 0);
+	cr_assert_eq(slf_txn_blob(NULL, text("blob")), -EINVAL);
+	cr_assert_eq(slf_txn_trim(NULL), -EINVAL);
+	db = open_database(scratch.path, SLF_CREATE);
+	cr_assert_eq(slf_begin(db, SLF_READ, NULL), -EINVAL);
+	cr_assert_eq(slf_begin(db, SLF_WRITE | SLF_DURABLE, &txn), -EINVAL);
+	cr_assert_eq(slf_close(db), 0);
 }
 
 /* Two writers would write over each other. */

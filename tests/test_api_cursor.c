@@ -220,6 +220,16 @@ Test(api_cursor, bounds)
 				     &(struct slf_cursor *){ NULL }), -EINVAL);
 	cr_assert_eq(slf_cursor_open(txn, SLF_MAIN, &(struct slf_range){ .flags = SLF_UPPER, .high = { NULL, 1 } },
 				     &(struct slf_cursor *){ NULL }), -EINVAL);
+	cr_assert_eq(slf_cursor_open(txn, SLF_MAIN, &(struct slf_range){ .flags = SLF_PREFIX | SLF_UPPER },
+				     &(struct slf_cursor *){ NULL }), -EINVAL);
+	cr_assert_eq(slf_cursor_open(txn, SLF_MAIN, &(struct slf_range){ .flags = SLF_LOWER, .low = { "", 65536 } },
+				     &(struct slf_cursor *){ NULL }), SLF_ETOOBIG);
+	cr_assert_eq(slf_cursor_open(txn, SLF_MAIN, &(struct slf_range){ .flags = SLF_UPPER, .high = { "", 65536 } },
+				     &(struct slf_cursor *){ NULL }), SLF_ETOOBIG);
+	cr_assert_eq(slf_cursor_open(txn, SLF_MAIN, NULL, NULL), -EINVAL);
+	cr_assert_eq(slf_cursor_next(NULL, NULL, NULL), -EINVAL);
+	cr_assert_eq(slf_cursor_prev(NULL, NULL, NULL), -EINVAL);
+	cr_assert_eq(slf_cursor_seek(NULL, text("c")), -EINVAL);
 	slf_abort(txn);
 	cr_assert_eq(slf_close(db), 0);
 }

@@ -249,10 +249,47 @@ Test(api_data, value_limit)
 
 	cr_assert_neq(zeros, MAP_FAILED);
 	cr_assert_eq(slf_put(txn, SLF_MAIN, text("key"), bytes(zeros, VALUE_MAX + 1)), SLF_ETOOBIG);
+	cr_assert_eq(slf_put(txn, SLF_MAIN, bytes(zeros, KEY_MAX), bytes(zeros, VALUE_MAX)), SLF_ETOOBIG, "both together");
 	cr_assert_eq(slf_put(txn, SLF_MAIN, text("key"), text("small")), 0, "the refusal dooms nothing");
 	cr_assert_eq(slf_commit(txn, NULL), 0);
 	cr_assert(db_has(db, "key", "small"));
 	munmap(zeros, VALUE_MAX + 1);
+	cr_assert_eq(slf_close(db), 0);
+}
+
+/* Nonsense would be read through, or be taken for an empty value. */
+Test(api_data, no_place)
+{
+	struct slf_db *db = open_database(scratch.path, SLF_CREATE);
+	struct slf_txn *txn = txn_begin(db, SLF_WRITE);
+	struct slf_slice key = text("key"), value = { NULL, 1 };
+	struct slf_tree_stat stat;
+	char name[256] = "";
+	uint32_t tree = 0;
+	int found = 77;
+
+	cr_assert_eq(slf_get(NULL, SLF_MAIN, key, &value), -EINVAL);
+	cr_assert_eq(slf_put(NULL, SLF_MAIN, key, text("value")), -EINVAL);
+	cr_assert_eq(slf_del(NULL, SLF_MAIN, key), -EINVAL);
+	cr_assert_eq(slf_tree_open(NULL, "tree", 0, &tree), -EINVAL);
+	cr_assert_eq(slf_tree_next(NULL, name, sizeof(name), &tree), -EINVAL);
+	cr_assert_eq(slf_tree_stat(NULL, SLF_MAIN, &stat), -EINVAL);
+	cr_assert_eq(slf_multi_get(NULL, SLF_MAIN, &key, 1, NULL, &found), -EINVAL);
+	cr_assert_eq(slf_put(txn, SLF_MAIN, key, value), -EINVAL);
+	cr_assert_eq(slf_put(txn, SLF_MAIN, value, key), -EINVAL);
+	cr_assert_eq(slf_get(txn, SLF_MAIN, value, &value), -EINVAL);
+	cr_assert_eq(slf_txn_blob(txn, value), -EINVAL);
+	cr_assert_eq(slf_tree_open(txn, NULL, SLF_CREATE, &tree), -EINVAL);
+	cr_assert_eq(slf_tree_open(txn, "tree", SLF_CREATE, NULL), -EINVAL);
+	cr_assert_eq(slf_tree_next(txn, NULL, 256, &tree), -EINVAL);
+	cr_assert_eq(slf_tree_next(txn, name, sizeof(name), NULL), -EINVAL);
+	cr_assert_eq(slf_tree_stat(txn, SLF_MAIN, NULL), -EINVAL);
+	cr_assert_eq(slf_multi_get(txn, SLF_MAIN, NULL, 1, NULL, &found), -EINVAL);
+	cr_assert_eq(slf_multi_get(txn, SLF_MAIN, &key, 1, NULL, NULL), -EINVAL);
+	cr_assert_eq(slf_put(txn, SLF_MAIN, key, text("value")), 0, "the refusals doom nothing");
+	cr_assert_eq(slf_multi_get(txn, SLF_MAIN, &key, 1, NULL, &found), 0, "values are not asked for");
+	cr_assert_eq(found, 0);
+	cr_assert_eq(slf_commit(txn, NULL), 0);
 	cr_assert_eq(slf_close(db), 0);
 }
 
@@ -417,6 +454,16 @@ Test(api_data, trim_keeps_cursors)
 		cr_assert_eq(slf_txn_trim(txn), 0);
 	}
 	cr_assert_eq(slf_cursor_next(cursor, &key, NULL), SLF_END);
+	slf_cursor_close(cursor);
+	cr_assert_eq(slf_commit(txn, NULL), 0);
+	txn = txn_begin(db, SLF_READ);
+	cr_assert_eq(slf_cursor_open(txn, SLF_MAIN, NULL, &cursor), 0);
+	for (i = 0; i < 200; i++) {
+		snprintf(expected, sizeof(expected), "%03d", i);
+		cr_assert_eq(slf_cursor_next(cursor, &key, NULL), 0);
+		cr_assert(slice_is(key, expected, 3));
+		cr_assert_eq(slf_txn_trim(txn), 0);
+	}
 	slf_cursor_close(cursor);
 	slf_abort(txn);
 	cr_assert_eq(slf_close(db), 0);

@@ -146,6 +146,12 @@ Test(api_report, stats_count)
 	cr_assert_eq(stats.durable_seq, seq);
 	cr_assert_eq(stats.checkpoint_seq, seq);
 	slf_abort(old);
+	cr_assert_eq(slf_stats(db, NULL), -EINVAL);
+	stats.size = 3;
+	cr_assert_eq(slf_stats(db, &stats), -EINVAL);
+	cr_assert_eq(slf_info(db, NULL), -EINVAL);
+	cr_assert_eq(slf_errinfo(NULL), -EINVAL);
+	cr_assert_eq(slf_stats_format(NULL, 0, NULL, 0), -EINVAL);
 	cr_assert_eq(slf_close(db), 0);
 }
 
