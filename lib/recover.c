@@ -89,10 +89,9 @@ static int note_slab(struct recovery *recovery)
 		if (result)
 			return result;
 	}
-	if (result != SLF_END)
-		return result == SLF_ECORRUPT ? store_corrupt(&recovery->core->store, reader->position, 0, 0,
-							      "a slab's records cannot be walked")
-					      : result;
+	result = log_reader_walked(reader, result, &record);
+	if (result)
+		return result;
 	recovery->last_seq = u64_max(recovery->last_seq, reader->header.last_seq);
 	recovery->seq_limit = u64_max(recovery->seq_limit, reader->header.seq_limit);
 	recovery->durable_seq = u64_max(recovery->durable_seq, reader->header.durable_seq);

@@ -151,6 +151,15 @@ bool log_reader_evidence(struct log_reader *reader, uint64_t last_seq)
 	       evidence_between(reader, next + EXTENT_DATA, next + EXTENT_BYTES, last_seq);
 }
 
+int log_reader_walked(const struct log_reader *reader, int result, const struct log_record *record)
+{
+	assert(result == SLF_END || result == SLF_EINCOMPATIBLE); /* slab_check has walked over them, too */
+	if (result == SLF_END)
+		return 0;
+	return error_set(result, reader->core->store.spindles[0].path, 0, position_offset(reader->position),
+			 "the log holds a record of kind %d, which this version does not support", (int)record->kind);
+}
+
 /* ---- Parts ------------------------------------------------------------------------------------------------------- */
 
 /* Past the page cache, as the log is read: its pages may be what a failed flush left. */
@@ -221,7 +230,7 @@ int log_reader_check_parts(struct log_reader *reader)
 		slab_part(reader->slab, i, &part);
 		result = check_part(reader->core, &part);
 		if (result)
-			return result == SLF_ECORRUPT ? SLF_END : result;
+			return result;
 	}
 	return 0;
 }
@@ -350,18 +359,11 @@ int replay_slab(struct replay *replay, struct log_reader *reader)
 	int result;
 
 	while ((result = slab_next_record(reader->slab, &reader->header, &offset, &record)) == 0) {
-		if (record.kind == LOG_TENTATIVE || record.kind == LOG_DECIDE || record.kind == LOG_PIN ||
-		    record.kind == LOG_SETTING)
-			return error_set(SLF_EINCOMPATIBLE, reader->core->store.spindles[0].path, 0,
-					 position_offset(reader->position),
-					 "the log holds a record of kind %d, which this version does not support",
-					 (int)record.kind);
 		if (record.kind != LOG_FINAL)
 			continue;
 		result = replay_commit(replay, reader, record.body);
 		if (result)
 			return result;
 	}
-	return result == SLF_END ? 0 : result == SLF_ECORRUPT ? damaged(reader, "a slab's records cannot be walked")
-							      : result;
+	return log_reader_walked(reader, result, &record);
 }

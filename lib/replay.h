@@ -30,6 +30,9 @@ void log_reader_start(struct log_reader *reader, const struct log_place *place);
 /* The next slab of the chain: 0; SLF_END where it ends (*reason: what stands there instead); an error of reading. */
 int log_reader_next(struct log_reader *reader, const char **reason);
 
+/* What slab_next_record has said at the end of a walk over the slab's records: 0, or SLF_EINCOMPATIBLE for the last one. */
+int log_reader_walked(const struct log_reader *reader, int result, const struct log_record *record);
+
 /* Is there a slab behind the end of the chain that proves more than last_seq to have been durable? */
 bool log_reader_evidence(struct log_reader *reader, uint64_t last_seq);
 

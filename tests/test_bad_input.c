@@ -635,6 +635,80 @@ Test(bad_input, newer_formats)
 	cr_assert_eq(slf_close(db), 0);
 }
 
+static void leaf_small(struct meta *meta)
+{
+	meta->leaf_bytes = 255;
+}
+
+static void leaf_large(struct meta *meta)
+{
+	meta->leaf_bytes = 65537;
+}
+
+static void branch_small(struct meta *meta)
+{
+	meta->branch_bytes = 255;
+}
+
+static void branch_large(struct meta *meta)
+{
+	meta->branch_bytes = 65537;
+}
+
+static void inline_large(struct meta *meta)
+{
+	meta->inline_bytes = 4097;
+}
+
+static void sector_small(struct meta *meta)
+{
+	meta->sector = 256;
+}
+
+static void sector_large(struct meta *meta)
+{
+	meta->sector = 131072;
+}
+
+static void sector_odd(struct meta *meta)
+{
+	meta->sector = 513;
+}
+
+static void bulk_small(struct meta *meta)
+{
+	meta->bulk_bytes = meta->inline_bytes;
+}
+
+static void bulk_large(struct meta *meta)
+{
+	meta->bulk_bytes = MIB + 1;
+}
+
+static void table_large(struct meta *meta)
+{
+	meta->table_bytes = META_TABLE_BYTES + 1;
+}
+
+/* A page that somebody has sealed with other settings would make the library write beyond its buffers. */
+Test(bad_input, settings_out_of_range)
+{
+	static void (*const changes[])(struct meta *meta) = {
+		leaf_small, leaf_large, branch_small, branch_large, inline_large, sector_small, sector_large,
+		sector_odd, bulk_small, bulk_large, table_large,
+	};
+
+	for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+		char name[32], path[SCRATCH_PATH_BYTES];
+
+		snprintf(name, sizeof(name), "settings%zu", i);
+		database_make(scratch_name(&scratch, name, path));
+		meta_patch(path, changes[i]);
+		refuse(path, 0, SLF_ECORRUPT, true);
+		refuse(path, SLF_READONLY, SLF_ECORRUPT, true);
+	}
+}
+
 /* The offset of needle in a bulk extent: 0 when it is in none. */
 static uint64_t bulk_find(const struct content *content, const char *needle)
 {

@@ -188,3 +188,127 @@ Test(forgery, slabs_and_pages)
 	proof_count("C forged slabs and pages, sealed again: cases", rounds);
 	proof_count("C forged slabs and pages, sealed again: opened all the same", opened);
 }
+
+/* ---- Records of which one thing is wrong ------------------------------------------------------------------------- */
+
+/* The first record of slab i. */
+static uint8_t *record_of(struct forger *forger, size_t i)
+{
+	return forger->log + forger->places[i] + SLAB_HEADER_BYTES + forger->slabs[i].part_count * SLAB_PART_BYTES;
+}
+
+static uint8_t *entry_of(struct forger *forger, size_t i)
+{
+	return record_of(forger, i) + LOG_RECORD_HEADER_BYTES;
+}
+
+/* The first action of the commit in slab i. */
+static uint8_t *action_of(struct forger *forger, size_t i)
+{
+	return entry_of(forger, i) + COMMIT_BODY_BYTES + get_u16(entry_of(forger, i) + 48);
+}
+
+struct forgery {
+	const char *what;
+	void (*forge)(struct forger *forger, size_t i);
+	int expected;
+};
+
+static void reserved_kind(struct forger *forger, size_t i)
+{
+	static const uint8_t kinds[] = { LOG_TENTATIVE, LOG_DECIDE, LOG_PIN, LOG_SETTING, 99 };
+
+	record_of(forger, i)[4] = kinds[rng_below(&forger->rng, sizeof(kinds))];
+}
+
+static void old_seq(struct forger *forger, size_t i)
+{
+	put_u64(entry_of(forger, i), get_u64(entry_of(forger, i - 1)));
+}
+
+static void reserved_word(struct forger *forger, size_t i)
+{
+	put_u32(entry_of(forger, i) + 52, 1);
+}
+
+static void digest_low(struct forger *forger, size_t i)
+{
+	entry_of(forger, i)[24] ^= 1;
+}
+
+static void digest_high(struct forger *forger, size_t i)
+{
+	entry_of(forger, i)[32] ^= 1;
+}
+
+static void fewer_actions(struct forger *forger, size_t i)
+{
+	put_u32(entry_of(forger, i) + 40, get_u32(entry_of(forger, i) + 40) - 1);
+}
+
+static void system_tree(struct forger *forger, size_t i)
+{
+	put_u32(action_of(forger, i) + 4, (uint32_t)rng_below(&forger->rng, 2) ? 0 : 15);
+}
+
+static void unknown_operation(struct forger *forger, size_t i)
+{
+	action_of(forger, i)[0] = 77;
+}
+
+static void deletes_nothing(struct forger *forger, size_t i)
+{
+	uint8_t *action = action_of(forger, i);
+
+	must(action[0] == ACTION_DEL && get_u16(action + 2) > 0);
+	action[ACTION_HEADER_BYTES] ^= 0x80;
+}
+
+static void other_tree(struct forger *forger, size_t i)
+{
+	put_u32(action_of(forger, i) + 4, 4711);
+}
+
+/* A commit that says other things than its digest is replayed, or one of a later version passed over. */
+Test(forgery, one_thing_is_wrong)
+{
+	static const struct forgery forgeries[] = {
+		{ "a kind of a later version", reserved_kind, SLF_EINCOMPATIBLE },
+		{ "a seq that has been used", old_seq, SLF_ECORRUPT },
+		{ "a reserved word", reserved_word, SLF_ECORRUPT },
+		{ "the digest, low", digest_low, SLF_ECORRUPT },
+		{ "the digest, high", digest_high, SLF_ECORRUPT },
+		{ "fewer actions", fewer_actions, SLF_ECORRUPT },
+		{ "a system tree", system_tree, SLF_ECORRUPT },
+		{ "an operation", unknown_operation, SLF_ECORRUPT },
+		{ "a delete of nothing", deletes_nothing, SLF_ECORRUPT },
+		{ "another tree", other_tree, SLF_ECORRUPT },
+	};
+	struct forger forger;
+
+	forger_init(&forger, test_seed("forgery"), false);
+	for (size_t i = 0; i < ARRAY_SIZE(forgeries) * 8; i++) {
+		const struct forgery *forgery = &forgeries[i % ARRAY_SIZE(forgeries)];
+		struct slf_errinfo info = { .size = sizeof(info) };
+		struct sim_disk *disk = sim_disk_crash(forger.disk, NULL, NULL);
+		struct slf_db *db = NULL;
+		size_t slab = 0;
+		int result = 0;
+
+		forger_read(&forger);
+		slab = forger.count - 2; /* the commit of deletes; none behind a checkpoint */
+		must(record_of(&forger, slab)[4] == LOG_FINAL && record_of(&forger, slab - 1)[4] == LOG_FINAL);
+		forgery->forge(&forger, slab);
+		seal_from(&forger, slab);
+		write_back(&forger, disk);
+		result = rig_open_on(&forger.rig, disk, 0, &db);
+		must_work(slf_errinfo(&info));
+		cr_assert_eq(result, forgery->expected, "%s: %d (%s)", forgery->what, result, info.text);
+		cr_assert_eq(info.code, forgery->expected);
+		cr_assert_not_null(strstr(info.text, rig_path(0)), "no path: %s", info.text);
+		sim_disk_free(disk);
+	}
+	free(forger.log);
+	sim_disk_free(forger.disk);
+	rig_release(&forger.rig);
+}
