@@ -182,6 +182,11 @@ WRAPPED(void *, mmap64, void *address, size_t length, int protection, int flags,
 	return fails(SYSTEM_MMAP) ? MAP_FAILED : __real_mmap64(address, length, protection, flags, fd, offset);
 }
 
+WRAPPED(int, munmap, void *address, size_t length)
+{
+	return fails(SYSTEM_MUNMAP) ? -1 : __real_munmap(address, length);
+}
+
 int __real_open64(const char *path, int flags, ...);
 int __wrap_open64(const char *path, int flags, ...);
 int __wrap_open64(const char *path, int flags, ...)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * System calls that fail by plan: with "-Wl,--wrap=" of the names in fault_system.c the calls of io_file.c and
- * io_uring.c come through here. One thread.
+ * System calls that fail by plan: with "-Wl,--wrap=" of the names in fault_system.c the calls of io_file.c,
+ * io_uring.c and heap.c come through here. One thread.
  */
 #ifndef FAULT_SYSTEM_H
 #define FAULT_SYSTEM_H
@@ -23,6 +23,7 @@ enum system_call {
 	SYSTEM_MEMORY, /* malloc, calloc, asprintf */
 	SYSTEM_MMAP,
 	SYSTEM_MMAP_ASIDE, /* works, one page behind the place that the kernel chose */
+	SYSTEM_MUNMAP,
 	SYSTEM_OPEN,
 	SYSTEM_PREAD,
 	SYSTEM_PWRITE,

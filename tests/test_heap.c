@@ -11,11 +11,14 @@
 #include <sanitizer/asan_interface.h>
 #endif
 
+#include "fault_system.h"
 #include "heap.h"
 #include "scratch.h"
 
 #define CHUNK_BYTES (2 * MIB)
 #define IDLE_BYTES_MAX (2 * CHUNK_BYTES)
+
+#define ALWAYS 1000000u
 
 /* What the manual of sizes says of a payload of size bytes, header and rounding included. */
 static uint64_t rounded_bytes(uint64_t size)
@@ -518,5 +521,51 @@ Test(heap, readers_beside_the_writer)
 	atomic_store(&exchange.stop, true);
 	for (unsigned i = 0; i < READERS; i++)
 		must(pthread_join(threads[i], NULL) == 0);
+	heap_free_all(heap);
+}
+
+/* A chunk that an older kernel places between two multiples would be cut to blocks of other chunks. */
+Test(heap, chunk_out_of_place)
+{
+	struct shadow shadow = { 0 };
+	struct heap *heap = NULL;
+
+	must_work(heap_new(&heap));
+	fault_system_arm(SYSTEM_MMAP_ASIDE, 0, 1, 0);
+	must(shadow_alloc(&shadow, heap, 100, 1));
+	cr_assert_eq(fault_system_disarm(), 1);
+	shadow_check(&shadow);
+	cr_assert_eq(heap_held(heap), CHUNK_BYTES);
+	heap_free(heap, shadow.block);
+	heap_free_all(heap);
+}
+
+/* Memory that the system does not take back, for want of memory, would be lost to the heap, or be freed twice. */
+Test(heap, system_takes_nothing_back)
+{
+	enum { LARGE = 40 };
+	struct shadow shadows[LARGE], huge = { 0 };
+	struct heap *heap = NULL;
+	uint64_t held = 0;
+
+	must_work(heap_new(&heap));
+	for (unsigned i = 0; i < LARGE; i++)
+		must(shadow_alloc(&shadows[i], heap, MIB / 2, i + 1));
+	must(shadow_alloc(&huge, heap, 3 * MIB, 1));
+	held = heap_held(heap);
+	fault_system_arm(SYSTEM_MUNMAP, 0, ALWAYS, ENOMEM);
+	for (unsigned i = 0; i < LARGE; i++)
+		heap_free(heap, shadows[i].block);
+	heap_free(heap, huge.block);
+	cr_assert_gt(fault_system_disarm(), 1);
+	cr_assert_eq(heap_used(heap), 0);
+	cr_assert_eq(heap_held(heap), held);
+	for (unsigned i = 0; i < LARGE; i++)
+		must(shadow_alloc(&shadows[i], heap, MIB / 2, i + 1));
+	cr_assert_eq(heap_held(heap), held, "what is left is used again");
+	for (unsigned i = 0; i < LARGE; i++) {
+		shadow_check(&shadows[i]);
+		heap_free(heap, shadows[i].block);
+	}
 	heap_free_all(heap);
 }
