@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# Sourced by tools/quickstart, tools/check, tools/torture and bench/setup: installs the Debian packages that are missing, and only those.
+# Sourced by tools/quickstart, tools/check, tools/coverage, tools/torture and bench/setup: installs the Debian packages that are missing, and only those.
 
 # as_root COMMAND...: as it is for root, else through sudo.
 as_root() {
@@ -51,3 +51,4 @@ build_packages=(gcc libc6-dev meson ninja-build pkg-config liburing-dev libxxhas
 test_packages=(g++ libcriterion-dev lmdb-utils liblmdb-dev mandoc python3 binutils util-linux
 	e2fsprogs xfsprogs btrfs-progs)
 fuzz_packages=(clang-14 libclang-rt-14-dev)
+coverage_packages=(gcovr)
