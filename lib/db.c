@@ -247,7 +247,7 @@ static int locked(struct slf_db *db, int result, const char *path)
 {
 	char owner[32] = "";
 
-	if (result == -EAGAIN || result == -EACCES) {
+	if (result == -EAGAIN) {
 		read_owner(db, owner, sizeof(owner));
 		return error_set(SLF_ELOCKED, path, 0, OFFSET_NONE,
 				 "another handle%s%s has the database open for writing: close it, or open this one read-only",

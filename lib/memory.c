@@ -71,12 +71,13 @@ uint64_t memory_cgroup_bytes(const char *membership, const char *mount)
 	    (size_t)snprintf(version1, sizeof(version1), "%s/memory", mount) >= sizeof(version1))
 		return UINT64_MAX;
 	for (char *line = text, *next; *line; line = next) { /* number:controllers:path */
-		char *controllers = strchr(line, ':'), *path;
+		char *controllers, *path;
 
 		next = strchr(line, '\n');
 		next = next ? next : line + strlen(line);
 		if (*next)
 			*next++ = 0;
+		controllers = strchr(line, ':');
 		path = controllers ? strchr(controllers + 1, ':') : NULL;
 		if (!path)
 			continue;

@@ -162,14 +162,14 @@ enum meta_state meta_decode(const void *page, uint16_t slot, struct meta *meta, 
 static const char *bits_format(const char *start, uint64_t word, char *buffer, size_t size)
 {
 	const char *separator = " ";
-	size_t used;
-	int length = snprintf(buffer, size, "%s", start);
 
-	for (unsigned bit = 0; bit < 64 && length >= 0; bit++) {
-		used = strlen(buffer);
-		if (!(word >> bit & 1) || used >= size)
+	snprintf(buffer, size, "%s", start);
+	for (unsigned bit = 0; bit < 64; bit++) {
+		size_t used = strlen(buffer);
+
+		if (!(word >> bit & 1))
 			continue;
-		length = snprintf(buffer + used, size - used, "%s%u", separator, bit);
+		snprintf(buffer + used, size - used, "%s%u", separator, bit);
 		separator = ", ";
 	}
 	return buffer;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
+#include <linux/magic.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -104,7 +105,11 @@ WRAPPED(int, fstat64, int fd, struct stat *status)
 
 WRAPPED(int, fstatfs64, int fd, struct statfs *status)
 {
-	return fails(SYSTEM_FSTATFS) ? -1 : __real_fstatfs64(fd, status);
+	int result = fails(SYSTEM_FSTATFS) ? -1 : __real_fstatfs64(fd, status);
+
+	if (result == 0 && fails(SYSTEM_FSTATFS_NETWORK))
+		status->f_type = NFS_SUPER_MAGIC;
+	return result;
 }
 
 WRAPPED(int, fsync, int fd)

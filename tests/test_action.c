@@ -132,6 +132,9 @@ Test(action, impossible_fields)
 	put_u32(encoded + ACTION_HEADER_BYTES + 1 + 16, 2); /* more stored than raw */
 	rest = bytes(encoded, action_bytes(&actions[1]));
 	cr_assert_eq(action_decode(&rest, &decoded), SLF_ECORRUPT);
+	put_u32(encoded + ACTION_HEADER_BYTES + 1 + 20, UINT32_MAX); /* longer than a value may be */
+	rest = bytes(encoded, action_bytes(&actions[1]));
+	cr_assert_eq(action_decode(&rest, &decoded), SLF_ECORRUPT);
 }
 
 /* Would break if the largest value were refused on the way back, or one that is larger let through. Values of PUT are not
@@ -325,6 +328,8 @@ Test(action, commit_entry_impossible_fields)
 	struct action action = put_of(text("key"), text("value"));
 	struct slf_slice encoded = actions_make(&action, 1), body;
 	struct commit_entry commit = commit_base, decoded;
+	struct entry_ref ref = { 4096, 9, 100 };
+	uint8_t chunk[SLAB_PART_BYTES];
 	static const struct { size_t offset; uint8_t byte; } cases[] = {
 		{ 0, 0 }, { 40, 0 }, { 40, 2 }, { 44, 1 }, { 48, 1 }, { 50, 1 }, { 52, 1 }, { 55, 1 },
 	};
@@ -338,6 +343,18 @@ Test(action, commit_entry_impossible_fields)
 		free((void *)body.data);
 	}
 	free((void *)encoded.data);
+	entry_ref_encode(chunk, &ref);
+	commit.actions = (struct slf_slice){ 0 };
+	commit.chunk_count = 1;
+	commit.chunks = bytes(chunk, sizeof(chunk));
+	body = commit_make(&commit);
+	((uint8_t *)(uintptr_t)body.data)[40] = 0;
+	cr_assert_eq(commit_entry_decode(body, &decoded), SLF_ECORRUPT, "chunks of no actions");
+	((uint8_t *)(uintptr_t)body.data)[40] = 1;
+	cr_assert_eq(commit_entry_decode(body, &decoded), 0);
+	((uint8_t *)(uintptr_t)body.data)[COMMIT_BODY_BYTES + 20] = 1;
+	cr_assert_eq(commit_entry_decode(body, &decoded), SLF_ECORRUPT, "the reserved word of a chunk");
+	free((void *)body.data);
 }
 
 /* Would break if a commit whose actions are in bulk could have some of its own, or none there, or a reserved word. */

@@ -76,3 +76,28 @@ Test(db, file_removed_while_it_is_opened)
 	cr_assert_eq(slf_close(db), 0);
 	sim_disk_free(disk);
 }
+
+/* Locks and flushes that lie would be believed. */
+Test(db, network_file_systems)
+{
+	static const struct {
+		unsigned flags;
+		int expected;
+	} cases[] = { { 0, -EOPNOTSUPP }, { SLF_CREATE, -EOPNOTSUPP }, { SLF_READONLY, 0 }, { SLF_NETWORK_FS, 0 } };
+	struct sim_disk *disk = sim_disk_new();
+	struct slf_db *db = NULL;
+
+	must_work(disk_open(disk, SLF_CREATE, SLF_SYNC_COMMIT, &db));
+	commit_key(db);
+	sim_disk_set_network(disk, true);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		int result = disk_open(disk, cases[i].flags, SLF_SYNC_COMMIT, &db);
+
+		cr_assert_eq(result, cases[i].expected, "case %zu: %d", i, result);
+		if (result == 0) {
+			cr_assert(db_has(db, "rival", "was here"));
+			must_work(slf_close(db));
+		}
+	}
+	sim_disk_free(disk);
+}

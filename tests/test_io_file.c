@@ -264,7 +264,7 @@ static void opening_fails(struct bench *bench)
 		{ SYSTEM_MEMORY, 0, 1, ENOMEM, -ENOMEM },  { SYSTEM_OPEN, 0, 1, EIO, -EIO },
 		{ SYSTEM_STATX, 0, 1, EIO, -EIO },         { SYSTEM_FCNTL, 0, 1, EIO, -EIO },
 		{ SYSTEM_FCNTL, 1, 1, EIO, -EIO },         { SYSTEM_FSTATFS, 0, 1, EIO, 0 },
-		{ SYSTEM_OPEN, 1, 1, EINVAL, 0 },
+		{ SYSTEM_OPEN, 1, 1, EINVAL, 0 },          { SYSTEM_FSTATFS_NETWORK, 0, 1, 0, 0 },
 	};
 	static const struct failure temporary[] = {
 		{ SYSTEM_ACCESS, 0, 1, ENOENT, 0 },        { SYSTEM_OPEN, 0, 1, EOPNOTSUPP, 0 },
@@ -282,7 +282,8 @@ static void opening_fails(struct bench *bench)
 		if (named[i].expected)
 			continue;
 		cr_assert_eq(io_info(file, &info), 0);
-		cr_assert(!info.network && !(named[i].call == SYSTEM_OPEN && info.direct));
+		cr_assert_eq(info.network, named[i].call == SYSTEM_FSTATFS_NETWORK);
+		cr_assert(!(named[i].call == SYSTEM_OPEN && info.direct));
 		cr_assert_eq(io_close(file), 0);
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(temporary); i++) {

@@ -68,6 +68,25 @@ Test(memory, version_2)
 	cr_assert_eq(limit("0::/a/b/not-there\n"), 300000);
 	cr_assert_eq(limit("0::/c"), 100000);
 	cr_assert_eq(limit("0::/other\n"), UINT64_MAX);
+	cr_assert_eq(limit("no colon\n0::/a/b\n"), 300000);
+	file_make("mount/a/memory.max", "");
+	cr_assert_eq(limit("0::/a"), UINT64_MAX);
+	file_make("mount/a/memory.max", "-1\n");
+	cr_assert_eq(limit("0::/a"), UINT64_MAX);
+}
+
+/* A path that has no room would be cut, and be that of another group. */
+Test(memory, long_names)
+{
+	static char text[4096], mount[5000];
+
+	file_make("mount/memory.max", "700000\n");
+	strcpy(text, "0::/");
+	memset(text + 4, 'x', 4000);
+	cr_assert_eq(limit(text), 700000, "of the root alone");
+	memset(mount, 'm', sizeof(mount) - 1);
+	snprintf(text, sizeof(text), "%s/membership", scratch.directory);
+	cr_assert_eq(memory_cgroup_bytes(text, mount), UINT64_MAX);
 }
 
 Test(memory, version_1)
@@ -77,5 +96,6 @@ Test(memory, version_1)
 	file_make("mount/memorable/a/memory.limit_in_bytes", "1\n");
 	cr_assert_eq(limit("3:cpu,cpuacct:/a\n4:memory:/a\n0::/\n"), 50000000);
 	cr_assert_eq(limit("3:cpu:/a\n4:hugetlb,memory:/a\n"), 50000000);
+	cr_assert_eq(limit("4:memory,hugetlb:/a\n"), 50000000);
 	cr_assert_eq(limit("3:memorable:/a\n5:memory:/outside/a\n"), 9223372036854771712u);
 }
