@@ -145,6 +145,7 @@ static void cut(struct tally *tally)
 	usleep((useconds_t)rng_below(&history.rng, wait ? 30000 : 10000));
 	if (rng_below(&history.rng, 2))
 		write_back_some();
+	must(volume_sound(&history.volume)); /* else the rest would be about the file system */
 	history.page->broken = true;
 	volume_cut(&history.volume, rng_below(&history.rng, 4) == 0);
 	usleep((useconds_t)rng_below(&history.rng, 3000));

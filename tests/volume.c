@@ -19,7 +19,7 @@
 #define SHUTDOWN_LOGFLUSH 1u
 #define SHUTDOWN_NOLOGFLUSH 2u
 
-#define LOOP_TRIES 20
+#define LOOP_TRIES 100
 #define UNMOUNT_TRIES 5000
 #define MKFS_MISSING 127
 
@@ -147,8 +147,11 @@ const char *volume_make(struct volume *volume, enum volume_kind kind, uint64_t b
 	return why;
 }
 
+/* A device of its own each time: the cache of the one before may hold metadata that never got to the image. */
 void volume_mount(struct volume *volume)
 {
+	if (volume->kind != VOLUME_TMPFS)
+		must(loop_attach(volume) == NULL);
 	must(mount_once(volume) == 0);
 	volume->mounted = true;
 }
@@ -162,6 +165,9 @@ void volume_unmount(struct volume *volume)
 		usleep(1000);
 	}
 	volume->mounted = false;
+	if (volume->loop >= 0)
+		close(volume->loop);
+	volume->loop = -1;
 }
 
 void volume_read_only(struct volume *volume)
@@ -181,6 +187,21 @@ void volume_cut(struct volume *volume, bool log)
 
 	must(fd >= 0 && ioctl(fd, SHUTDOWN, &how) == 0);
 	close(fd);
+}
+
+bool volume_sound(const struct volume *volume)
+{
+	char path[64] = "";
+	unsigned errors = 0;
+	FILE *file = NULL;
+
+	snprintf(path, sizeof(path), "/sys/fs/ext4/%s/errors_count", volume->device + strlen("/dev/"));
+	file = volume->device[0] ? fopen(path, "r") : NULL;
+	if (!file)
+		return true;
+	must(fscanf(file, "%u", &errors) == 1);
+	fclose(file);
+	return errors == 0;
 }
 
 void volume_release(struct volume *volume)

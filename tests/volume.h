@@ -47,6 +47,8 @@ void volume_read_only(struct volume *volume);
  * Flushes that return while this call runs may say that they worked and have not (a plain loop of pwrite and fdatasync shows it
  * on both file systems): no process outlives its power, so take nothing for acknowledged from here on. */
 void volume_cut(struct volume *volume, bool log);
+/* Has the kernel found no fault in the file system itself? ext4 counts; of the others nothing is known. */
+bool volume_sound(const struct volume *volume);
 /* Accepts a zeroed object. */
 void volume_release(struct volume *volume);
 
