@@ -229,8 +229,8 @@ static int file_learn(struct real_file *file)
 	if (status.stx_mask & STATX_BTIME)
 		file->info.birth_ns = (uint64_t)status.stx_btime.tv_sec * NS_PER_S + status.stx_btime.tv_nsec;
 	learn_sectors(&file->info, &status);
-	file->info.copies = copies_on_write(file->fd);
 	file->info.network = on_network(file->fd);
+	file->info.copies = copies_on_write(file->fd);
 	file->info.size_max = file_system_size_max(file->fd);
 	open_direct(file);
 	return 0;
