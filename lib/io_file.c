@@ -575,23 +575,21 @@ static int file_fallocate(struct real_file *file, int mode, const struct io_requ
 /* Does the file own blocks for all of the range? */
 static bool is_allocated(const struct real_file *file, uint64_t offset, uint64_t end)
 {
-	struct {
-		struct fiemap map;
-		struct fiemap_extent extents[MAPPED_EXTENTS];
-	} answer;
+	uint8_t memory[sizeof(struct fiemap) + MAPPED_EXTENTS * sizeof(struct fiemap_extent)] __attribute__((aligned(8)));
+	struct fiemap *answer = (struct fiemap *)(void *)memory;
 	struct stat status;
 
 	if (fstat(file->fd, &status) < 0 || (uint64_t)status.st_size < end)
 		return false;
 	while (offset < end) {
-		memset(&answer, 0, sizeof(answer));
-		answer.map.fm_start = offset;
-		answer.map.fm_length = end - offset;
-		answer.map.fm_extent_count = MAPPED_EXTENTS;
-		if (ioctl(file->fd, FS_IOC_FIEMAP, &answer) < 0 || answer.map.fm_mapped_extents == 0)
+		memset(memory, 0, sizeof(memory));
+		answer->fm_start = offset;
+		answer->fm_length = end - offset;
+		answer->fm_extent_count = MAPPED_EXTENTS;
+		if (ioctl(file->fd, FS_IOC_FIEMAP, answer) < 0 || answer->fm_mapped_extents == 0)
 			return false;
-		for (uint32_t i = 0; i < answer.map.fm_mapped_extents && offset < end; i++) {
-			const struct fiemap_extent *extent = &answer.extents[i];
+		for (uint32_t i = 0; i < answer->fm_mapped_extents && offset < end; i++) {
+			const struct fiemap_extent *extent = &answer->fm_extents[i];
 
 			if (extent->fe_logical > offset || extent->fe_flags & MAPPED_ELSEWHERE)
 				return false;
