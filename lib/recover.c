@@ -277,7 +277,7 @@ static int take_result(struct slf_txn *txn, struct replay *replay, struct versio
 	version->digest = replay->digest;
 	version->search_ns = replay->search_ns;
 	version->next_tree = txn->next_tree;
-	version->user_entries += (uint64_t)txn->entries_added;
+	version->user_entries += txn->entries_added;
 	return result;
 }
 

@@ -62,7 +62,7 @@ struct slf_txn {
 	struct entry_ref *parts;    /* bulk entries that the commit depends on, chunks included */
 	size_t part_count, part_capacity;
 	uint32_t next_tree;
-	int64_t entries_added;      /* user trees */
+	uint64_t entries_added;     /* user trees; modulo 2^64 */
 	uint64_t heap_start;        /* heap_used at the beginning */
 	bool spilled;
 	uint64_t replay_number;     /* of a large commit: number of the slab where the replay of its mark begins */

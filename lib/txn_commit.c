@@ -101,7 +101,7 @@ static int make_version(struct slf_txn *txn, struct version **result)
 	version->roots = txn->version->roots;
 	version->roots_epoch = txn->version->roots_epoch;
 	version->next_tree = txn->next_tree;
-	version->user_entries = txn->version->user_entries + (uint64_t)txn->entries_added;
+	version->user_entries = txn->version->user_entries + txn->entries_added;
 	for (size_t i = 0; i < txn->tree_count && !error; i++)
 		if (txn->trees[i].dirty) {
 #ifdef PARANOID

@@ -14,7 +14,7 @@ declare -A lengths=([fuzz_open]=32768 [fuzz_tail]=8192 [fuzz_entry]=8192 [fuzz_a
 
 mkdir -p "$inputs" "$findings"
 touch "$work/start"
-"$harness" -max_total_time="$seconds" -max_len="${lengths[$name]}" -timeout=120 -rss_limit_mb=2048 -reduce_inputs=0 \
+"$harness" -seed="${SOLIFUGE_TEST_SEED:-1}" -max_total_time="$seconds" -max_len="${lengths[$name]}" -timeout=120 -rss_limit_mb=2048 -reduce_inputs=0 \
 	-print_final_stats=1 -artifact_prefix="$findings/" "$inputs" "$corpus" >"$log" 2>&1
 status=$?
 
