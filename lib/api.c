@@ -135,9 +135,7 @@ int slf_wait(struct slf_db *db, uint64_t seq, int64_t timeout_ns)
 
 int slf_sync(struct slf_db *db, uint64_t *durable_seq)
 {
-	int result = check_db(db);
-
-	int untold;
+	int result = check_db(db), untold;
 
 	if (result)
 		return result;

@@ -22,6 +22,7 @@
 struct tuning {
 	int sync;
 	uint64_t heap_bytes, log_bytes, arena_bytes, auto_sync_ns, auto_sync_bytes;
+	uint64_t memory_bytes; /* that there is to keep files in */
 	bool readonly, map, threads;
 	slf_progress_fn *progress;
 	void *progress_context;

@@ -82,8 +82,9 @@ static uint64_t or_default(uint64_t value, uint64_t standard)
 static void tuning_set(struct tuning *tuning, const struct slf_options *options)
 {
 	tuning->sync = options->sync;
+	tuning->memory_bytes = memory_bytes();
 	/* the budget is for what the system gives; up to a quarter of that lies between blocks */
-	tuning->heap_bytes = or_default(options->heap_bytes, u64_min(256 * MIB, memory_bytes() / 8)) / 4 * 3;
+	tuning->heap_bytes = or_default(options->heap_bytes, u64_min(256 * MIB, tuning->memory_bytes / 8)) / 4 * 3;
 	tuning->log_bytes = or_default(options->log_bytes, 64 * MIB);
 	tuning->arena_bytes = or_default(options->arena_bytes, 256 * MIB);
 	tuning->auto_sync_ns = or_default(options->auto_sync_ns, 100000000);
@@ -529,7 +530,7 @@ static int open_all(struct slf_db *db, const char *path, const struct slf_option
 		result = sync_names(core);
 	for (unsigned i = 0; i < core->store.spindle_count; i++) {
 		core->tuning.map &= core->store.spindles[i].mapped;
-		spindle_read_ahead(&core->store.spindles[i], memory_bytes() / 2 / core->store.spindle_count);
+		spindle_read_ahead(&core->store.spindles[i], core->tuning.memory_bytes / 2 / core->store.spindle_count);
 	}
 	if (!result)
 		result = init_parts(core);
@@ -609,7 +610,7 @@ static int open_once(const char *path, const struct slf_options *from, struct io
 #define ATTEMPTS 5
 
 /* A reader beside a busy writer may find that the log it was following has been recycled meanwhile; then it starts anew at
- * the newer checkpoint. */
+ * the newer checkpoint. A writer may have waited for one who then removed the files. */
 int db_open(const char *path, const struct slf_options *options, struct slf_db **db)
 {
 	bool moved = true;
