@@ -111,17 +111,21 @@ static void watch_start(struct watch *watch)
 			     (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 }
 
-/* Adds what others took of the machine meanwhile, and says when that was too much. */
+/* Adds what other processes took of the machine meanwhile, and says when that was too much. What threads of the kernel do
+ * they do for the store: they write and flush. */
 static void watch_end(struct campaign *campaign, const struct watch *before, json_object *record)
 {
 	json_object *reasons = json_object_new_array();
-	double elapsed = 0, foreign = 0, steal = 0;
+	double elapsed = 0, kernel = 0, foreign = 0, steal = 0;
 	struct watch after = { 0 };
 
 	watch_start(&after);
 	elapsed = (double)(after.machine.ns - before->machine.ns) / 1e9;
+	kernel = after.machine.kernel - before->machine.kernel;
 	foreign = after.machine.busy - before->machine.busy - (after.own_seconds - before->own_seconds);
+	foreign -= kernel > 0 ? kernel : 0;
 	steal = after.machine.steal - before->machine.steal;
+	add_double(record, "kernel_cpus", kernel > 0 ? kernel / elapsed : 0);
 	add_double(record, "foreign_cpus", foreign > 0 ? foreign / elapsed : 0);
 	add_double(record, "steal", steal / elapsed / (double)sysconf(_SC_NPROCESSORS_ONLN));
 	add_double(record, "load", after.machine.load);

@@ -6,6 +6,8 @@
  */
 #include "meter.h"
 
+#include <ctype.h>
+#include <dirent.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -18,6 +20,7 @@
 
 #define SAMPLE_US 10000
 #define SECTOR_BYTES 512
+#define KERNEL_THREAD_FLAG 0x00200000u /* PF_KTHREAD */
 
 static double timeval_seconds(struct timeval time)
 {
@@ -117,6 +120,41 @@ void meter_memory_stop(struct meter_memory *memory)
 	memory->anonymous_bytes = anonymous_peak;
 }
 
+/* CPU time in ticks of the process when it is a thread of the kernel, else 0. */
+static unsigned long long kernel_thread_ticks(const char *pid)
+{
+	char path[300] = "", line[512] = "";
+	unsigned long long user = 0, system = 0;
+	unsigned flags = 0;
+	const char *rest = NULL;
+	FILE *file = NULL;
+
+	snprintf(path, sizeof(path), "/proc/%s/stat", pid);
+	file = fopen(path, "re");
+	if (file && fgets(line, sizeof(line), file))
+		rest = strrchr(line, ')');
+	if (file)
+		fclose(file);
+	/* state ppid pgrp session tty tpgid flags minflt cminflt majflt cmajflt utime stime */
+	if (!rest || sscanf(rest + 1, " %*c %*d %*d %*d %*d %*d %u %*u %*u %*u %*u %llu %llu", &flags, &user, &system) != 3)
+		return 0;
+	return flags & KERNEL_THREAD_FLAG ? user + system : 0;
+}
+
+static double kernel_threads_seconds(void)
+{
+	DIR *directory = opendir("/proc");
+	unsigned long long ticks = 0;
+	struct dirent *entry = NULL;
+
+	while (directory && (entry = readdir(directory)))
+		if (isdigit((unsigned char)entry->d_name[0]))
+			ticks += kernel_thread_ticks(entry->d_name);
+	if (directory)
+		closedir(directory);
+	return (double)ticks / (double)sysconf(_SC_CLK_TCK);
+}
+
 void meter_machine_read(struct meter_machine *machine)
 {
 	double tick = (double)sysconf(_SC_CLK_TCK), times[8] = { 0 };
@@ -126,7 +164,7 @@ void meter_machine_read(struct meter_machine *machine)
 	/* user nice system idle iowait irq softirq steal */
 	if (file && fscanf(file, "cpu %lf %lf %lf %lf %lf %lf %lf %lf", &times[0], &times[1], &times[2], &times[3],
 			   &times[4], &times[5], &times[6], &times[7]) == 8) {
-		machine->busy = (times[0] + times[1] + times[2] + times[5] + times[6]) / tick;
+		machine->busy = (times[0] + times[1] + times[2]) / tick;
 		machine->steal = times[7] / tick;
 	}
 	if (file)
@@ -136,5 +174,6 @@ void meter_machine_read(struct meter_machine *machine)
 		machine->load = 0;
 	if (file)
 		fclose(file);
+	machine->kernel = kernel_threads_seconds();
 	machine->ns = clock_ns();
 }

@@ -29,7 +29,9 @@ void meter_memory_stop(struct meter_memory *memory);
 /* The whole machine, for what disturbs a run; in seconds since boot. */
 struct meter_machine {
 	uint64_t ns;
-	double busy, steal; /* CPU time of all CPUs */
+	double busy;        /* CPU time of all CPUs, without that of interrupts */
+	double kernel;      /* the part of it that threads of the kernel took; less when one of them has ended */
+	double steal;
 	double load;        /* of the last minute */
 };
 void meter_machine_read(struct meter_machine *machine);

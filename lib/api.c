@@ -43,6 +43,12 @@ static int check_txn(const struct slf_txn *txn)
 	return 0;
 }
 
+static int taken_back(void)
+{
+	return error_set(SLF_ECANCELLED, NULL, -1, OFFSET_NONE,
+			 "the transaction stands on a commit that was taken back: abort it");
+}
+
 static int check_write(const struct slf_txn *txn)
 {
 	int result = check_txn(txn);
@@ -52,8 +58,7 @@ static int check_write(const struct slf_txn *txn)
 	if (unlikely(txn->state != TXN_WRITING))
 		return error_set(SLF_EREADONLY, NULL, -1, OFFSET_NONE, "a write in a read transaction");
 	if (unlikely(atomic_load_explicit(&txn->core->commit.rollbacks, memory_order_relaxed) != txn->rollbacks))
-		return error_set(SLF_ECANCELLED, NULL, -1, OFFSET_NONE,
-				 "the transaction stands on a commit that was taken back: abort it");
+		return taken_back();
 	return 0;
 }
 
@@ -370,7 +375,7 @@ static int commit_txn(struct slf_txn *txn, bool async, uint64_t *seq)
 		while (txn->cursors)
 			cursor_detach(txn->cursors);
 		if (atomic_load(&txn->core->commit.rollbacks) != txn->rollbacks)
-			txn->doom = SLF_ECANCELLED;
+			txn->doom = taken_back();
 		result = txn_commit(txn, async, &own);
 	}
 	end_txn(txn);

@@ -251,7 +251,7 @@ enum value_coding { VALUE_RAW = 0, VALUE_LZ4 = 1 };
  *    52     4  live: entries of the leaf with the delta applied; 0 in a branch
  *    56     8  lead: the first 8 bytes of the prefix, zero-filled
  *
- * Leaf:   u32 heads[capacity] | u32 slots[capacity] | fence | free (none on disk) | records
+ * Leaf:   u32 heads[capacity] | u32 slots[capacity] | fence | free (none on disk) | records, on disk at least one
  * Delta:  as a leaf, but a 32-byte base reference stands before the heads:
  *         u64 position, u64 content hash, u32 length, u32 entries, u64 0
  * Branch: u32 heads[c] | (pad to 8) u64 words[c] | u64 hashes[c] | u64 counts[c] | u32 lengths[c] | u32 slots[c] | fence |

@@ -289,6 +289,8 @@ static const char *check_leaf(const struct node *leaf, uint64_t length)
 		return "leaf: records do not fill their room";
 	if (node_bytes(leaf)[NODE_AT_FLAGS] != flags)
 		return "leaf: wrong flags";
+	if (!delta && !count) /* walks rely on it: see check_neighbours */
+		return "leaf: no records";
 	if (!delta && node_live(leaf) != count)
 		return "leaf: wrong number of entries";
 	wrong = check_prefix_end(leaf, &check);

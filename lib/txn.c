@@ -690,9 +690,10 @@ int txn_put(struct slf_txn *txn, uint32_t id, struct slf_slice key, struct slf_s
 	size_t offset = 0;
 	int result = find_tree(txn, id, &tree);
 
-	if (result)
+	if (result == -EINVAL) /* there is no such tree */
 		return result;
-	result = reserve_space(txn);
+	if (!result)
+		result = reserve_space(txn);
 	if (!result && value.size >= txn->core->store.settings.bulk_bytes)
 		result = write_large(txn, &action);
 	if (!result)
@@ -712,8 +713,10 @@ int txn_del(struct slf_txn *txn, uint32_t id, struct slf_slice key)
 	uint64_t before;
 	int result = txn_tree(txn, id, &tree);
 
-	if (result)
+	if (result == -EINVAL)
 		return result;
+	if (result)
+		return doom(txn, result);
 	before = tree->root.count;
 	result = tree_del(&txn->edit, id, &tree->root, key);
 	if (!result)

@@ -296,7 +296,8 @@ int txn_commit(struct slf_txn *txn, bool async, uint64_t *seq)
 	uint64_t start = clock_now_ns();
 	int result;
 
-	txn_flush(txn);
+	if (!txn->doom)
+		txn_flush(txn);
 	if (txn->doom) {
 		result = txn->doom;
 		txn_abort(txn);

@@ -26,8 +26,10 @@ void walk_release(struct walk *walk)
 {
 	for (unsigned level = 0; level < NODE_LEVELS_MAX; level++)
 		lens_release(&walk->steps[level].lens);
-	lens_release(&walk->lens.node);
-	lens_release(&walk->lens.base);
+	for (size_t i = 0; i < ARRAY_SIZE(walk->lenses); i++) {
+		lens_release(&walk->lenses[i].node);
+		lens_release(&walk->lenses[i].base);
+	}
 }
 
 /* Leaves the walk without a leaf; failure is what it answers from now on, 0 for SLF_END. */
@@ -74,7 +76,9 @@ static int walk_descend(struct walk *walk, unsigned level, const struct child *f
 			step->index = towards == TOWARDS_LAST ? node_count(step->node) - 1 : 0;
 		node_child_locate(step->node, step->index, &child);
 	}
-	result = tree_leaf(walk->store, walk->tree, child.word, child.hash, child.length, &walk->lens, &walk->leaf);
+	walk->lens ^= 1;
+	result = tree_leaf(walk->store, walk->tree, child.word, child.hash, child.length, &walk->lenses[walk->lens],
+			   &walk->leaf);
 	if (likely(!result))
 		leaf_place(walk, towards, key);
 out:
@@ -132,9 +136,43 @@ static void neighbour_prefetch(struct walk *walk, bool forward)
 		store_lines_prefetch(walk->store, child.word, child.length, bytes);
 }
 
+/* The first or the last key of a leaf and what lies under it; on disk there is always one. */
+static bool leaf_edge(const struct leaf_view *leaf, bool last, struct slf_slice *key)
+{
+	const struct node *nodes[] = { leaf->top, leaf->base };
+	bool there = false;
+
+	for (size_t i = 0; i < ARRAY_SIZE(nodes); i++) {
+		struct record record;
+
+		if (!nodes[i] || !node_count(nodes[i]))
+			continue;
+		node_record(nodes[i], last ? node_count(nodes[i]) - 1 : 0, &record);
+		if (!there || (slice_compare(record.key, *key) > 0) == last)
+			*key = record.key;
+		there = true;
+	}
+	return there;
+}
+
+/* Nodes are checked each for itself. Where branches lead to one leaf twice, all of them with good checksums, a walk of a few
+ * nodes could take years: it ends where the keys do not go on. */
+static int check_neighbours(struct walk *walk, const struct leaf_view *left, const struct leaf_view *right)
+{
+	struct slf_slice end, begin;
+	struct child child;
+
+	if (!leaf_edge(left, true, &end) || !leaf_edge(right, false, &begin) || likely(slice_compare(end, begin) < 0))
+		return 0;
+	node_child_locate(walk->steps[1].node, walk->steps[1].index, &child);
+	return store_corrupt(walk->store, word_is_heap(child.word) ? 0 : child.word, 0, 0,
+			     "keys of a leaf do not follow those of its neighbour");
+}
+
 /* Enters the neighbouring leaf: 0, SLF_END with nothing changed, or a failure. */
 static int leaf_cross(struct walk *walk, bool forward)
 {
+	struct leaf_view from = walk->leaf;
 	struct child child;
 	unsigned level = 1;
 	int result;
@@ -151,8 +189,12 @@ static int leaf_cross(struct walk *walk, bool forward)
 		walk->steps[level].index--;
 	node_child_locate(walk->steps[level].node, walk->steps[level].index, &child);
 	result = walk_descend(walk, level - 1, &child, forward ? TOWARDS_FIRST : TOWARDS_LAST, slice(NULL, 0));
-	if (!result)
-		neighbour_prefetch(walk, forward);
+	if (unlikely(result))
+		return result;
+	neighbour_prefetch(walk, forward);
+	result = check_neighbours(walk, forward ? &from : &walk->leaf, forward ? &walk->leaf : &from);
+	if (unlikely(result))
+		walk_forget(walk, result);
 	return result;
 }
 

@@ -24,7 +24,8 @@ struct walk {
 	int failure;     /* of the last crossing or search: told again until the walk is sought again */
 	struct walk_step steps[NODE_LEVELS_MAX]; /* by level, 1 .. height - 1 are branches */
 	struct leaf_view leaf;
-	struct tree_lens lens;     /* of the leaf */
+	struct tree_lens lenses[2]; /* pread mode: of the leaf, and of the one before it */
+	unsigned lens;             /* which of the two is the leaf's */
 	uint32_t top_index;        /* records of the leaf's top before the place */
 	uint32_t base_index;       /* records of its base before the place */
 	uint32_t top_count;        /* records of the top; 0 while there is no leaf */

@@ -215,6 +215,7 @@ Test(commit, failed_write_aborts_cleanly)
 Test(commit, abort_dooms_what_stands_on_it)
 {
 	struct rig rig;
+	struct slf_errinfo info = { .size = sizeof(info) };
 	struct slf_txn *txn;
 	uint64_t seq;
 
@@ -226,6 +227,9 @@ Test(commit, abort_dooms_what_stands_on_it)
 	rig_fail(&rig, SIM_WRITE, -ENOSPC, false);
 	cr_assert_eq(slf_wait(rig.db, seq, -1), -ENOSPC);
 	cr_assert_eq(slf_commit(txn, NULL), SLF_ECANCELLED);
+	must_work(slf_errinfo(&info));
+	cr_assert_eq(info.code, SLF_ECANCELLED);
+	cr_assert_not_null(strstr(info.text, "taken back"));
 	txn = txn_begin(rig.db, SLF_WRITE);
 	cr_assert_eq(slf_get(txn, SLF_MAIN, text("failed"), NULL), SLF_NOTFOUND);
 	cr_assert_eq(slf_get(txn, SLF_MAIN, text("doomed"), NULL), SLF_NOTFOUND);
