@@ -155,8 +155,9 @@ static bool leaf_edge(const struct leaf_view *leaf, bool last, struct slf_slice 
 	return there;
 }
 
-/* Nodes are checked each for itself. Where branches lead to one leaf twice, all of them with good checksums, a walk of a few
- * nodes could take years: it ends where the keys do not go on. */
+/* Nodes are checked each for itself. Where branches lead to one node twice, all of them with good checksums, a walk of a few
+ * nodes could take years: it ends where the keys do not go on. Looked at is each step between two lowest branches: at each
+ * step between leaves it took 8 % of a scan. */
 static int check_neighbours(struct walk *walk, const struct leaf_view *left, const struct leaf_view *right)
 {
 	struct slf_slice end, begin;
@@ -174,25 +175,26 @@ static int leaf_cross(struct walk *walk, bool forward)
 {
 	struct leaf_view from = walk->leaf;
 	struct child child;
-	unsigned level = 1;
+	unsigned crossed = 1; /* level of the branch that the step is taken in */
 	int result;
 
 	if (!walk->height)
 		return walk->failure ? walk->failure : SLF_END;
-	while (level < walk->height && !step_can(&walk->steps[level], forward))
-		level++;
-	if (level == walk->height)
+	while (crossed < walk->height && !step_can(&walk->steps[crossed], forward))
+		crossed++;
+	if (crossed == walk->height)
 		return SLF_END;
 	if (forward)
-		walk->steps[level].index++;
+		walk->steps[crossed].index++;
 	else
-		walk->steps[level].index--;
-	node_child_locate(walk->steps[level].node, walk->steps[level].index, &child);
-	result = walk_descend(walk, level - 1, &child, forward ? TOWARDS_FIRST : TOWARDS_LAST, slice(NULL, 0));
+		walk->steps[crossed].index--;
+	node_child_locate(walk->steps[crossed].node, walk->steps[crossed].index, &child);
+	result = walk_descend(walk, crossed - 1, &child, forward ? TOWARDS_FIRST : TOWARDS_LAST, slice(NULL, 0));
 	if (unlikely(result))
 		return result;
 	neighbour_prefetch(walk, forward);
-	result = check_neighbours(walk, forward ? &from : &walk->leaf, forward ? &walk->leaf : &from);
+	if (unlikely(crossed > 1))
+		result = check_neighbours(walk, forward ? &from : &walk->leaf, forward ? &walk->leaf : &from);
 	if (unlikely(result))
 		walk_forget(walk, result);
 	return result;
