@@ -164,7 +164,7 @@ int slf_eventfd(struct slf_db *db)
 	}
 	result = commit->eventfd;
 	pthread_mutex_unlock(&commit->lock);
-	return result;
+	return result < 0 ? error_set(result, NULL, -1, OFFSET_NONE, "no eventfd: %s", error_text(result)) : result;
 }
 
 int slf_info(struct slf_db *db, struct slf_info *info)
@@ -191,7 +191,8 @@ int slf_info(struct slf_db *db, struct slf_info *info)
 
 		result = io_info(core->store.spindles[i].file, &file);
 		if (result)
-			return result;
+			return error_set(result, core->store.spindles[i].path, (int)i, OFFSET_NONE, "cannot be looked at: %s",
+					 error_text(result));
 		own.file_bytes += file.size;
 		own.allocated_bytes += file.allocated_bytes;
 	}
@@ -251,7 +252,7 @@ int slf_stats(struct slf_db *db, struct slf_stats *stats)
 	own.durable_seq = atomic_load(&core->commit.durable_seq);
 	own.checkpoint_seq = atomic_load(&core->checkpoint.seq);
 	own.heap_bytes = heap_used(core->heap);
-	own.heap_peak_bytes = heap_held(core->heap);
+	own.heap_held_bytes = heap_held(core->heap);
 	own.heap_limit_bytes = core->tuning.heap_bytes; /* of live blocks: three quarters of the option */
 	pthread_mutex_lock(&core->commit.lock);
 	own.log_live_bytes = core->commit.settled_slab_bytes - core->log.mark_slab_bytes;
@@ -449,7 +450,7 @@ int slf_txn_trim(struct slf_txn *txn)
 
 static int create_tree(struct slf_txn *txn, struct slf_slice name, uint32_t *tree)
 {
-	uint8_t value[8] = { 0 };
+	uint8_t value[NAME_VALUE_BYTES] = { 0 };
 	uint32_t id = txn->next_tree;
 	int result = check_write(txn);
 
@@ -466,10 +467,19 @@ static int create_tree(struct slf_txn *txn, struct slf_slice name, uint32_t *tre
 	return 0;
 }
 
-static int name_value(struct slf_slice value, uint32_t *tree)
+static int name_value(const struct slf_txn *txn, struct slf_slice name, struct slf_slice value, uint32_t *tree)
 {
-	if (value.size < sizeof(uint32_t))
-		return error_set(SLF_ECORRUPT, NULL, -1, OFFSET_NONE, "a record of the names tree is damaged");
+	const char *path = txn->core->store.spindles[0].path;
+	uint32_t flags;
+
+	if (value.size != NAME_VALUE_BYTES)
+		return error_set(SLF_ECORRUPT, path, 0, OFFSET_NONE, "the name of tree '%.*s' has %zu bytes, not %d",
+				 (int)name.size, (const char *)name.data, value.size, NAME_VALUE_BYTES);
+	flags = get_u32((const uint8_t *)value.data + 4);
+	if (flags)
+		return error_set(SLF_EINCOMPATIBLE, path, 0, OFFSET_NONE,
+				 "tree '%.*s' has flags 0x%x, which this version does not know: use a newer library",
+				 (int)name.size, (const char *)name.data, flags);
 	*tree = get_u32(value.data);
 	return 0;
 }
@@ -489,7 +499,7 @@ int slf_tree_open(struct slf_txn *txn, const char *name, unsigned flags, uint32_
 	result = txn_get(txn, TREE_NAMES, key, &value);
 	if (result == SLF_NOTFOUND && (flags & SLF_CREATE))
 		return create_tree(txn, key, tree);
-	return result ? result : name_value(value, tree);
+	return result ? result : name_value(txn, key, value, tree);
 }
 
 int slf_tree_next(struct slf_txn *txn, char *buffer, size_t size, uint32_t *tree)
@@ -510,7 +520,7 @@ int slf_tree_next(struct slf_txn *txn, char *buffer, size_t size, uint32_t *tree
 		return result;
 	result = cursor_next(cursor, &key, &value);
 	if (!result)
-		result = name_value(value, &id);
+		result = name_value(txn, key, value, &id);
 	if (!result) {
 		size_t bytes = key.size < size - 1 ? key.size : size - 1;
 

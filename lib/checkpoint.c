@@ -226,7 +226,7 @@ int checkpoint_publish(struct core *core, const struct log_slab *slab, uint64_t 
 	atomic_store(&checkpoint->seq, root_seq);
 	result = checkpoint_write_pages(core, true, false);
 	if (result)
-		core_log(core, 4, "metadata page not written (%s): the log is kept until it can be", error_text(result));
+		core_log(core, 4, "metadata page not written (%s): the log is kept until it can be", error_detail(result));
 	else
 		log_recycle(&core->log, number);
 	return 0;
@@ -345,7 +345,7 @@ int checkpoint_run(struct core *core)
 	pthread_mutex_unlock(&checkpoint->mutex);
 	result = run_exclusive(core);
 	if (result)
-		core_log(core, 3, "checkpoint failed: %s", error_text(result));
+		core_log(core, 3, "checkpoint failed: %s", error_detail(result));
 	set_state(checkpoint, CHECKPOINT_IDLE);
 	return result;
 }

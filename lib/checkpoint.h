@@ -47,7 +47,7 @@ void checkpoint_release(struct checkpoint *checkpoint);
 /* Writes a checkpoint of the newest durable version (in the no-sync modes: makes the newest version durable first), and
  * waits for a running one before. The calling thread must not hold the turn. */
 int checkpoint_run(struct core *core);
-/* Is it time: heap or log past half their budgets. */
+/* Is it time: two thirds of the heap's budget are used, or half of the log's. */
 bool checkpoint_due(struct core *core);
 
 /* The materialiser for a transaction; the caller holds the turn. */

@@ -96,6 +96,7 @@ static void poison_locked(struct commit *commit)
 		return;
 	commit->poison_info = (struct slf_errinfo){ .size = sizeof(commit->poison_info) };
 	error_get(&commit->poison_info);
+	commit->poison_info.code = SLF_EUNKNOWN; /* as those are told who wait; the text has the cause */
 	atomic_store(&commit->poisoned, SLF_EPOISONED);
 }
 
@@ -241,6 +242,7 @@ static void settle(struct commit *commit, struct version *version)
 	commit->settled_place = commit->log->end;
 	commit->settled_payload = commit->log->payload_bytes;
 	commit->settled_slab_bytes = commit->log->slab_bytes;
+	commit->settled_ns = commit->sync == SLF_SYNC_AUTO ? clock_now_ns() : 0;
 	commit->unsynced = false;
 	commit->durable_limit = commit->seq_limit;
 	if (!version)
@@ -340,12 +342,14 @@ static int lead(struct commit *commit, bool stable)
 	pthread_mutex_lock(&commit->lock);
 	if (outcome == OUTCOME_DONE && flight->record_count)
 		commit->seq_limit = limit; /* before the conclusion, which may make it the durable one */
+	stats_add(&commit->store->stats->values.commit_groups, flight->last != NULL);
 	conclude(commit, flight, outcome, stable, code);
+	if (outcome == OUTCOME_UNKNOWN)
+		error_restore(&commit->poison_info);
 	group_reset(flight);
 	commit->leading = false;
 	commit->flight_bytes = 0;
 	commit->reserved_bytes = 0; /* it was counted from where the log ended */
-	stats_add(&commit->store->stats->values.commit_groups, 1);
 	wake_waiters(commit, round, outcome);
 	if (commit->wake && log_low(commit->log))
 		commit->wake(commit->wake_context);
@@ -483,7 +487,8 @@ struct commit_load commit_load(struct commit *commit)
 	pthread_mutex_lock(&commit->lock);
 	load = (struct commit_load){ .gathered = fill_group(commit)->payload,
 				     .unflushed = commit->written_slab_bytes - commit->settled_slab_bytes,
-				     .unsynced = commit->unsynced };
+				     .unsynced = commit->unsynced,
+				     .settled_ns = commit->settled_ns };
 	pthread_mutex_unlock(&commit->lock);
 	return load;
 }
@@ -502,7 +507,8 @@ static int make_room(struct commit *commit, size_t bytes, size_t parts)
 		if (atomic_load(&commit->poisoned))
 			return commit_check(commit);
 		if (!fill_group(commit)->record_count && !limit)
-			return SLF_ETOOBIG;
+			return error_set(SLF_ETOOBIG, NULL, -1, OFFSET_NONE,
+					 "a commit's entry of %zu bytes and %zu parts is too large for one slab", bytes, parts);
 		if (commit->leading)
 			result = wait_round(commit, commit->round - 1, 0);
 		else

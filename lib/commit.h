@@ -68,6 +68,7 @@ struct commit {
 	struct version *written; /* newest version whose slab is written, maybe not flushed */
 	struct log_place settled_place; /* log place behind the slab of the durable version */
 	uint64_t settled_payload, settled_slab_bytes; /* log->payload_bytes, slab_bytes there */
+	uint64_t settled_ns; /* when; kept for SLF_SYNC_AUTO only */
 	uint64_t written_payload, written_slab_bytes; /* the same behind the slab written last */
 	struct log_slab mark_slab; /* the newest written slab with a MARK */
 	bool unsynced;       /* something written is not flushed */
@@ -124,6 +125,7 @@ struct commit_load {
 	size_t gathered;
 	uint64_t unflushed;
 	bool unsynced; /* something is written and not flushed */
+	uint64_t settled_ns; /* when something was flushed last; 0 for never */
 };
 struct commit_load commit_load(struct commit *commit);
 

@@ -177,18 +177,16 @@ static int place_on(struct slf_cursor *cursor, const struct found *found, int di
 {
 	const struct slf_txn *txn = cursor->txn;
 
+	if (txn->state == TXN_READING && !found->copied) {
+		cursor->key = found->record.key;
+	} else {
+		if (buffer_set(&cursor->saved, found->record.key))
+			return -ENOMEM;
+		cursor->key = buffer_slice(&cursor->saved);
+	}
 	cursor->direction = direction;
 	cursor->changes = txn->changes;
 	cursor->place = CURSOR_ON;
-	if (txn->state == TXN_READING && !found->copied) {
-		cursor->key = found->record.key;
-		return 0;
-	}
-	cursor->direction = 0; /* until the key is saved */
-	if (buffer_set(&cursor->saved, found->record.key))
-		return -ENOMEM;
-	cursor->key = buffer_slice(&cursor->saved);
-	cursor->direction = direction;
 	return 0;
 }
 
@@ -216,7 +214,9 @@ int cursor_seek(struct slf_cursor *cursor, struct slf_slice key)
 	return 0;
 }
 
-static int give(struct slf_cursor *cursor, const struct found *found, struct slf_slice *key, struct slf_slice *value)
+/* Steps onto the entry, and gives it: both, or neither. */
+static int give(struct slf_cursor *cursor, const struct found *found, int direction, struct slf_slice *key,
+		struct slf_slice *value)
 {
 	bool transient = cursor->flags & SLF_TRANSIENT;
 	value_alloc_fn *alloc = transient ? buffer_alloc : txn_arena_alloc;
@@ -228,8 +228,12 @@ static int give(struct slf_cursor *cursor, const struct found *found, struct slf
 		result = txn_key(txn, found, alloc, transient ? (void *)&cursor->key_out : txn, &key_out);
 	if (!result && value)
 		result = txn_value(txn, found, alloc, transient ? (void *)&cursor->value_out : txn, &value_out);
-	if (result)
+	if (!result)
+		result = place_on(cursor, found, direction);
+	if (result) {
+		cursor->direction = 0;
 		return result;
+	}
 	if (key)
 		*key = key_out;
 	if (value)
@@ -290,9 +294,7 @@ int cursor_next(struct slf_cursor *cursor, struct slf_slice *key, struct slf_sli
 		return SLF_END;
 	}
 	if (!result)
-		result = give(cursor, &found, key, value);
-	if (!result)
-		return place_on(cursor, &found, 1);
+		return give(cursor, &found, 1, key, value);
 	cursor->direction = 0;
 	return result;
 }
@@ -340,9 +342,7 @@ int cursor_prev(struct slf_cursor *cursor, struct slf_slice *key, struct slf_sli
 		return SLF_END;
 	}
 	if (!result)
-		result = give(cursor, &found, key, value);
-	if (!result)
-		return place_on(cursor, &found, -1);
+		return give(cursor, &found, -1, key, value);
 	cursor->direction = 0;
 	return result;
 }

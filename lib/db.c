@@ -425,6 +425,10 @@ static void release_parts(struct slf_db *db)
 {
 	struct core *core = &db->core;
 
+	if (db->locked) { /* the descriptors may live on in a child that was forked meanwhile, and the locks with them */
+		io_lock(core->store.spindles[0].file, IO_UNLOCK, SIDE_WRITER_BYTE, 1);
+		io_lock(db->side, IO_UNLOCK, SIDE_WRITER_BYTE, 1);
+	}
 	bulk_release(&core->large);
 	checkpoint_release(&core->checkpoint);
 	commit_release(&core->commit);

@@ -119,6 +119,11 @@ void error_restore(const struct slf_errinfo *info)
 	last.text[sizeof(last.text) - 1] = 0;
 }
 
+const char *error_detail(int code)
+{
+	return last.code == code && last.text[0] ? last.text : error_text(code);
+}
+
 const char *error_text(int code)
 {
 	const char *text = NULL;

@@ -26,5 +26,7 @@ void error_get(struct slf_errinfo *info);
 void error_restore(const struct slf_errinfo *info);
 
 const char *error_text(int code);
+/* The calling thread's last failure in words when it was `code`, else error_text(code). Lives until its next failure. */
+const char *error_detail(int code);
 
 #endif

@@ -287,7 +287,8 @@ enum record_kind {
 #define LZ4_BYTES_MAX 0x7E000000u
 
 #define TREE_ROOTS 0 /* id -> TREE_ROOT; written at checkpoints only */
-#define TREE_NAMES 1 /* name -> u32 id, u32 flags */
+#define TREE_NAMES 1 /* name -> u32 id, u32 flags: 0 */
+#define NAME_VALUE_BYTES 8
 #define TREE_FIRST_USER 16
 
 #define LEAF_BYTES_DEFAULT 2048

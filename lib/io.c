@@ -7,6 +7,8 @@
 
 #include <stdlib.h>
 
+#include "error.h"
+
 int io_new(int kind, struct stats *stats, struct io **io)
 {
 	const char *wish = kind == SLF_IO_DEFAULT ? secure_getenv("SOLIFUGE_IO") : NULL;
@@ -19,8 +21,8 @@ int io_new(int kind, struct stats *stats, struct io **io)
 		return io_posix_new(stats, io);
 	result = io_uring_new(stats, io);
 	if (result < 0 && kind == SLF_IO_DEFAULT)
-		result = io_posix_new(stats, io);
-	return result;
+		return io_posix_new(stats, io);
+	return result ? error_set(result, NULL, -1, OFFSET_NONE, "io_uring cannot be used here: %s", error_text(result)) : 0;
 }
 
 void io_free(struct io *io)

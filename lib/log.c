@@ -161,18 +161,16 @@ bool log_low(struct log *log)
 
 static bool take_recycled(struct log *log)
 {
-	bool taken = false;
+	bool taken;
 
 	pthread_mutex_lock(&log->mutex);
 	if (!log->spare && log->free_count) {
 		log->spare = log->free[--log->free_count];
 		log->spare_written = true;
-		taken = true;
-	}
-	taken |= log->spare != 0;
-	pthread_mutex_unlock(&log->mutex);
-	if (taken)
 		stats_add(&log->store->stats->values.log_extents_recycled, 1);
+	}
+	taken = log->spare != 0;
+	pthread_mutex_unlock(&log->mutex);
 	return taken;
 }
 

@@ -154,8 +154,7 @@ static int note(struct materialiser *materialiser, struct child *child, const st
 	child->length = block->length;
 	materialiser->bytes += block->length;
 	stats_add(&materialiser->store->stats->values.bulk_nodes, 1);
-	/* sealed here: it needs no check before its first use, and nobody is led to it before it is in the file */
-	verified_set(&materialiser->store->verified, position);
+	store_node_vouch(materialiser->store, position, block->length); /* nobody is led to it before it is in the file */
 	return 0;
 }
 

@@ -58,7 +58,7 @@ static int take_mark(struct recovery *recovery, struct slf_slice body)
 	uint64_t *recyclable;
 
 	if (mark_decode(body, &mark) || mark.spindle_count != recovery->core->store.spindle_count ||
-	    mark.roots.word % ENTRY_ALIGN || mark.roots.height > NODE_LEVELS_MAX || mark.next_tree <= SLF_MAIN)
+	    mark.next_tree <= SLF_MAIN)
 		return store_corrupt(&recovery->core->store, reader->position, 0, 0, "a checkpoint record is out of range");
 	recyclable = malloc(mark.recyclable.size + 8);
 	if (!recyclable)
@@ -491,7 +491,7 @@ static int start_writing(struct recovery *recovery, uint64_t salt)
 	result = checkpoint_write_pages(core, true, false);
 	if (!result)
 		return restore_free(recovery);
-	core_log(core, 4, "metadata page not written: %s", error_text(result));
+	core_log(core, 4, "metadata page not written: %s", error_detail(result));
 	return commit_check(&core->commit);
 }
 

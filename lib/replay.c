@@ -37,7 +37,7 @@ static int read_piece(struct log_reader *reader, uint64_t position, uint64_t ski
 	int result = io_run(spindle->io, &request, 1);
 
 	if (result)
-		return error_set(result, spindle->path, 0, offset, "the log cannot be read");
+		return error_set(result, spindle->path, 0, offset, "the log cannot be read: %s", error_text(result));
 	memset(reader->slab + skip + request.done, 0, length - request.done);
 	return 0;
 }

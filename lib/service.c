@@ -8,6 +8,8 @@
 
 #include <signal.h>
 
+#include "error.h"
+
 #define WRITE_OUT_NS ((int64_t)4000000)  /* no-sync commits reach the page cache after this time at the latest */
 #define RETRY_NS ((int64_t)200000000)    /* between checkpoints that fail */
 #define WRITE_OUT_BYTES ((size_t)64 * 1024)
@@ -35,9 +37,12 @@ static int64_t flusher_step(struct core *core, uint64_t *gathering_since)
 {
 	struct commit_load load = commit_load(&core->commit);
 	uint64_t now = clock_now_ns();
+	int result = 0;
 
-	if (log_low(&core->log) && log_spare(&core->log, core->tuning.sync == SLF_SYNC_COMMIT))
-		core_log(core, 4, "the next log extent cannot be prepared");
+	if (log_low(&core->log))
+		result = log_spare(&core->log, core->tuning.sync == SLF_SYNC_COMMIT);
+	if (result)
+		core_log(core, 4, "the next log extent cannot be prepared: %s", error_detail(result));
 	if (core->tuning.sync == SLF_SYNC_COMMIT) {
 		if (load.gathered)
 			commit_sync(&core->commit, NULL);
@@ -139,11 +144,11 @@ int service_start(struct service *service, struct core *core)
 	if (!result)
 		result = worker_start(&service->checkpointer, core, "slf-checkpoint", checkpointer_main);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (result) {
-		service_stop(service);
-		return result;
-	}
-	return 0;
+	if (!result)
+		return 0;
+	service_stop(service);
+	return error_set(result, NULL, -1, OFFSET_NONE, "no thread can be started (SLF_NO_THREADS does without): %s",
+			 error_text(result));
 }
 
 void service_stop(struct service *service)

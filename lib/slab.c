@@ -244,7 +244,8 @@ int tree_root_decode(const void *bytes, struct tree_root *root)
 	root->count = get_u64(from + 16);
 	root->length = get_u32(from + 24);
 	root->height = get_u32(from + 28);
-	if (root->word % ENTRY_ALIGN || root->height > NODE_LEVELS_MAX || get_u64(from + 32))
+	if (root->word % ENTRY_ALIGN || root->height > NODE_LEVELS_MAX || (root->word == 0) != (root->height == 0) ||
+	    get_u64(from + 32))
 		return SLF_ECORRUPT;
 	return 0;
 }

@@ -70,7 +70,7 @@ enum slf_error {
 #define SLF_READONLY 0x4u   /* never write to any file; other processes may write meanwhile */
 #define SLF_NETWORK_FS 0x8u /* allow writing on a network file system, where locks and flushes may lie */
 #define SLF_NO_MAP 0x10u    /* read by pread into private memory instead of through a map: for untrusted files */
-#define SLF_NO_THREADS 0x20u /* start no background threads; slf_checkpoint() and slf_sync() do all the work */
+#define SLF_NO_THREADS 0x20u /* start no background threads: whoever commits or begins to write does their work */
 
 /* How commits become durable. */
 enum slf_sync_mode {
@@ -137,7 +137,7 @@ static inline struct slf_options slf_options_init(void)
 /*
  * Opens the database at path; options may be NULL. Recovers when the last writer did not close. On success the caller
  * owns *db and ends it with slf_close(). Errors: -ENOENT, -EISDIR, -EACCES, SLF_ENOTDB, SLF_EINCOMPATIBLE,
- * SLF_ECORRUPT, SLF_ELOCKED and whatever the system reports; nothing is left open or changed on failure.
+ * SLF_ECORRUPT, SLF_ELOCKED and whatever the system reports; on failure nothing is left open, and no database is changed.
  */
 SLF_API int slf_open(const char *path, const struct slf_options *options, struct slf_db **db);
 
@@ -145,7 +145,7 @@ SLF_API int slf_open(const char *path, const struct slf_options *options, struct
  * Closes: aborts a running write transaction, makes all commits durable, writes a checkpoint and frees db, whatever it
  * returns. Transactions and cursors that are still open stay valid as handles: their calls answer SLF_EBADHANDLE and
  * they may be closed later, in any order. db may be NULL. An error says that the last commits may not be durable. No
- * other call with db itself may run at the same time or follow.
+ * other call with db itself may run at the same time or follow. In a child that was forked: SLF_EBADHANDLE, nothing is done.
  */
 SLF_API int slf_close(struct slf_db *db);
 
@@ -326,8 +326,8 @@ struct slf_stats {
 	uint64_t bulk_bytes, bulk_values, bulk_nodes, bulk_value_raw_bytes, bulk_value_stored_bytes;
 	/* store: entries checked before first use */
 	uint64_t store_checks, store_check_bytes, store_corruptions;
-	/* heap */
-	uint64_t heap_bytes, heap_peak_bytes, heap_limit_bytes;
+	/* heap: live blocks; what the system gave for them; the limit of the first */
+	uint64_t heap_bytes, heap_held_bytes, heap_limit_bytes;
 	/* transactions */
 	uint64_t txn_reads, txn_writes, txn_commits, txn_aborts;
 	uint64_t ops_get, ops_put, ops_del, ops_cursor;

@@ -45,7 +45,7 @@ static const struct field fields[] = {
 	NUMBER(store_check_bytes),
 	NUMBER(store_corruptions),
 	NUMBER(heap_bytes),
-	NUMBER(heap_peak_bytes),
+	NUMBER(heap_held_bytes),
 	NUMBER(heap_limit_bytes),
 	NUMBER(txn_reads),
 	NUMBER(txn_writes),

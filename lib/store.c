@@ -20,7 +20,6 @@
 #include "codec.h"
 #include "error.h"
 
-#define BLOCK_BYTES 4096      /* small nodes lie within one, larger ones start on one */
 #define LENS_STEP_BYTES 4096  /* a lens grows to a multiple of it */
 #define LZ4_GAIN_MAX 255      /* one stored byte stands for no more raw bytes */
 #define PREFETCH_REQUESTS 64  /* in flight at once */
@@ -110,12 +109,12 @@ static void count_check(struct store *store, uint64_t bytes)
 
 static int node_place_find(struct store *store, const struct node_ref *ref, struct place *place)
 {
-	uint64_t in_block = ref->position % BLOCK_BYTES;
+	uint64_t in_block = ref->position % NODE_BLOCK_BYTES;
 
 	if (ref->length < NODE_HEADER_BYTES || ref->length > NODE_BYTES_MAX)
 		return store_corrupt(store, ref->position, NODE_BYTES_MAX, ref->length,
 				     "reference to a node has a length that nodes cannot have");
-	if (in_block && in_block + ref->length > BLOCK_BYTES)
+	if (in_block && in_block + ref->length > NODE_BLOCK_BYTES)
 		return store_corrupt(store, ref->position, 0, 0, "reference leads to a node across two blocks");
 	return place_find(store, ref->position, ref->length, place);
 }
@@ -151,7 +150,7 @@ int store_node_slow(struct store *store, const struct node_ref *ref, struct lens
 				     (uint64_t)node_tree(view) << 32 | node_level(view),
 				     "node is of another tree or level than its parent says");
 	if (mapped)
-		verified_set(&store->verified, ref->position);
+		store_node_vouch(store, ref->position, ref->length);
 	*node = view;
 	return 0;
 }
@@ -368,7 +367,7 @@ void store_prefetch(struct store *store, const struct node_ref *refs, size_t cou
 	for (size_t i = 0; i < count; i++) {
 		unsigned index = position_spindle(refs[i].position);
 		uint64_t offset = position_offset(refs[i].position);
-		uint64_t blocks = u64_min((refs[i].length + BLOCK_BYTES - 1) / BLOCK_BYTES, PREFETCH_BLOCKS_MAX);
+		uint64_t blocks = u64_min((refs[i].length + NODE_BLOCK_BYTES - 1) / NODE_BLOCK_BYTES, PREFETCH_BLOCKS_MAX);
 
 		if (index >= store->spindle_count || !store->spindles[index].mapped ||
 		    verified_test(&store->verified, refs[i].position))
@@ -380,7 +379,7 @@ void store_prefetch(struct store *store, const struct node_ref *refs, size_t cou
 		for (uint64_t block = 0; block < blocks; block++, used++)
 			requests[used] = (struct io_request){ .op = IO_READ,
 							      .file = store->spindles[index].file,
-							      .offset = offset + block * BLOCK_BYTES,
+							      .offset = offset + block * NODE_BLOCK_BYTES,
 							      .length = 1,
 							      .data = &bytes[used] };
 	}

@@ -21,6 +21,8 @@ struct settings {
 	uint32_t compression; /* 0 none, 1 lz4 */
 };
 
+#define NODE_BLOCK_BYTES 4096 /* small nodes lie within one, larger ones start on one */
+
 struct store {
 	struct io *io;
 	struct stats *stats;
@@ -30,6 +32,9 @@ struct store {
 	unsigned spindle_count;
 	struct spindle *spindles;
 	struct verified verified;
+	/* A transaction reads nodes that it has written and nobody has flushed: set and cleared by the holder of the turn;
+	 * relaxed, for what others read meanwhile is at worst checked once more. */
+	_Atomic bool unflushed;
 };
 
 /* A buffer for one node in pread mode. Zero-initialised; unused while files are mapped. */
@@ -47,6 +52,14 @@ struct node_ref {
 	uint32_t tree;
 	unsigned level;
 };
+
+/* Notes that a node has been checked in the map, or sealed and written by us. Until its flush pages of it can be lost; of
+ * one page the header tells that, with each use. */
+static inline void store_node_vouch(struct store *store, uint64_t position, uint32_t length)
+{
+	if (length <= NODE_BLOCK_BYTES || !atomic_load_explicit(&store->unflushed, memory_order_relaxed))
+		verified_set(&store->verified, position);
+}
 
 int store_node_slow(struct store *store, const struct node_ref *ref, struct lens *lens, const struct node **node);
 

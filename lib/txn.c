@@ -105,12 +105,12 @@ static void wait_for_room(struct core *core)
 
 /* Delays writers smoothly between three quarters of the heap budget and all of it; at the limit waits for the running
  * checkpoint. Called without the turn. */
-static int back_pressure(struct core *core)
+static void back_pressure(struct core *core)
 {
 	uint64_t limit = core->tuning.heap_bytes, used = heap_used(core->heap), start;
 
 	if (likely(used < limit / 4 * 3))
-		return 0;
+		return;
 	if (core->wake_checkpoint)
 		core->wake_checkpoint(core->wake_context);
 	start = clock_now_ns();
@@ -124,19 +124,29 @@ static int back_pressure(struct core *core)
 		wait_for_room(core);
 	}
 	stats_add(&core->stats.values.checkpoint_stall_ns, clock_now_ns() - start);
-	return 0;
 }
 
-/* Without threads the writer does the checkpoint, between two turns: only with the turn free it is sure to end. */
+/* Without threads the writer does the checkpoint, between two turns: only with the turn free it is sure to end. One that
+ * fails stops writers as little as one in the background. After one that found no space the next is tried when the heap is
+ * full: then only deletes could go on without it. */
 static int checkpoint_between(struct core *core, int64_t timeout_ns)
 {
+	uint64_t start = clock_now_ns(), elapsed;
 	int result;
 
-	if (!checkpoint_due(core) || atomic_load(&core->checkpoint.failed_space))
+	if (!checkpoint_due(core) || (atomic_load(&core->checkpoint.failed_space) &&
+				      heap_used(core->heap) <= core->tuning.heap_bytes))
 		return 0;
 	turn_pass(&core->turn);
-	result = checkpoint_run(core);
-	return result ? result : turn_take(&core->turn, timeout_ns);
+	checkpoint_run(core);
+	elapsed = clock_now_ns() - start;
+	stats_add(&core->stats.values.checkpoint_stall_ns, elapsed);
+	result = commit_check(&core->commit);
+	if (result)
+		return result;
+	if (timeout_ns > 0)
+		timeout_ns = (uint64_t)timeout_ns > elapsed ? timeout_ns - (int64_t)elapsed : 0;
+	return turn_take(&core->turn, timeout_ns);
 }
 
 int txn_begin_write(struct slf_txn *txn, int64_t timeout_ns)
@@ -145,7 +155,7 @@ int txn_begin_write(struct slf_txn *txn, int64_t timeout_ns)
 	int result = commit_check(&core->commit);
 
 	if (!result && timeout_ns != 0 && core->tuning.threads)
-		result = back_pressure(core);
+		back_pressure(core);
 	if (!result)
 		result = turn_take(&core->turn, timeout_ns);
 	if (!result && timeout_ns != 0 && !core->tuning.threads)
@@ -226,10 +236,8 @@ static int find_root(struct slf_txn *txn, uint32_t id, struct tree_root *root)
 	if (found.record.kind != RECORD_INLINE || found.record.value.size != TREE_ROOT_BYTES)
 		return store_corrupt(&txn->core->store, txn->version->roots.word, TREE_ROOT_BYTES,
 				     found.record.value.size, "record of the roots tree is no root");
-	tree_root_decode(found.record.value.data, root);
-	if (root->height > NODE_LEVELS_MAX || (root->word == 0) != (root->height == 0) || root->word % ENTRY_ALIGN)
-		return store_corrupt(&txn->core->store, txn->version->roots.word, NODE_LEVELS_MAX, root->height,
-				     "root of a tree is out of range");
+	if (tree_root_decode(found.record.value.data, root))
+		return store_corrupt(&txn->core->store, txn->version->roots.word, 0, 0, "root of a tree is out of range");
 	return 0;
 }
 

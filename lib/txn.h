@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Transactions: a snapshot to read from; for a writer also the working roots, the edit, and the actions that its commit
- * entry will carry. The public functions check handles and arguments (db.c, api.c) and call these. One thread at a time.
+ * entry will carry. The public functions check handles and arguments (api.c) and call these. One thread at a time.
  */
 #ifndef TXN_H
 #define TXN_H
@@ -30,7 +30,6 @@ struct slf_txn {
 	struct slf_db *db;
 	struct reader *reader;
 	enum txn_state state;
-	_Atomic bool orphan;        /* the database was closed under it */
 	struct version *version;    /* read: its snapshot; write: what it builds on */
 	struct txn_tree *trees;     /* working roots that have been looked at */
 	size_t tree_count, tree_capacity;

@@ -16,12 +16,14 @@
 #include "txn.h"
 
 #define RECYCLABLE_MAX 4096
+#define WRITE_OUT_BYTES ((size_t)64 * 1024)
 
 static void pass_turn(struct slf_txn *txn)
 {
 	edit_rest(&txn->edit);
 	txn->pending_count = 0; /* the handle may read next */
 	txn->state = TXN_ENDED;
+	atomic_store_explicit(&txn->core->store.unflushed, false, memory_order_relaxed);
 	turn_pass(&txn->core->turn);
 }
 
@@ -80,6 +82,7 @@ int txn_spill(struct slf_txn *txn)
 	int result;
 
 	checkpoint_enter_private(txn->core);
+	atomic_store_explicit(&txn->core->store.unflushed, true, memory_order_relaxed);
 	materialise_begin(&txn->core->checkpoint.materialiser);
 	result = spill_trees(txn);
 	checkpoint_leave_private(txn->core);
@@ -216,6 +219,19 @@ static int seal(struct slf_txn *txn, struct version *version, struct mark *mark,
 	return 0;
 }
 
+/* What the flusher does, without threads: done by whoever commits. A failure poisons, and the next call is told. */
+static void write_out_alone(struct core *core)
+{
+	struct commit_load load = commit_load(&core->commit);
+
+	if (core->tuning.sync == SLF_SYNC_AUTO &&
+	    (load.unflushed + load.gathered >= core->tuning.auto_sync_bytes ||
+	     clock_now_ns() - load.settled_ns >= core->tuning.auto_sync_ns))
+		commit_sync(&core->commit, NULL);
+	else if (load.gathered >= WRITE_OUT_BYTES)
+		commit_write_out(&core->commit);
+}
+
 /* After the turn has been passed: waits as the mode asks, and finishes a large commit's checkpoint. replay_number: 0 for
  * one that is not large. */
 static int finish(struct core *core, bool async, uint64_t replay_number, uint64_t seq)
@@ -241,8 +257,8 @@ static int finish(struct core *core, bool async, uint64_t replay_number, uint64_
 		return commit_wait(&core->commit, seq, -1);
 	if (core->commit.wake && core->tuning.sync == SLF_SYNC_COMMIT)
 		core->commit.wake(core->commit.wake_context);
-	else if (!core->commit.wake && commit_load(&core->commit).gathered >= 64 * 1024)
-		commit_write_out(&core->commit);
+	else if (!core->commit.wake)
+		write_out_alone(core);
 	return 0;
 }
 
@@ -325,7 +341,8 @@ int txn_commit(struct slf_txn *txn, bool async, uint64_t *seq)
 		checkpoint_return_list(core);
 	pass_turn(txn);
 	result = finish(core, async, large ? txn->replay_number : 0, *seq);
-	stats_add(&core->stats.values.txn_commits, 1);
+	if (!result)
+		stats_add(&core->stats.values.txn_commits, 1);
 	stats_time(&core->stats.values.commit_ns, clock_now_ns() - start);
 	return result;
 }
