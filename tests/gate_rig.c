@@ -119,6 +119,14 @@ void wait_until_gathered(struct rig *rig, unsigned count)
 	usleep(20000); /* from there to the futex */
 }
 
+static int last_code(void)
+{
+	struct slf_errinfo info = { .size = sizeof(info) };
+
+	must_work(slf_errinfo(&info));
+	return info.code;
+}
+
 void *caller_commit(void *context)
 {
 	struct caller *caller = context;
@@ -129,6 +137,7 @@ void *caller_commit(void *context)
 		must_work(slf_put(txn, SLF_MAIN, text(caller->key), text("value")));
 		caller->result = slf_commit(txn, &caller->seq);
 	}
+	caller->told = last_code();
 	atomic_store(&caller->done, true);
 	return NULL;
 }
@@ -150,6 +159,7 @@ void *caller_wait(void *context)
 	struct caller *caller = context;
 
 	caller->result = slf_wait(caller->rig->db, caller->seq, caller->timeout_ns);
+	caller->told = last_code();
 	atomic_store(&caller->done, true);
 	return NULL;
 }

@@ -38,6 +38,7 @@ struct caller {
 	uint64_t seq;
 	int64_t timeout_ns;
 	int result;
+	int told; /* the code that this thread's last failure has */
 	_Atomic bool done;
 };
 

@@ -477,3 +477,28 @@ Test(attack_engine, begin_with_timeout_without_threads)
 	sim_disk_free(disk);
 	alarm(0);
 }
+
+/* After one checkpoint that had found no space no other was tried: puts were refused for ever when the heap was full. */
+Test(attack_engine, checkpoint_without_threads_is_tried_again)
+{
+	struct sim_disk *disk = sim_disk_new();
+	struct sim_fault fault = { .call = SIM_WRITE, .error = -ENOSPC, .sticky = true };
+	struct slf_db *db = open_alone(disk);
+	uint64_t checkpoints;
+
+	db_put(db, "first", "1");
+	sim_disk_add_fault(disk, &fault);
+	cr_assert_eq(slf_checkpoint(db), -ENOSPC);
+	sim_disk_clear_faults(disk);
+	checkpoints = db->core.stats.values.checkpoints;
+	for (unsigned i = 0; i < 200; i++) {
+		struct slf_txn *txn = txn_begin(db, SLF_WRITE);
+		char buffer[16];
+
+		must_work(slf_put(txn, SLF_MAIN, number_key(i, buffer), slice(large, 1000)));
+		must_work(slf_commit(txn, NULL));
+	}
+	cr_assert_gt(db->core.stats.values.checkpoints, checkpoints);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+}

@@ -392,3 +392,34 @@ Test(checkpoint, failing_calls)
 	printf("checkpoint failing_calls: %u\n", runs);
 	cr_assert_geq(runs, 6);
 }
+
+/* Writers that are faster than the disk would fill the memory; one that only tries would wait with them. */
+Test(checkpoint, writers_wait_for_room)
+{
+	struct slf_txn *txn = NULL;
+	struct caller late = { 0 };
+	struct rig rig;
+	uint64_t limit;
+	struct core *core;
+
+	rig_open(&rig, 0, SLF_SYNC_NONE);
+	core = &rig.db->core;
+	core->tuning.heap_bytes = limit = 512 * KIB;
+	atomic_store(&rig.gate.shut, true);
+	for (unsigned i = 0; heap_used(core->heap) < limit / 4 * 3; i += 10)
+		stamp_keys(rig.db, i, i + 10, i);
+	cr_assert_eq(stats_get(&core->stats.values.checkpoint_stall_ns), 0);
+	for (unsigned i = 5000; heap_used(core->heap) < limit; i += 10)
+		stamp_keys(rig.db, i, i + 10, i);
+	cr_assert_gt(stats_get(&core->stats.values.checkpoint_stall_ns), 0);
+	callers_start(&rig, &late, 1, "late", caller_commit);
+	usleep(100000);
+	cr_assert(!atomic_load(&late.done));
+	must_work(slf_begin(rig.db, SLF_WRITE | SLF_TRY, &txn));
+	slf_abort(txn);
+	atomic_store(&rig.gate.shut, false);
+	callers_join(&late, 1);
+	must_work(late.result);
+	must(has_key(rig.db, "late0"));
+	rig_close(&rig);
+}

@@ -314,6 +314,7 @@ static void doubt(enum sim_call call, size_t first_bytes, bool drop)
 {
 	struct rig rig;
 	struct caller first = { .timeout_ns = -1 }, behind[4] = { 0 };
+	struct slf_errinfo info = { .size = sizeof(info) };
 	struct slf_txn *snapshot;
 
 	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
@@ -331,11 +332,16 @@ static void doubt(enum sim_call call, size_t first_bytes, bool drop)
 	callers_join(&first, 1);
 	callers_join(behind, 4);
 	cr_assert_eq(first.result, SLF_EUNKNOWN);
+	cr_assert_eq(first.told, SLF_EUNKNOWN);
 	for (unsigned i = 0; i < 4; i++) {
 		cr_assert_eq(behind[i].result, SLF_EUNKNOWN);
+		cr_assert_eq(behind[i].told, SLF_EUNKNOWN);
 		cr_assert_eq(slf_wait(rig.db, first.seq + 1 + i, -1), SLF_EUNKNOWN);
 	}
 	cr_assert_eq(slf_sync(rig.db, NULL), SLF_EUNKNOWN);
+	must_work(slf_errinfo(&info));
+	cr_assert_eq(info.code, SLF_EUNKNOWN);
+	cr_assert_not_null(strstr(info.text, RIG_PATH));
 	expect_poison(&rig, snapshot);
 	must(survives(&rig, "before"));
 	rig_close(&rig);
@@ -648,6 +654,24 @@ Test(commit, durable_snapshot_is_not_ahead)
 	cr_assert_leq(slf_txn_seq(durable), slf_txn_seq(newest));
 	slf_abort(durable);
 	slf_abort(newest);
+	rig_close(&rig);
+}
+
+/* Without threads nobody would ever flush what is committed. */
+Test(commit, automatic_flush_without_threads)
+{
+	struct slf_info info = { .size = sizeof(info) };
+	struct rig rig;
+	uint64_t seq;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_AUTO);
+	db_put(rig.db, "first", "1");
+	db_put(rig.db, "second", "2");
+	usleep(120000); /* more than the standard of auto_sync_ns */
+	seq = db_put(rig.db, "third", "3");
+	must_work(slf_info(rig.db, &info));
+	cr_assert_eq(info.durable_seq, seq);
+	must(survives(&rig, "third"));
 	rig_close(&rig);
 }
 

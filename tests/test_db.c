@@ -3,6 +3,7 @@
 #include <criterion/criterion.h>
 
 #include "gate_rig.h"
+#include "txn.h"
 
 /* What another process does when this one is about to take its lock. */
 struct rival {
@@ -99,5 +100,31 @@ Test(db, network_file_systems)
 			must_work(slf_close(db));
 		}
 	}
+	sim_disk_free(disk);
+}
+
+/* A tree that a later version has given properties would be changed as if it had none. */
+Test(db, names_with_unknown_bits)
+{
+	uint8_t value[NAME_VALUE_BYTES] = { 20, 0, 0, 0, 1 };
+	struct slf_errinfo info = { .size = sizeof(info) };
+	struct sim_disk *disk = sim_disk_new();
+	struct slf_db *db = NULL;
+	struct slf_txn *txn;
+	char name[256] = "";
+	uint32_t tree;
+
+	must_work(disk_open(disk, SLF_CREATE, SLF_SYNC_COMMIT, &db));
+	txn = txn_begin(db, SLF_WRITE);
+	must_work(txn_put(txn, TREE_NAMES, text("marked"), bytes(value, sizeof(value))));
+	must_work(txn_put(txn, TREE_NAMES, text("short"), bytes(value, sizeof(value) - 1)));
+	cr_assert_eq(slf_tree_next(txn, name, sizeof(name), &tree), SLF_EINCOMPATIBLE);
+	cr_assert_eq(slf_tree_open(txn, "marked", 0, &tree), SLF_EINCOMPATIBLE);
+	must_work(slf_errinfo(&info));
+	cr_assert_not_null(strstr(info.text, "marked"));
+	cr_assert_not_null(strstr(info.text, RIG_PATH));
+	cr_assert_eq(slf_tree_open(txn, "short", 0, &tree), SLF_ECORRUPT);
+	slf_abort(txn);
+	must_work(slf_close(db));
 	sim_disk_free(disk);
 }

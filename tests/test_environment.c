@@ -608,6 +608,24 @@ Test(environment, forks_beside_a_writer)
 	proof_count("H forks beside a writer", 2 * round);
 }
 
+/* A child that lives on would keep the lock of a database that its parent has closed. */
+Test(environment, lock_ends_with_the_handle)
+{
+	struct slf_db *db = open_database(scratch.path, SLF_CREATE);
+	pid_t child = fork();
+
+	if (child == 0) {
+		pause();
+		_exit(0);
+	}
+	must_work(slf_close(db));
+	must_work(slf_open(scratch.path, NULL, &db));
+	must_work(put(db, 1));
+	must_work(slf_close(db));
+	kill(child, SIGKILL);
+	cr_assert_eq(child_wait(child), 256 + SIGKILL);
+}
+
 /* A writer that was killed may keep its lock for a moment after its end, when the kernel still has requests of it; who comes
  * next would be refused. Here it is a child that keeps it. */
 Test(environment, lock_of_the_dead)

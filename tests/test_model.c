@@ -11,6 +11,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -151,6 +152,49 @@ static void compare_range(struct slf_txn *txn, const struct oracle_version *vers
 	slf_cursor_close(cursor);
 }
 
+/* Steps and seeks at random: a cursor may turn anywhere, at its ends too. */
+static void compare_wander(struct slf_txn *txn, const struct oracle_version *version, uint32_t tree,
+			   const struct slf_range *range, struct rng *rng)
+{
+	size_t first = 0, end = 0, next = 0, back = 0, beyond = 0; /* next gives entries[next], prev entries[back - 1] */
+	struct slf_slice key = { 0 }, value = { 0 };
+	struct slf_cursor *cursor = NULL;
+	char *buffer = malloc(70000);
+
+	must(buffer != NULL);
+	oracle_range(version, tree, range, &first, &end);
+	next = first;
+	back = end;
+	must_work(slf_cursor_open(txn, tree, range, &cursor));
+	for (unsigned step = 0; step < 40; step++) {
+		uint64_t choice = rng_below(rng, 9);
+		bool forward = choice < 4, over = forward ? next == end : back == first;
+		const struct oracle_entry *entry = NULL;
+
+		if (choice == 8) {
+			struct slf_range from = { .flags = SLF_LOWER, .low = key_make(buffer, rng_below(rng, KEY_SPACE)) };
+
+			must_work(slf_cursor_seek(cursor, from.low));
+			oracle_range(version, tree, &from, &next, &beyond);
+			next = next < first ? first : next > end ? end : next;
+			back = next;
+			continue;
+		}
+		must((forward ? slf_cursor_next(cursor, &key, &value) : slf_cursor_prev(cursor, &key, &value)) ==
+		     (over ? SLF_END : 0));
+		if (over) {
+			next = back = forward ? end : first;
+			continue;
+		}
+		entry = version->entries[forward ? next : back - 1];
+		must(same(key, entry->key) && same(value, entry->value));
+		back = forward ? next : back - 1;
+		next = back + 1;
+	}
+	slf_cursor_close(cursor);
+	free(buffer);
+}
+
 /* BATCH keys at once, some of which are missing and some doubled. */
 static void compare_batch(struct slf_txn *txn, const struct oracle_version *version, uint32_t tree, struct rng *rng)
 {
@@ -253,6 +297,7 @@ static void read_snapshot(struct model *model, struct rng *rng)
 
 		compare_all(txn, version, rng_below(rng, 2));
 		compare_range(txn, version, tree_random(version, rng), &range, rng_below(rng, 2));
+		compare_wander(txn, version, tree_random(version, rng), &range, rng);
 		compare_batch(txn, version, tree_random(version, rng), rng);
 		compare_one(txn, version, tree_random(version, rng), key_make(low, rng_below(rng, KEY_SPACE)));
 		if (rng_below(rng, 2))
@@ -356,6 +401,7 @@ static void act_read(struct model *model, struct slf_txn *txn, const struct orac
 	must(low && high);
 	range = range_random(&rng, low, high);
 	compare_range(txn, version, tree, &range, rng_below(&rng, 2));
+	compare_wander(txn, version, tree, &range, &rng);
 	compare_batch(txn, version, tree, &rng);
 	compare_one(txn, version, tree, key_make(low, rng_below(&rng, KEY_SPACE)));
 	if (rng_below(&rng, 8) == 0)
@@ -456,6 +502,15 @@ static void handle_calls(struct model *model, struct rng *rng)
 		must(!txn || slf_txn_seq(txn) == info.seq);
 		slf_abort(txn);
 		break;
+	case 6: { /* raised by what the sync before has made durable, if nobody has taken it since */
+		struct pollfd raised = { .fd = slf_eventfd(model->db), .events = POLLIN };
+		uint64_t count = 0;
+
+		must(raised.fd >= 0);
+		if (poll(&raised, 1, 0) == 1)
+			must(read(raised.fd, &count, sizeof(count)) == sizeof(count) && count > 0);
+		break;
+	}
 	default:
 		break;
 	}
