@@ -314,61 +314,6 @@ Test(spill, heap_stays_small)
 	free(rig);
 }
 
-static uint64_t anonymous_bytes(void)
-{
-	FILE *file = fopen("/proc/self/status", "r");
-	unsigned long kilobytes = 0;
-	char line[256];
-
-	must(file != NULL);
-	while (fgets(line, sizeof(line), file) && sscanf(line, "RssAnon: %lu kB", &kilobytes) != 1)
-		continue;
-	fclose(file);
-	return kilobytes * KIB;
-}
-
-/* The process would hold the whole transaction, or the whole history. The sanitizers keep what is freed, and are slow: there
- * a part of it runs, and is not measured. */
-static void stay_small(uint32_t transactions, uint32_t puts)
-{
-	struct slf_options options = SLF_OPTIONS_INIT;
-	struct scratch scratch;
-	struct slf_db *db = NULL;
-	uint64_t before = anonymous_bytes(), grown = 0;
-	uint8_t key[8], value[200] = { 0 };
-
-	if (SANITIZED)
-		puts /= 10;
-	scratch_init(&scratch);
-	options.flags = SLF_CREATE;
-	options.heap_bytes = 4 * MIB;
-	options.log_bytes = 2 * MIB;
-	must_work(slf_open(scratch.path, &options, &db));
-	for (uint32_t i = 0, n = 0; i < transactions; i++) {
-		struct slf_txn *txn = txn_begin(db, SLF_WRITE);
-
-		for (uint32_t j = 0; j < puts; j++)
-			must_work(slf_put(txn, SLF_MAIN, key_of(n++, key), slice(value, sizeof(value))));
-		must_work(slf_commit(txn, NULL));
-		grown = u64_max(grown, anonymous_bytes() - before);
-	}
-	printf("spill stay_small: %u times %u puts, %llu KiB\n", transactions, puts, (unsigned long long)(grown / KIB));
-	/* heap, two slab buffers, three bulk images, verified bits as used, actions */
-	must(SANITIZED || grown < 20 * MIB);
-	must_work(slf_close(db));
-	scratch_release(&scratch);
-}
-
-Test(spill, memory_of_one_transaction)
-{
-	stay_small(1, 200000);
-}
-
-Test(spill, memory_of_many_transactions)
-{
-	stay_small(40, 5000);
-}
-
 /* ---- Larger than the log ----------------------------------------------------------------------------------------- */
 
 /* A crash after a transaction that is larger than the log's budget would replay it, or lose it. */
