@@ -61,11 +61,11 @@ static int options_check(const struct slf_options *options)
 		wrong = "compression is no slf_compression";
 	else if (options->spindle_count > SPINDLES_MAX - 1 || (options->spindle_count && !options->spindles))
 		wrong = "spindle_count must be 0 to 254";
-	else if (options->leaf_bytes && (options->leaf_bytes < 256 || options->leaf_bytes > 64 * KIB))
+	else if (options->leaf_bytes && (options->leaf_bytes < NODE_SIZE_MIN || options->leaf_bytes > NODE_SIZE_MAX))
 		wrong = "leaf_bytes must be 256 to 65536";
-	else if (options->branch_bytes && (options->branch_bytes < 256 || options->branch_bytes > 64 * KIB))
+	else if (options->branch_bytes && (options->branch_bytes < NODE_SIZE_MIN || options->branch_bytes > NODE_SIZE_MAX))
 		wrong = "branch_bytes must be 256 to 65536";
-	else if (options->inline_bytes > 4096)
+	else if (options->inline_bytes > INLINE_SIZE_MAX)
 		wrong = "inline_bytes must be at most 4096";
 	else if (options->heap_bytes && options->heap_bytes < 64 * KIB)
 		wrong = "heap_bytes must be at least 65536";
@@ -167,7 +167,7 @@ static int check_meta(struct core *core, const struct meta *meta)
 {
 	const char *path = core->store.spindles[0].path;
 	char text[256];
-	const char *unknown = meta_incompatible(meta, !core->tuning.readonly, text, sizeof(text));
+	const char *unknown = meta_incompatible(meta, !core->tuning.readonly, text, sizeof(text)), *wrong;
 
 	if (unknown)
 		return error_set(SLF_EINCOMPATIBLE, path, 0, 0, "%s: use a newer library%s", unknown,
@@ -176,13 +176,8 @@ static int check_meta(struct core *core, const struct meta *meta)
 		return error_set(SLF_ENOTDB, path, meta->spindle_index, 0,
 				 "this is spindle %u of a database of %u: open spindle 0", meta->spindle_index,
 				 meta->spindle_count);
-	if (meta->leaf_bytes < 256 || meta->leaf_bytes > 64 * KIB || meta->branch_bytes < 256 ||
-	    meta->branch_bytes > 64 * KIB || meta->inline_bytes > 4096 || meta->sector < 512 ||
-	    meta->sector > 64 * KIB || (meta->sector & (meta->sector - 1)) || meta->bulk_bytes <= meta->inline_bytes ||
-	    meta->bulk_bytes > MIB || meta->spindle_count < 1 || meta->spindle_count > SPINDLES_MAX ||
-	    meta->table_bytes > META_TABLE_BYTES)
-		return error_set(SLF_ECORRUPT, path, 0, 0, "a setting in the metadata page is out of range");
-	return 0;
+	wrong = meta_settings_check(meta); /* pages of later versions with known features have not been looked at */
+	return wrong ? error_set(SLF_ECORRUPT, path, 0, 0, "%s", wrong) : 0;
 }
 
 static void take_meta(struct core *core, const struct meta *meta)

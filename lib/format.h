@@ -291,6 +291,9 @@ enum record_kind {
 #define NAME_VALUE_BYTES 8
 #define TREE_FIRST_USER 16
 
+#define NODE_SIZE_MIN 256 /* of the settings of leaves and branches */
+#define NODE_SIZE_MAX ((uint64_t)64 << 10)
+#define INLINE_SIZE_MAX 4096
 #define LEAF_BYTES_DEFAULT 2048
 #define BRANCH_BYTES_DEFAULT 4096
 #define INLINE_BYTES_DEFAULT 128

@@ -114,28 +114,40 @@ static bool reserved_zero(const uint8_t *page)
 	return true;
 }
 
-/* Fields of a whole page of this version without unknown features. NULL, or what cannot be. */
-static const char *meta_fields_check(const uint8_t *page, uint16_t slot, const struct meta *meta)
+static bool node_size_possible(uint32_t bytes)
 {
-	if (meta->slot != slot)
-		return "metadata page belongs to the other slot";
+	return bytes >= NODE_SIZE_MIN && bytes <= NODE_SIZE_MAX;
+}
+
+const char *meta_settings_check(const struct meta *meta)
+{
 	if (meta->sector < SECTOR_BYTES_MIN || meta->sector > SECTOR_BYTES_MAX || (meta->sector & (meta->sector - 1)))
 		return "metadata page has an impossible sector size";
 	if (meta->spindle_count > SPINDLES_MAX || meta->spindle_index >= meta->spindle_count)
 		return "metadata page has an impossible spindle index or count";
 	if (meta->table_bytes > META_TABLE_BYTES)
 		return "metadata page has an impossible spindle table size";
+	if (!node_size_possible(meta->leaf_bytes) || !node_size_possible(meta->branch_bytes))
+		return "metadata page has an impossible node size";
+	if (meta->inline_bytes > INLINE_SIZE_MAX)
+		return "metadata page has an impossible inline size";
+	if (meta->bulk_bytes <= meta->inline_bytes || meta->bulk_bytes > MIB)
+		return "metadata page has an impossible size of values for bulk";
+	return NULL;
+}
+
+/* Fields of a whole page of this version without unknown features. NULL, or what cannot be. */
+static const char *meta_fields_check(const uint8_t *page, uint16_t slot, const struct meta *meta)
+{
+	if (meta->slot != slot)
+		return "metadata page belongs to the other slot";
 	if (meta->flags & ~META_FLAG_CLEAN)
 		return "metadata page has unknown flags";
-	if (meta->leaf_bytes > NODE_BYTES_MAX || meta->branch_bytes > NODE_BYTES_MAX)
-		return "metadata page has an impossible node size";
-	if (meta->inline_bytes > INLINE_BYTES_MAX)
-		return "metadata page has an impossible inline size";
 	if (meta->compression > COMPRESSION_MAX)
 		return "metadata page has an unknown compression";
 	if (!reserved_zero(page))
 		return "metadata page has a reserved byte that is not zero";
-	return NULL;
+	return meta_settings_check(meta);
 }
 
 enum meta_state meta_decode(const void *page, uint16_t slot, struct meta *meta, const char **reason)

@@ -40,6 +40,10 @@ enum meta_state {
  * NULL for META_GOOD. *meta is set in any case, for a damaged page with whatever stands there. */
 enum meta_state meta_decode(const void *page, uint16_t slot, struct meta *meta, const char **reason);
 
+/* Sizes and counts on which reading relies: NULL, or which of them cannot be. meta_decode has looked at them, but not in a
+ * page with unknown features. */
+const char *meta_settings_check(const struct meta *meta);
+
 /* Names the unknown bits or the newer version in words: NULL when this library knows everything it must know for
  * reading (or for writing). The text is written to buffer. */
 const char *meta_incompatible(const struct meta *meta, bool writing, char *buffer, size_t size);

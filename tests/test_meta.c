@@ -144,7 +144,8 @@ Test(meta, impossible_fields_with_right_digest)
 {
 	static const struct { size_t offset; uint16_t value; } cases[] = {
 		{ 8, 0 }, { 12, 0 }, { 12, 256 }, { 12, 768 }, { 12, 8192 }, { 80, 3 }, { 82, 0 }, { 82, 256 },
-		{ 84, 2 }, { 86, 2 }, { 90, 1 }, { 92, 1 }, { 168 + 2, 17 }, { 172 + 2, 17 }, { 176, 16384 },
+		{ 84, 2 }, { 86, 2 }, { 90, 1 }, { 92, 1 }, { 168 + 2, 2 }, { 172 + 2, 2 }, { 168, 255 }, { 172, 255 },
+		{ 176, 4097 }, { 180, 128 }, { 180 + 2, 17 },
 		{ 84, 1 },
 		{ 184, 2 }, { 188, 1 }, { 192, 1 }, { 2000, 1 }, { 4086, 256 },
 	};
@@ -166,7 +167,8 @@ Test(meta, limits_of_fields)
 {
 	static const struct { size_t offset; uint32_t value; } cases[] = {
 		{ 12, 512 }, { 12, EXTENT_DATA }, { 82, SPINDLES_MAX }, { 88, META_TABLE_BYTES }, { 86, META_FLAG_CLEAN },
-		{ 168, NODE_BYTES_MAX }, { 172, NODE_BYTES_MAX }, { 176, INLINE_BYTES_MAX }, { 184, 0 }, { 184, 1 },
+		{ 168, NODE_SIZE_MIN }, { 168, NODE_SIZE_MAX }, { 172, NODE_SIZE_MIN }, { 172, NODE_SIZE_MAX }, { 176, 0 },
+		{ 176, INLINE_SIZE_MAX }, { 180, 129 }, { 180, MIB }, { 184, 0 }, { 184, 1 },
 	};
 	uint8_t page[META_PAGE_BYTES];
 	const char *reason;
