@@ -180,10 +180,10 @@ size_t commit_entry_bytes(const struct commit_entry *commit)
 	       commit->actions.size;
 }
 
-/* Appends a slice that may already stand where it goes; returns where the next one goes. */
+/* Returns where the next one goes. */
 static uint8_t *slice_append(uint8_t *to, struct slf_slice from)
 {
-	if (from.size && from.data != to)
+	if (from.size)
 		memcpy(to, from.data, from.size);
 	return to + from.size;
 }

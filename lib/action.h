@@ -53,7 +53,7 @@ struct commit_entry {
 
 /* Bytes of the log record body that commit_entry_encode writes. */
 size_t commit_entry_bytes(const struct commit_entry *commit);
-/* Writes the body; inline actions are copied unless they already stand in their place. */
+/* Writes the body; inline actions are copied. */
 void commit_entry_encode(void *body, const struct commit_entry *commit);
 /* 0 or SLF_ECORRUPT; safe on any bytes. Does not look into the actions. */
 int commit_entry_decode(struct slf_slice body, struct commit_entry *commit);

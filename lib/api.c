@@ -600,8 +600,8 @@ int slf_multi_get(struct slf_txn *txn, uint32_t id, const struct slf_slice *keys
 	if (result)
 		return result;
 	count(&txn->gets, number);
-	result = probe_run(&txn->core->store, id, &tree->root, keys, number, values != NULL, multi_each, &multi);
-	return result ? result : multi.first;
+	probe_run(&txn->core->store, id, &tree->root, keys, number, values != NULL, multi_each, &multi);
+	return multi.first;
 }
 
 int slf_put(struct slf_txn *txn, uint32_t tree, struct slf_slice key, struct slf_slice value)

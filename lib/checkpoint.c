@@ -165,7 +165,7 @@ static int write_next_page(struct core *core)
 	return 0;
 }
 
-int checkpoint_write_pages(struct core *core, bool both, bool clean)
+int checkpoint_write_pages(struct core *core, bool clean)
 {
 	struct meta *meta = &core->checkpoint.meta;
 	struct commit *commit = &core->commit;
@@ -180,7 +180,7 @@ int checkpoint_write_pages(struct core *core, bool both, bool clean)
 	meta->salt = core->log.salt;
 	meta->flags = clean ? META_FLAG_CLEAN : 0;
 	result = write_next_page(core);
-	if (!result && both)
+	if (!result)
 		result = write_next_page(core);
 	return result;
 }
@@ -224,7 +224,7 @@ int checkpoint_publish(struct core *core, const struct log_slab *slab, uint64_t 
 	checkpoint->meta.mark_digest = slab->digest;
 	checkpoint->meta.floor_seq = root_seq;
 	atomic_store(&checkpoint->seq, root_seq);
-	result = checkpoint_write_pages(core, true, false);
+	result = checkpoint_write_pages(core, false);
 	if (result)
 		core_log(core, 4, "metadata page not written (%s): the log is kept until it can be", error_detail(result));
 	else

@@ -62,7 +62,7 @@ void checkpoint_mark(struct core *core, struct mark *mark, const struct tree_roo
 /* After the mark is durable: metadata pages, and recycling of the log before `number`, where the mark's replay begins. */
 int checkpoint_publish(struct core *core, const struct log_slab *slab, uint64_t root_seq, uint64_t number);
 
-/* Writes the metadata pages with the present state; both when `both`, else the older one. */
-int checkpoint_write_pages(struct core *core, bool both, bool clean);
+/* Writes both metadata pages with the present state, the older one first. */
+int checkpoint_write_pages(struct core *core, bool clean);
 
 #endif

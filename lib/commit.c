@@ -245,8 +245,6 @@ static void settle(struct commit *commit, struct version *version)
 	commit->settled_ns = commit->sync == SLF_SYNC_AUTO ? clock_now_ns() : 0;
 	commit->unsynced = false;
 	commit->durable_limit = commit->seq_limit;
-	if (!version)
-		return;
 	version_settle(commit->versions, version);
 	if (!shows_at_seal(commit))
 		version_show(commit->versions, version);
@@ -325,8 +323,7 @@ static int lead(struct commit *commit, bool stable)
 	enum outcome outcome = OUTCOME_DONE;
 	int code = 0;
 
-	if (commit->written && commit->written->seq > last_seq)
-		last_seq = commit->written->seq;
+	last_seq = u64_max(last_seq, commit->written->seq);
 	limit = u64_max(commit->seq_limit, commit->next_seq - 1 + SEQ_LIMIT_STEP);
 	commit->leading = true;
 	commit->flight_bytes = flight->payload + flight->part_count * SLAB_PART_BYTES;

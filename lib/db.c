@@ -7,6 +7,7 @@
  */
 #include "db.h"
 
+#include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -353,8 +354,6 @@ static int open_spindles(struct core *core)
 		result = error_set(SLF_ECORRUPT, first->path, 0, META_TABLE_A, "both copies of the spindle table are damaged");
 	if (!result)
 		result = meta_table_decode(table, bytes, core->meta.spindle_count - 1u, open_further, &opening);
-	if (!result && core->store.spindle_count != core->meta.spindle_count)
-		result = error_set(SLF_ECORRUPT, first->path, 0, META_TABLE_A, "the spindle table is incomplete");
 	free(table);
 	return result;
 }
@@ -477,7 +476,7 @@ static int open_or_create(struct slf_db *db, const char *path, const struct slf_
 			error_restore(&info);
 			return -EEXIST;
 		}
-		if (result != -ENOENT || !(options->flags & SLF_CREATE) || attempt)
+		if (result != -ENOENT || !(options->flags & SLF_CREATE))
 			break;
 		spindle_close(&core->store.spindles[0]);
 		free(core->store.spindles);
@@ -546,13 +545,13 @@ static int open_all(struct slf_db *db, const char *path, const struct slf_option
 static void remove_created(struct slf_db *db, const struct slf_options *options)
 {
 	const struct store *store = &db->core.store;
-	char side[4096];
+	char side[PATH_MAX];
 
 	io_remove(db->core.io, store->spindles[0].path);
 	for (unsigned i = 0; i < options->spindle_count; i++) /* not all of them need to be open yet */
 		io_remove(db->core.io, options->spindles[i]);
-	if (db->side && (size_t)snprintf(side, sizeof(side), "%s%s", store->spindles[0].path, SIDE_SUFFIX) < sizeof(side))
-		io_remove(db->core.io, side);
+	snprintf(side, sizeof(side), "%s%s", store->spindles[0].path, SIDE_SUFFIX); /* has room: it is open */
+	io_remove(db->core.io, side);
 }
 
 /* Has another process removed the files, which it had made and could not open, or written a metadata page since ours was
@@ -565,7 +564,7 @@ static bool has_moved(const struct slf_db *db, int error)
 
 	if (db->locked && io_info(core->store.spindles[0].file, &info) == 0 && !info.named)
 		return true;
-	return error == SLF_ECORRUPT && core->tuning.readonly && core->store.spindle_count && core->meta.generation &&
+	return error == SLF_ECORRUPT && core->tuning.readonly && core->meta.generation &&
 	       choose_page(&core->store.spindles[0], &meta) == 0 && meta.generation != core->meta.generation;
 }
 
@@ -663,7 +662,7 @@ static int settle_all(struct core *core)
 	core->closing = true;
 	if (checkpoint_run(core))
 		core_log(core, 4, "no checkpoint at close: the next open replays the log");
-	else if (checkpoint_write_pages(core, true, true))
+	else if (checkpoint_write_pages(core, true))
 		core_log(core, 4, "the clean flag could not be written");
 	else
 		extents_trim(&core->extents);

@@ -139,16 +139,6 @@ static int write_zeros(struct log *log, uint64_t position, const void *header)
 	return result;
 }
 
-bool log_wants_spare(struct log *log)
-{
-	bool wants;
-
-	pthread_mutex_lock(&log->mutex);
-	wants = !log->spare;
-	pthread_mutex_unlock(&log->mutex);
-	return wants;
-}
-
 bool log_low(struct log *log)
 {
 	bool low;
@@ -159,9 +149,10 @@ bool log_low(struct log *log)
 	return low;
 }
 
-static bool take_recycled(struct log *log)
+/* Is there a spare extent, or a recycled one to become it? */
+static bool find_spare(struct log *log)
 {
-	bool taken;
+	bool found;
 
 	pthread_mutex_lock(&log->mutex);
 	if (!log->spare && log->free_count) {
@@ -169,9 +160,9 @@ static bool take_recycled(struct log *log)
 		log->spare_written = true;
 		stats_add(&log->store->stats->values.log_extents_recycled, 1);
 	}
-	taken = log->spare != 0;
+	found = log->spare != 0;
 	pthread_mutex_unlock(&log->mutex);
-	return taken;
+	return found;
 }
 
 int log_spare(struct log *log, bool prepare)
@@ -181,7 +172,7 @@ int log_spare(struct log *log, bool prepare)
 	bool written = false;
 	int result;
 
-	if (!log_wants_spare(log) || take_recycled(log))
+	if (find_spare(log))
 		return 0;
 	result = extents_take(log->extents, STREAM_LOG, 1, EXTENT_BYTES, &position, header);
 	if (result)

@@ -77,7 +77,6 @@ uint64_t log_room(const struct log *log);
 /* Takes an extent for the time when the current one is full, unless there is one. prepare: write zeros all over it, so that
  * later flushes need no journal commit; slow, for the background. */
 int log_spare(struct log *log, bool prepare);
-bool log_wants_spare(struct log *log);
 /* Is the current extent half full, and no spare ready? Any thread. */
 bool log_low(struct log *log);
 

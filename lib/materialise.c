@@ -20,8 +20,6 @@ int materialiser_init(struct materialiser *materialiser, struct store *store, st
 
 void materialiser_release(struct materialiser *materialiser)
 {
-	if (!materialiser->store)
-		return;
 	bulk_release(&materialiser->nodes);
 	bulk_release(&materialiser->values);
 	heap_free_all(materialiser->heap);

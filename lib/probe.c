@@ -90,7 +90,7 @@ static int batch_descend(struct batch *batch, unsigned level)
 
 static bool is_mapped(const struct batch *batch)
 {
-	return batch->store->spindle_count && batch->store->spindles[0].mapped;
+	return batch->store->spindles[0].mapped;
 }
 
 /* Brings the bases of deltas nearer. Pointless where nodes are copied: then each would be read twice. */

@@ -39,8 +39,7 @@ static struct reader *reader_at(struct readers *readers, uint32_t index)
 	unsigned block = 31 - (unsigned)__builtin_clz(shifted);
 	struct reader *slots;
 
-	if (block >= READER_BLOCKS)
-		return NULL;
+	assert(block < READER_BLOCKS);
 	slots = atomic_load_explicit(&readers->blocks[block], memory_order_acquire);
 	return slots ? &slots[index - (((1u << block) - 1) << READER_BLOCK_BITS)] : NULL;
 }

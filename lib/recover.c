@@ -270,9 +270,8 @@ static int take_result(struct slf_txn *txn, struct replay *replay, struct versio
 {
 	int result = 0;
 
-	for (size_t i = 0; i < txn->tree_count && !result; i++)
-		if (txn->trees[i].dirty)
-			result = forest_put(&txn->edit, &version->forest, txn->trees[i].id, &txn->trees[i].root);
+	for (size_t i = 0; i < txn->tree_count && !result; i++) /* they were all looked up to be changed */
+		result = forest_put(&txn->edit, &version->forest, txn->trees[i].id, &txn->trees[i].root);
 	version->seq = replay->seq;
 	version->digest = replay->digest;
 	version->search_ns = replay->search_ns;
@@ -488,7 +487,7 @@ static int start_writing(struct recovery *recovery, uint64_t salt)
 	checkpoint->meta.mark_number = recovery->mark_slab.number;
 	checkpoint->meta.mark_digest = recovery->mark_slab.digest;
 	checkpoint->meta.floor_seq = recovery->mark.root_seq;
-	result = checkpoint_write_pages(core, true, false);
+	result = checkpoint_write_pages(core, false);
 	if (!result)
 		return restore_free(recovery);
 	core_log(core, 4, "metadata page not written: %s", error_detail(result));

@@ -50,7 +50,7 @@ int log_reader_at(struct log_reader *reader, uint64_t position, const char **rea
 	offset = position_offset(position);
 	room = align_down(offset, EXTENT_BYTES) + EXTENT_BYTES - offset;
 	*reason = "it lies outside the log";
-	if (position_spindle(position) || offset % 512 || offset % reader->core->store.settings.sector)
+	if (position_spindle(position) || offset % reader->core->store.settings.sector)
 		return SLF_END;
 	sector = u64_min(sector, room);
 	result = read_piece(reader, position, 0, sector);
@@ -126,7 +126,7 @@ static bool evidence_between(struct log_reader *reader, uint64_t from, uint64_t 
 	uint32_t sector = store->settings.sector;
 	struct slab_header header;
 
-	if (position_spindle(from) || from % 512 || from % sector || from >= end ||
+	if (position_spindle(from) || from % sector || from >= end ||
 	    read_piece(reader, from, 0, end - from))
 		return false;
 	for (uint64_t position = from; position < end; position += sector) {

@@ -121,9 +121,8 @@ static int descend(struct edit *edit, uint32_t tree, struct tree_root *root, str
 
 static size_t leaf_used_bytes(const struct leaf_view *leaf)
 {
-	if (leaf->base)
-		return (size_t)((uint64_t)node_length(leaf->base) * node_live(leaf->top) /
-				(node_count(leaf->base) ? node_count(leaf->base) : 1));
+	if (leaf->base) /* whose count is not 0: node_check has seen to it */
+		return (size_t)((uint64_t)node_length(leaf->base) * node_live(leaf->top) / node_count(leaf->base));
 	return node_used_bytes(leaf->top);
 }
 
@@ -338,7 +337,7 @@ static int change_in_place(struct node *top, const struct change *change)
 
 	if (record)
 		result = node_put(top, change->index, change->in_top, record);
-	else if (change->in_top)
+	else /* the key exists, and not in a base alone: that would have given a tombstone */
 		node_remove(top, change->index);
 	if (result == 0)
 		node_set_live(top, change->live);

@@ -111,8 +111,7 @@ static void back_pressure(struct core *core)
 
 	if (likely(used < limit / 4 * 3))
 		return;
-	if (core->wake_checkpoint)
-		core->wake_checkpoint(core->wake_context);
+	core->wake_checkpoint(core->wake_context);
 	start = clock_now_ns();
 	if (used < limit) {
 		double part = (double)(used - limit / 4 * 3) / (double)(limit / 4);
@@ -251,7 +250,8 @@ static int find_tree(struct slf_txn *txn, uint32_t id, struct txn_tree **tree)
 			*tree = &txn->trees[i];
 			return 0;
 		}
-	if (id != TREE_NAMES && (id < TREE_FIRST_USER || id >= txn->next_tree))
+	assert(id == TREE_NAMES || id >= TREE_FIRST_USER);
+	if (id != TREE_NAMES && id >= txn->next_tree)
 		return error_set(-EINVAL, NULL, -1, OFFSET_NONE, "there is no tree with id %u", id);
 	result = tree_slot(txn, &slot);
 	if (!result)
@@ -343,7 +343,7 @@ int txn_value(struct slf_txn *txn, const struct found *found, value_alloc_fn *al
 			int result = flush_large(&txn->core->large, ref.position);
 
 			if (result) { /* what was to be written is lost */
-				txn->doom = txn->doom ? txn->doom : result;
+				txn->doom = result;
 				return result;
 			}
 		}

@@ -274,8 +274,7 @@ static bool sweep_list(struct versions *versions, struct garbage *list, uint64_t
 static bool is_active(const struct versions *versions, uint64_t epoch)
 {
 	return versions->floor == epoch ||
-	       (versions->active_count && bsearch(&epoch, versions->active, versions->active_count, sizeof(epoch),
-						  compare_epochs));
+	       bsearch(&epoch, versions->active, versions->active_count, sizeof(epoch), compare_epochs);
 }
 
 static void sweep_held(struct versions *versions, size_t *budget)
@@ -299,16 +298,17 @@ static void sweep_held(struct versions *versions, size_t *budget)
 	}
 }
 
-/* Frees versions that nobody reads; the chain keeps visible, durable and everything newer. */
+/* Frees versions that nobody reads and whose garbage has been swept, as that of all before the visible one has; the chain keeps
+ * visible, durable and everything newer. */
 static void sweep_chain(struct versions *versions, uint64_t visible)
 {
 	struct version **link = &versions->oldest;
 
-	while (*link && (*link)->epoch < visible) {
+	while ((*link)->epoch < visible) {
 		struct version *version = *link;
 		uint64_t user;
 
-		if (!version->swept || youngest_user(versions, version->epoch, version->next->epoch, &user)) {
+		if (youngest_user(versions, version->epoch, version->next->epoch, &user)) {
 			link = &version->next;
 			continue;
 		}

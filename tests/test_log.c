@@ -147,10 +147,10 @@ Test(log, announced_next_extent)
 	fill(rig, 4000, EXTENT_BYTES / 2 + 20000);
 	cr_assert_not(log_low(log));
 	fill(rig, 4000, EXTENT_BYTES / 2 - 8192);
-	cr_assert(log_low(log) && log_wants_spare(log));
+	cr_assert(log_low(log) && !log->spare);
 	cr_assert_eq(log->end.next, 0);
 	must_work(log_spare(log, true));
-	cr_assert_not(log_low(log) || log_wants_spare(log));
+	cr_assert(!log_low(log) && log->spare);
 	header = put(rig, 4000);
 	cr_assert_eq(header.next, EXTENT_BYTES);
 	fill(rig, 4000, 0x1200);
@@ -158,7 +158,7 @@ Test(log, announced_next_extent)
 	cr_assert_eq(log->last.position, EXTENT_BYTES + EXTENT_DATA);
 	cr_assert_eq(slabs[header.number - 2].number, header.number - 1); /* no bridge between */
 	cr_assert_eq(header.next, 0);
-	cr_assert(log_wants_spare(log));
+	cr_assert_eq(log->spare, 0);
 	cr_assert_eq(log->live_count, 2);
 	cr_assert_eq(log->live[1].first_number, header.number);
 	cr_assert_eq(read_from_start(rig, &reason), header.number);
