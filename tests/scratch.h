@@ -67,6 +67,8 @@ bool db_has(struct slf_db *db, const char *key, const char *value);
 
 /* Entries of a directory below /proc/self: descriptors ("fd") or threads ("task"). */
 unsigned process_count(const char *what);
+/* Ends a forked child as _exit does: what it shares with its parent is left alone. */
+_Noreturn void child_exit(int status);
 /* Waits for a child: its exit status, or 256 + the signal that ended it. */
 int child_wait(int pid);
 

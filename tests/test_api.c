@@ -800,7 +800,7 @@ static void fork_child(struct slf_db *db, struct slf_txn *read, struct slf_txn *
 	slf_cursor_close(cursor);
 	slf_abort(read);
 	must(slf_close(db) == SLF_EBADHANDLE);
-	_exit(0);
+	child_exit(0);
 }
 
 /* A forked child would write into its parent's database, or hang on its locks. */

@@ -99,7 +99,7 @@ Test(api_report, info_unclean)
 
 	if (child == 0) {
 		db_put(open_database(scratch.path, SLF_CREATE), "key", "value");
-		_exit(0);
+		child_exit(0);
 	}
 	cr_assert_eq(child_wait(child), 0);
 	db = open_database(scratch.path, 0);
@@ -284,7 +284,7 @@ Test(api_report, callbacks)
 		for (i = 0; i < 2000; i++)
 			db_put(db, "key", "value");
 		must_work(slf_sync(db, NULL));
-		_exit(0);
+		child_exit(0);
 	}
 	cr_assert_eq(child_wait(child), 0);
 	options.progress = hear_progress;

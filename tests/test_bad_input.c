@@ -296,7 +296,7 @@ static void as_nobody(const char *path, const char *readable)
 	must_work(slf_open(readable, &options, &db));
 	must(db_has(db, "key 000007 of the test", "key 000007 of the test"));
 	must_work(slf_close(db));
-	_exit(0);
+	child_exit(0);
 }
 
 /* Someone without permission would get in, or a reader need the permission to write. */
@@ -330,7 +330,7 @@ Test(bad_input, second_writer)
 
 		must(slf_open(scratch.path, NULL, &other) == SLF_ELOCKED);
 		must(process_count("fd") == descriptors && process_count("task") == threads);
-		_exit(0);
+		child_exit(0);
 	}
 	cr_assert_eq(child_wait(child), 0);
 	refuse(scratch.path, 0, SLF_ELOCKED, false);

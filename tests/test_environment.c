@@ -200,17 +200,17 @@ static void without_standard(unsigned closed)
 	db = open_database(scratch.path, SLF_CREATE);
 	for (i = 0; i < 100; i++) {
 		if (put(db, 1 + (unsigned)i) != 0)
-			_exit(1);
+			child_exit(1);
 		for (fd = 0; fd < 3; fd++)
 			if ((closed >> fd & 1) && write(fd, noise, sizeof(noise)) != -1)
-				_exit(2);
+				child_exit(2);
 	}
 	if (slf_checkpoint(db) != 0 || slf_eventfd(db) <= STDERR_FILENO)
-		_exit(3);
+		child_exit(3);
 	for (fd = 0; fd < 3; fd++)
 		if ((closed >> fd & 1) && fcntl(fd, F_GETFD) != -1)
-			_exit(4);
-	_exit(slf_close(db) == 0 ? 0 : 5);
+			child_exit(4);
+	child_exit(slf_close(db) == 0 ? 0 : 5);
 }
 
 /* A program that was started without standard streams would print into its database. */
@@ -278,7 +278,7 @@ static void fill_below_limit(void (*handler)(int), rlim_t bytes, int io)
 	must_work(put(db, last + 1));
 	must_work(slf_close(db));
 	must(size_signals == 0);
-	_exit(0);
+	child_exit(0);
 }
 
 /* A limit of the file size would end the process by SIGXFSZ, interrupt it, lose a commit, or be there for ever. */
@@ -462,7 +462,7 @@ Test(environment, read_only_mount)
 		child = fork();
 		if (child == 0) {
 			db = open_database(path, SLF_CREATE);
-			_exit(put(db, 1) == 0 && (unclean || slf_close(db) == 0) ? 0 : 1);
+			child_exit(put(db, 1) == 0 && (unclean || slf_close(db) == 0) ? 0 : 1);
 		}
 		cr_assert_eq(child_wait(child), 0);
 		volume_read_only(&volume);
@@ -577,7 +577,7 @@ static void child_of_writer(struct slf_db *db, unsigned way)
 		must_work(put(own, 1));
 		must_work(slf_close(own));
 	}
-	_exit(0);
+	child_exit(0);
 }
 
 /* A child that ends, or closes what it has inherited, would give away its parent's lock or change its database. */
@@ -597,7 +597,7 @@ Test(environment, forks_beside_a_writer)
 		cr_assert_eq(child_wait(child), 0);
 		child = fork();
 		if (child == 0) /* a process that has nothing to do with the handle */
-			_exit(slf_open(scratch.path, NULL, &other) == SLF_ELOCKED ? 0 : 1);
+			child_exit(slf_open(scratch.path, NULL, &other) == SLF_ELOCKED ? 0 : 1);
 		cr_assert_eq(child_wait(child), 0, "the lock is gone");
 	}
 	check_numbers(db, n);
@@ -638,7 +638,7 @@ Test(environment, lock_of_the_dead)
 		must_work(put(db, 1));
 		if (fork() == 0) {
 			usleep(200000);
-			_exit(0);
+			child_exit(0);
 		}
 		raise(SIGKILL);
 	}
@@ -710,7 +710,7 @@ static void racer_run(unsigned number)
 	for (i = 0; i < LANES; i++)
 		must(pthread_join(threads[i], NULL) == 0);
 	must(process_count("fd") == before && process_count("task") <= threads_before);
-	_exit(0);
+	child_exit(0);
 }
 
 /* Of many that open at once, two would get the writer's lock, none would, or somebody would find the database broken. */

@@ -201,7 +201,7 @@ static void prepare(struct cell *cell)
 		child = fork();
 		if (child == 0) {
 			make_content(cell);
-			_exit(0);
+			child_exit(0);
 		}
 		must(child_wait(child) == 0);
 	} else {

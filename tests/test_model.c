@@ -645,7 +645,7 @@ static void round_unclean(struct model *model, const char *path, const struct sl
 
 	if (child == 0) {
 		round_live(model, path, options, seed, false);
-		_exit(0);
+		child_exit(0);
 	}
 	must(child > 0 && child_wait(child) == 0);
 	oracle_restart(&model->oracle, model->oracle.versions[model->oracle.count - 1]->seq);
