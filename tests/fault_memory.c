@@ -6,11 +6,7 @@
 #include <sys/mman.h>
 
 #include "sim_inode.h"
-
-#define WRAPPED(type, name, ...)    \
-	type __real_##name(__VA_ARGS__); \
-	type __wrap_##name(__VA_ARGS__); \
-	type __wrap_##name(__VA_ARGS__)
+#include "wrapped.h"
 
 static struct {
 	bool armed, sticky, holding;
@@ -65,6 +61,11 @@ static bool fails(uint64_t bytes)
 	memory.failed++;
 	errno = ENOMEM;
 	return true;
+}
+
+bool fault_memory_fails(void)
+{
+	return fails(0);
 }
 
 static void *taken(void *block)

@@ -13,6 +13,8 @@
 void fault_memory_arm(uint64_t nth, bool sticky);
 /* Ends that, and tells how many allocations there were, and how many failed. */
 uint64_t fault_memory_disarm(uint64_t *failed);
+/* Is it the turn of this one to fail? Counts it: for what is asked for elsewhere than here, and may be refused. */
+bool fault_memory_fails(void);
 /* None fails or is counted meanwhile. */
 void fault_memory_hold(bool hold);
 /* The largest allocation that was asked for since the last look, bytes; mappings count. */

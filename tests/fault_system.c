@@ -15,12 +15,9 @@
 #include <sys/statfs.h>
 #include <sys/uio.h>
 
-#define PAGE_BYTES 4096
+#include "wrapped.h"
 
-#define WRAPPED(type, name, ...)         \
-	type __real_##name(__VA_ARGS__); \
-	type __wrap_##name(__VA_ARGS__); \
-	type __wrap_##name(__VA_ARGS__)
+#define PAGE_BYTES 4096
 
 static struct {
 	enum system_call call;

@@ -2,6 +2,7 @@
 /* Forests: a map from tree id to root that keeps its older states, against plain arrays. */
 #include <criterion/criterion.h>
 
+#include "fault_memory.h"
 #include "forest.h"
 #include "scratch.h"
 
@@ -272,4 +273,73 @@ Test(forest, each_stops)
 	cr_assert_eq(visit.left, 0);
 	edit_undo(&edit);
 	edit_release(&edit);
+}
+
+/* A walk that goes on behind the last id that the forest has room for would begin anew. */
+Test(forest, each_from_beyond)
+{
+	struct tree_root root = root_of(1);
+	struct forest *forest = NULL;
+	struct visit visit = { 0 };
+	struct edit edit;
+
+	edit_init(&edit, NULL, heap, 1);
+	must_work(forest_put(&edit, &forest, 15, &root));
+	cr_assert_eq(forest_each(forest, 16, visit_one, &visit), 0);
+	cr_assert_eq(forest_each(forest, UINT32_MAX, visit_one, &visit), 0);
+	edit_undo(&edit);
+	edit_release(&edit);
+}
+
+/* Puts the id, drops everything, and undoes both, with a failure at every place: how often it failed. */
+static unsigned suffer(const struct state *base, uint32_t id)
+{
+	struct tree_root root = root_of(77);
+	uint64_t used = heap_used(heap), failed = 1;
+	unsigned failures = 0;
+
+	for (uint64_t nth = 1; failed; nth++) {
+		struct forest *forest = base->forest;
+		struct edit edit;
+		int result;
+
+		edit_init(&edit, NULL, heap, 1000);
+		fault_memory_arm(nth, false);
+		result = forest_put(&edit, &forest, id, &root);
+		if (!result)
+			result = forest_drop(&edit, forest);
+		fault_memory_disarm(&failed);
+		must(result == (failed ? -ENOMEM : 0));
+		edit_undo(&edit);
+		edit_release(&edit);
+		must(heap_used(heap) == used);
+		state_check(base);
+		failures += result != 0;
+	}
+	return failures;
+}
+
+/* Where memory runs out in the middle of a change blocks would be lost, or the state before it be another one. */
+Test(forest, no_memory)
+{
+	struct rng rng = { .state = test_seed("forest/no_memory") };
+	static struct state none, low, many;
+	unsigned failures = 0;
+	struct edit edit;
+
+	ids_make(&rng);
+	edit_init(&edit, NULL, heap, 1);
+	for (size_t i = 0; i < IDS && ids[i] < 16; i++) {
+		struct tree_root root = root_of(i + 1);
+
+		must_work(forest_put(&edit, &low.forest, ids[i], &root));
+		low.model.stamps[i] = i + 1;
+		low.model.births[i] = 1;
+	}
+	for (unsigned i = 0; i < 8; i++)
+		state_change(&edit, &many, &rng);
+	edit_release(&edit);
+	for (size_t i = 0; i < IDS; i += 9)
+		failures += suffer(&none, ids[i]) + suffer(&low, ids[i]) + suffer(&many, ids[i]);
+	cr_assert_gt(failures, 300);
 }

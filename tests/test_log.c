@@ -2,6 +2,7 @@
 /* The log stream: where slabs go, how one extent leads to the next, and that the reader follows it and nothing else. */
 #include <criterion/criterion.h>
 
+#include "fault_memory.h"
 #include "replay.h"
 #include "space_rig.h"
 
@@ -257,6 +258,24 @@ Test(log, recycled_extents)
 	space_free(rig);
 }
 
+/* A mark has room for so many extents that it sets free; more would be written behind it. */
+Test(log, more_extents_than_are_asked_for)
+{
+	struct space_rig *rig = space_new(1, 512);
+	struct log *log = &rig->core.log;
+	uint64_t positions[4];
+
+	while (log->extent != 3 * EXTENT_BYTES)
+		put(rig, 4000);
+	cr_assert_eq(log_free_list(log, log->live[3].first_number, positions, 4), 2);
+	cr_assert(positions[0] == EXTENT_BYTES && positions[1] == 2 * EXTENT_BYTES);
+	cr_assert_eq(log_free_list(log, log->live[3].first_number, positions + 3, 1), 1);
+	cr_assert_eq(positions[3], EXTENT_BYTES);
+	log_recycle(log, log->live[3].first_number);
+	cr_assert_eq(log_free_list(log, 0, positions, 1), 1);
+	space_free(rig);
+}
+
 /* Old slabs, sound in themselves and standing exactly where the next one belongs, would be replayed as new. */
 Test(log, stale_slabs_are_not_followed)
 {
@@ -437,5 +456,145 @@ Test(log, no_space_for_the_next_extent)
 	header = put(rig, 8000);
 	cr_assert_eq(log->last.position, EXTENT_BYTES + EXTENT_DATA);
 	cr_assert_eq(read_from_start(rig, &reason), header.number);
+	space_free(rig);
+}
+
+/* The commit behind a bridge whose flush fails would be told to be durable, or to be gone, and nobody knows. */
+Test(log, failed_flush_behind_a_bridge)
+{
+	struct space_rig *rig = space_new(1, 512);
+	struct slab_header header;
+
+	fill(rig, 4000, 0x1200);
+	space_fail(rig, SIM_SYNC, -EIO, false);
+	cr_assert_eq(try_write(rig, 8000, true, &header), -EIO);
+	cr_assert(rig->core.log.doubt);
+	space_free(rig);
+}
+
+/* The zeros that are written ahead are a wish: without memory, or where they cannot be written, there would be no next extent. */
+Test(log, spare_without_zeros)
+{
+	for (unsigned way = 0; way < 3; way++) {
+		struct space_rig *rig = space_new(1, 512);
+		struct log *log = &rig->core.log;
+
+		fill(rig, 4000, EXTENT_BYTES / 2 - 8192);
+		if (way == 1)
+			space_fail(rig, SIM_WRITE, -EIO, false);
+		fault_memory_arm(way == 2, false);
+		must_work(log_spare(log, true));
+		fault_memory_disarm(NULL);
+		cr_assert_eq(log->spare, EXTENT_BYTES);
+		cr_assert_eq(log->spare_written, way == 0);
+		space_free(rig);
+	}
+}
+
+static void make_spare(void *context, struct sim_disk *disk, enum sim_call call)
+{
+	if (call != SIM_WRITE)
+		return;
+	sim_disk_set_hook(disk, NULL, NULL);
+	must_work(log_spare(context, false));
+}
+
+/* Of two that make the spare extent at the same time, one's would be lost, or both be the same. */
+Test(log, two_spares_at_once)
+{
+	for (unsigned memory = 0; memory < 2; memory++) {
+		struct space_rig *rig = space_new(1, 512);
+		struct log *log = &rig->core.log;
+		int result;
+
+		fill(rig, 4000, EXTENT_BYTES / 2 - 8192);
+		sim_disk_set_hook(rig->disk, make_spare, log);
+		fault_memory_arm(!memory, false);
+		result = log_spare(log, false);
+		fault_memory_disarm(NULL);
+		cr_assert_eq(result, memory ? 0 : -ENOMEM);
+		cr_assert_eq(log->spare, 2 * EXTENT_BYTES); /* of the one that came between */
+		cr_assert_eq(log->free_count, memory);
+		cr_assert(!memory || log->free[0] == EXTENT_BYTES);
+		space_free(rig);
+	}
+}
+
+/* An extent would be used twice, or forgotten, where there is no memory to list it. */
+Test(log, no_memory_for_the_lists)
+{
+	struct space_rig *rig = space_new(1, 512);
+	struct log *log = &rig->core.log;
+	unsigned failures = 0;
+
+	for (uint64_t i = 1; i < 40; i++) {
+		int live, unused;
+
+		fault_memory_arm(1, false);
+		live = log_add_live(log, i * EXTENT_BYTES, 1000 + i);
+		fault_memory_arm(1, false);
+		unused = log_add_free(log, i * EXTENT_BYTES);
+		fault_memory_disarm(NULL);
+		failures += (live != 0) + (unused != 0);
+		must(!live || live == -ENOMEM);
+		must(!unused || unused == -ENOMEM);
+		if (live)
+			must_work(log_add_live(log, i * EXTENT_BYTES, 1000 + i));
+		if (unused)
+			must_work(log_add_free(log, i * EXTENT_BYTES));
+		must(log->live_count == i + 1 && log->live[i].position == i * EXTENT_BYTES);
+		must(log->free_count == i && log->free[i - 1] == i * EXTENT_BYTES);
+	}
+	cr_assert_gt(failures, 3);
+	space_free(rig);
+}
+
+/* The way into the next extent would be lost with the memory that it needs. */
+Test(log, no_memory_for_the_next_extent)
+{
+	struct space_rig *rig = space_new(1, 512);
+	struct log *log = &rig->core.log;
+	uint64_t failed = 1, failures = 0;
+	struct slab_header header;
+	const char *reason;
+
+	memset(slabs, 0, sizeof(slabs));
+	while (log->live_count < 16) /* the list is full then */
+		must_work(log_add_live(log, 0, 1));
+	fill(rig, 4000, 0x1200);
+	for (uint64_t nth = 1; failed; nth++) {
+		int result;
+
+		fault_memory_arm(nth, false);
+		result = try_write(rig, 8000, false, &header);
+		fault_memory_disarm(&failed);
+		cr_assert_eq(result, failed ? -ENOMEM : 0);
+		failures += failed;
+	}
+	cr_assert_eq(failures, 2);
+	cr_assert_eq(log->last.position, EXTENT_BYTES + EXTENT_DATA);
+	cr_assert_eq(read_from_start(rig, &reason), header.number);
+	fault_memory_arm(1, false);
+	cr_assert_eq(log_invalidate(log, header.length), -ENOMEM);
+	fault_memory_disarm(NULL);
+	space_free(rig);
+}
+
+/* What is recycled later would be lost, or be used while replay still begins there. */
+Test(log, no_memory_to_recycle)
+{
+	struct space_rig *rig = space_new(1, 512);
+	struct log *log = &rig->core.log;
+
+	while (log->extent != 2 * EXTENT_BYTES)
+		put(rig, 4000);
+	fault_memory_arm(1, false);
+	log_recycle(log, log->live[2].first_number);
+	fault_memory_disarm(NULL);
+	cr_assert_eq(log->live_count, 2); /* extent 0 needs no list */
+	cr_assert_eq(log->free_count, 0);
+	log_recycle(log, log->live[1].first_number);
+	cr_assert_eq(log->live_count, 1);
+	cr_assert(log->free_count == 1 && log->free[0] == EXTENT_BYTES);
 	space_free(rig);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Trees against a sorted array: fills, deletions, layers of disk and heap, epochs, undoing. */
+/* Trees against a sorted array: fills, deletions, layers of disk and heap, epochs, undoing, failures at every place. */
 #include <criterion/criterion.h>
 #include <stdlib.h>
 
+#include "fault_memory.h"
 #include "tree_rig.h"
 
 static struct tree_rig rig;
@@ -395,4 +396,92 @@ Test(tree, damage_in_the_middle_of_an_edit)
 			rig_release(&rig);
 	}
 	cr_assert_gt(met, 10);
+}
+
+/* ---- Failures ---------------------------------------------------------------------------------------------------- */
+
+/* One change, with all scratch to be allocated anew, in which the nth allocation or read fails. Tells whether it came to that. */
+static int change_failing(const struct record *record, bool put, uint64_t nth, bool *failed)
+{
+	uint64_t count = 0;
+	int result = 0;
+
+	edit_release(&rig.edit);
+	fault_memory_arm(nth, false);
+	if (put)
+		result = tree_put(&rig.edit, RIG_TREE, &rig.root, record);
+	else
+		result = tree_del(&rig.edit, RIG_TREE, &rig.root, record->key);
+	fault_memory_disarm(&count);
+	*failed = count != 0;
+	return result;
+}
+
+/* Lets a change fail at every place, undoes it each time, and makes it at last. How often it failed. */
+static unsigned suffer(uint64_t number, bool put, size_t value_bytes_max)
+{
+	uint8_t key[RIG_KEY_BYTES], value[RIG_VALUE_BYTES];
+	struct record record = { .key = rig_key(RIG_NUMBERS, number, key), .value = slice("other", 5), .kind = RECORD_INLINE };
+	uint64_t used = heap_used(rig.heap);
+	unsigned failures = 0;
+	bool failed = true;
+
+	for (uint64_t nth = 1; failed; nth++) {
+		int result = change_failing(&record, put, nth, &failed);
+
+		rig_must(result >= 0 || (failed && (result == -ENOMEM || result == -EIO)));
+		failures += result < 0;
+		rig_undo(&rig);
+		rig_must(heap_used(rig.heap) == used);
+	}
+	if (put)
+		rig_put(&rig, record.key, rig_value(number * 7, value_bytes_max, value));
+	else
+		rig_del(&rig, record.key);
+	rig_commit(&rig);
+	rig_collect(&rig);
+	return failures;
+}
+
+#define SUFFERERS 900u /* keys */
+
+/* A change in whose middle memory runs out, or a read fails, would be told as done, leave blocks behind, or leave the tree in
+ * between: wherever it happens, in splits, joins, folds and when the root comes and goes. */
+Test(tree, every_failure_of_a_change, .timeout = 300)
+{
+	static const struct rig_options small[] = {
+		{ .map = false, .leaf_bytes = 256, .branch_bytes = 256, .inline_bytes = 24 },
+		{ .map = false, .leaf_bytes = 512, .branch_bytes = 1024, .inline_bytes = 64 },
+		{ .map = true, .leaf_bytes = 512, .branch_bytes = 256, .inline_bytes = 24 },
+	};
+	struct rig_random random = rig_seed("tree/every_failure_of_a_change");
+	struct rig_mix mix = { .keys = RIG_NUMBERS, .range = SUFFERERS, .del_percent = 10, .value_bytes_max = 60 };
+	unsigned failures = 0;
+
+	for (size_t shape = 0; shape < ARRAY_SIZE(small); shape++) {
+		rig_init(&rig, &small[shape]);
+		rig_layers(&rig, &random, &mix, 2 * SUFFERERS);
+		for (unsigned i = 0; i < 200; i++) {
+			failures += suffer(rig_below(&random, SUFFERERS), rig_below(&random, 3), 60);
+			if (i % 50 == 49) {
+				rig_write(&rig);
+				check();
+			}
+		}
+		/* ranges go, and what is joined stands on disk, on the heap, or half and half */
+		for (uint64_t number = 0; number < SUFFERERS; number++) {
+			uint64_t at = shape == 1 ? SUFFERERS - 1 - number : number;
+
+			failures += suffer(at, false, 0);
+			if (number % 100 == 99)
+				rig_write(&rig);
+			if (number % 60 == 59)
+				check();
+		}
+		failures += suffer(1, true, 60);
+		check();
+		rig_release(&rig);
+	}
+	rig_init(&rig, &small[0]);
+	cr_assert_gt(failures, 10000);
 }

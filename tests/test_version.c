@@ -2,6 +2,7 @@
 /* Versions: which blocks live and which are freed, against a list of who was born and dropped when. */
 #include <criterion/criterion.h>
 
+#include "fault_memory.h"
 #include "scratch.h"
 #include "tree.h"
 #include "version.h"
@@ -247,9 +248,11 @@ Test(version, floors_hold_all_above)
 	show(world, true);
 	append(world, 0, 1000);
 	show(world, true);
-	while (versions_sweep(&world->versions, NULL, 0))
-		continue;
-	cr_assert_eq(heap_used(world->heap), world->empty_bytes + 20 * world->block_bytes);
+	for (unsigned i = 0; i < 2; i++) { /* the second time they are held already */
+		while (versions_sweep(&world->versions, NULL, 0))
+			continue;
+		cr_assert_eq(heap_used(world->heap), world->empty_bytes + 20 * world->block_bytes);
+	}
 	reader_idle(reader);
 	must(reader_free(reader));
 	sweep_and_check(world, 0);
@@ -354,6 +357,57 @@ Test(version, sweeps_are_bounded)
 	}
 	cr_assert_gt(sweeps, 2);
 	sweep_and_check(world, 0);
+	world_free(world);
+}
+
+/* A sweep for which there is no memory would free what is seen, or forget what it has to free. */
+Test(version, no_memory)
+{
+	uint64_t failed = 1, nth;
+
+	for (nth = 1; failed; nth++) {
+		struct world *world = world_new(8);
+
+		append(world, 40, 0);
+		show(world, true);
+		snapshot_begin(world, &world->snapshots[0], false);
+		append(world, 0, 0);
+		show(world, true);
+		for (unsigned i = 0; i < 20; i++) {
+			world->shadows[i].retired = visible(world)->epoch;
+			must_work(versions_retire(&world->versions, world->shadows[i].block, visible(world)->epoch));
+		}
+		append(world, 40, 20);
+		show(world, true);
+		snapshot_begin(world, &world->snapshots[1], false);
+		append(world, 0, 4000);
+		show(world, true);
+		fault_memory_arm(nth, false);
+		(void)versions_sweep(&world->versions, NULL, 0);
+		fault_memory_disarm(&failed);
+		sweep_and_check(world, 0);
+		snapshot_end(&world->snapshots[0]);
+		sweep_and_check(world, 0);
+		snapshot_end(&world->snapshots[1]);
+		sweep_and_check(world, 0);
+		cr_assert_eq(world->count, 0);
+		world_free(world);
+	}
+	cr_assert_gt(nth, 6);
+}
+
+/* What is kept of versions that are over, for the next ones, would grow without end. */
+Test(version, spares_are_few)
+{
+	struct version *versions[4 * VERSIONS_SWEEP_EVERY];
+	struct world *world = world_new(9);
+
+	for (size_t i = 0; i < ARRAY_SIZE(versions); i++)
+		versions[i] = version_new(&world->versions);
+	for (size_t i = 0; i < ARRAY_SIZE(versions); i++)
+		version_free(&world->versions, versions[i]);
+	cr_assert_leq(world->versions.spare_count, 2 * VERSIONS_SWEEP_EVERY);
+	version_free(&world->versions, NULL);
 	world_free(world);
 }
 
