@@ -95,6 +95,7 @@ static struct sim_disk *disk_like(const struct sim_disk *disk)
 	out->inode_next = disk->inode_next;
 	out->capacity = disk->capacity;
 	out->physical_sector = disk->physical_sector;
+	out->direct_unit = disk->direct_unit;
 	out->network = disk->network;
 	return out;
 }

@@ -420,9 +420,9 @@ static int sim_info(struct io_file *handle, struct io_info *info)
 			.device = 1,
 			.inode = file->inode->number,
 			.birth_ns = file->inode->number * NS_PER_S,
-			.logical_sector = SIM_SECTOR_BYTES,
+			.logical_sector = disk->direct_unit ? disk->direct_unit : SIM_SECTOR_BYTES,
 			.physical_sector = disk->physical_sector,
-			.direct = true,
+			.direct = disk->direct_unit != 0,
 			.network = disk->network,
 			.named = is_named(disk, file->inode),
 			.size_max = u64_min(SIM_FILE_BYTES_MAX, file_size_limit()),
@@ -560,6 +560,7 @@ struct sim_disk *sim_disk_new(void)
 	disk->inode_next = 1;
 	disk->capacity = UINT64_MAX;
 	disk->physical_sector = SIM_SECTOR_BYTES;
+	disk->direct_unit = SIM_SECTOR_BYTES;
 	return disk;
 }
 
@@ -596,6 +597,11 @@ void sim_disk_set_capacity(struct sim_disk *disk, uint64_t bytes)
 void sim_disk_set_physical_sector(struct sim_disk *disk, uint32_t bytes)
 {
 	disk->physical_sector = bytes;
+}
+
+void sim_disk_set_direct(struct sim_disk *disk, uint32_t bytes)
+{
+	disk->direct_unit = bytes;
 }
 
 void sim_disk_set_network(struct sim_disk *disk, bool network)

@@ -41,6 +41,8 @@ int sim_disk_io(struct sim_disk *disk, struct stats *stats, struct io **io);
 void sim_disk_set_capacity(struct sim_disk *disk, uint64_t bytes);
 /* What io_info tells from now on: the unit of tearing, and whether it is a network file system. */
 void sim_disk_set_physical_sector(struct sim_disk *disk, uint32_t bytes);
+/* The unit of direct transfers, which are not refused all the same; 0: it has none. */
+void sim_disk_set_direct(struct sim_disk *disk, uint32_t bytes);
 void sim_disk_set_network(struct sim_disk *disk, bool network);
 /* A device that answers flushes without doing them. No engine survives it: it proves that a test can fail. */
 void sim_disk_set_lying(struct sim_disk *disk, bool lying);

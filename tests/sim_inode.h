@@ -68,7 +68,7 @@ struct sim_disk {
 	size_t name_count;
 	uint64_t inode_next;
 	uint64_t capacity;
-	uint32_t physical_sector;
+	uint32_t physical_sector, direct_unit;
 	bool network, lying;
 	bool holding;        /* faults */
 	uint64_t files_open;

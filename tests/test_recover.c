@@ -10,6 +10,7 @@
 #include "meta.h"
 #include "sim_inode.h"
 #include "slab.h"
+#include "slab_forger.h"
 
 #define COMMITS 30
 
@@ -451,6 +452,82 @@ Test(recover, copy_taken_while_in_use)
 	sim_disk_free(disk);
 }
 
+/* The time of birth tells a copy where the number of the file is the same by chance, and says nothing where there is none; and
+ * without any record of an opening nothing can be told. */
+Test(recover, copies_by_their_birth)
+{
+	static struct slab_forger forger;
+	static const struct {
+		uint64_t added; /* to the birth time; UINT64_MAX: it is set to 0 */
+		int result;
+	} cases[] = { { 0, SLF_ECORRUPT }, { 1, 0 }, { UINT64_MAX, SLF_ECORRUPT } };
+	uint64_t seqs[COMMITS], limit, place;
+	struct sim_disk *origin = unclean_disk(seqs, &limit);
+	struct slf_db *db = NULL;
+
+	must_work(open_three(origin, 0, NULL, &db));
+	place = position_offset(db->core.log.end.position);
+	db_put(db, "last", "1");
+	db_put(db, "behind", "1");
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct sim_disk *disk = sim_disk_kill(origin);
+		struct slf_db *other = NULL;
+		size_t slab = 0;
+		uint8_t *body;
+
+		slab_forger_read(&forger, disk);
+		body = slab_forger_find(&forger, LOG_OPEN, &slab);
+		put_u64(body + 16, cases[i].added == UINT64_MAX ? 0 : get_u64(body + 16) + cases[i].added);
+		slab_forger_write(&forger, disk, slab);
+		flip(disk, place + 100);
+		cr_assert_eq(open_three(disk, 0, NULL, &other), cases[i].result, "case %zu", i);
+		if (!cases[i].result) {
+			cr_assert_eq(prefix(other), COMMITS);
+			must_work(slf_close(other));
+		}
+		sim_disk_free(disk);
+	}
+	must_work(slf_close(db));
+	sim_disk_free(origin);
+}
+
+static void keep_kill(void *context, struct sim_disk *disk, enum sim_call call)
+{
+	struct sim_disk **killed = context;
+
+	if (call == SIM_SYNC_DIRECTORY && !*killed)
+		*killed = sim_disk_kill(disk);
+}
+
+static enum sim_fate keep_all(void *context, const struct sim_unit *unit)
+{
+	(void)context;
+	(void)unit;
+	return SIM_KEPT;
+}
+
+/* A database that nobody has opened, and of which something is missing, would pass for a copy. */
+Test(recover, lost_before_the_first_opening)
+{
+	static struct slab_forger forger;
+	struct sim_disk *disk = sim_disk_new(), *killed = NULL, *made;
+	struct slf_db *db = NULL;
+
+	sim_disk_set_hook(disk, keep_kill, &killed);
+	must_work(disk_open(disk, SLF_CREATE | SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+	must(killed != NULL);
+	made = sim_disk_crash(killed, keep_all, NULL);
+	slab_forger_read(&forger, made);
+	for (unsigned slot = 0; slot < 2; slot++)
+		forger.meta[slot].log_number += 5;
+	slab_forger_write(&forger, made, forger.count);
+	cr_assert_eq(disk_open(made, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db), SLF_ECORRUPT);
+	sim_disk_free(made);
+	sim_disk_free(killed);
+}
+
 /* ---- What cannot be flushed -------------------------------------------------------------------------------------- */
 
 /* A reader would show what may be gone after the next power cut, or could read nothing from a medium that cannot be written;
@@ -538,80 +615,6 @@ Test(recover, torn_tail_is_cleared)
 
 /* ---- Slabs whose sums are good ----------------------------------------------------------------------------------- */
 
-#define LOG_BYTES (2 * MIB) /* the first extent, which is all that these histories need */
-
-struct forger {
-	uint8_t *bytes;
-	struct meta meta[2];
-	struct slab_header slabs[4 * COMMITS];
-	uint64_t places[4 * COMMITS];
-	size_t count;
-	uint64_t seed;
-};
-
-/* Pages and slabs of a disk, in the order of the log. */
-static void forger_read(struct forger *forger, struct sim_disk *disk)
-{
-	const char *reason;
-
-	*forger = (struct forger){ .bytes = malloc(LOG_BYTES) };
-	must_work(sim_disk_peek_durable(disk, RIG_PATH, 0, forger->bytes, LOG_BYTES));
-	for (uint16_t slot = 0; slot < 2; slot++)
-		must(meta_decode(forger->bytes + (slot ? META_PAGE_B : META_PAGE_A), slot, &forger->meta[slot], &reason) ==
-		     META_GOOD);
-	forger->seed = format_seed(forger->meta[0].uuid);
-	for (uint64_t at = EXTENT_ZERO_DATA; at < LOG_BYTES && forger->count < ARRAY_SIZE(forger->slabs); at += 512) {
-		struct slab_header *header = &forger->slabs[forger->count];
-
-		if (!slab_header_decode(forger->bytes + at, LOG_BYTES - at, header) &&
-		    !slab_check(forger->bytes + at, header, forger->seed, at))
-			forger->places[forger->count++] = at;
-	}
-}
-
-/* The last record of a kind, and its slab. */
-static uint8_t *forger_find(struct forger *forger, enum log_record_kind kind, size_t *slab)
-{
-	uint8_t *body = NULL;
-
-	for (size_t i = 0; i < forger->count; i++) {
-		struct log_record record;
-		uint64_t offset = 0;
-
-		while (!slab_next_record(forger->bytes + forger->places[i], &forger->slabs[i], &offset, &record))
-			if (record.kind == kind) {
-				body = (uint8_t *)(uintptr_t)record.body.data;
-				*slab = i;
-			}
-	}
-	must(body != NULL);
-	return body;
-}
-
-/* Seals a slab and all behind it again, so that every sum and the chain are good, and writes them and the pages. */
-static void forger_write(struct forger *forger, struct sim_disk *disk, size_t first)
-{
-	for (size_t i = first; i < forger->count; i++) {
-		uint64_t old = forger->slabs[i].digest;
-
-		if (i > first)
-			forger->slabs[i].previous = forger->slabs[i - 1].digest;
-		slab_seal(forger->bytes + forger->places[i], &forger->slabs[i], forger->seed, forger->places[i]);
-		for (unsigned slot = 0; slot < 2; slot++)
-			if (forger->meta[slot].mark_digest == old)
-				forger->meta[slot].mark_digest = forger->slabs[i].digest;
-		must_work(sim_disk_poke(disk, RIG_PATH, forger->places[i], forger->bytes + forger->places[i],
-					forger->slabs[i].length));
-	}
-	for (uint16_t slot = 0; slot < 2; slot++) {
-		uint8_t page[META_PAGE_BYTES];
-
-		meta_encode(page, &forger->meta[slot]);
-		must_work(sim_disk_poke(disk, RIG_PATH, slot ? META_PAGE_B : META_PAGE_A, page, sizeof(page)));
-	}
-	free(forger->bytes);
-}
-
 /* A field of a record that is set to a value, and what opening says. */
 struct forgery {
 	enum log_record_kind kind;
@@ -627,16 +630,16 @@ static void try_forgery(struct sim_disk *origin, const struct forgery *forgery)
 	struct sim_disk *disk = sim_disk_kill(origin);
 	struct slf_errinfo info = { .size = sizeof(info) };
 	struct slf_db *db = NULL;
-	struct forger forger;
+	struct slab_forger forger;
 	uint8_t number[8];
 	size_t slab = 0;
 	uint8_t *body;
 
-	forger_read(&forger, disk);
-	body = forger_find(&forger, forgery->kind, &slab);
+	slab_forger_read(&forger, disk);
+	body = slab_forger_find(&forger, forgery->kind, &slab);
 	put_u64(number, forgery->value);
 	memcpy(body + forgery->offset, number, forgery->size);
-	forger_write(&forger, disk, slab);
+	slab_forger_write(&forger, disk, slab);
 	for (unsigned i = 0; i < 2; i++) {
 		cr_assert_eq(open_three(disk, i ? SLF_READONLY : 0, NULL, &db), forgery->result, "%s", forgery->text);
 		must_work(slf_errinfo(&info));
@@ -656,6 +659,7 @@ Test(recover, impossible_records_with_right_digests)
 	static const struct forgery forgeries[] = {
 		{ LOG_MARK, 104, 4, SLF_MAIN, SLF_ECORRUPT, "checkpoint record is out of range" },
 		{ LOG_MARK, 108, 4, 4, SLF_ECORRUPT, "checkpoint record is out of range" },
+		{ LOG_MARK, 32, 8, 0, SLF_ECORRUPT, "the extent ends" },
 		{ LOG_MARK, 64, 8, 1, SLF_ECORRUPT, "checkpoint record is out of range" },
 		{ LOG_MARK, 64 + 28, 4, NODE_LEVELS_MAX + 1, SLF_ECORRUPT, "checkpoint record is out of range" },
 		{ LOG_FINAL, 0, 8, 0, SLF_ECORRUPT, "commit entry cannot be decoded" },
@@ -690,17 +694,105 @@ Test(recover, limit_of_seqs_at_the_end_of_numbers)
 	for (unsigned above = 0; above < 2; above++) {
 		struct sim_disk *disk = sim_disk_kill(origin);
 		struct slf_db *db = NULL;
-		struct forger forger;
+		struct slab_forger forger;
 
-		forger_read(&forger, disk);
+		slab_forger_read(&forger, disk);
 		forger.slabs[forger.count - 1].seq_limit = UINT64_MAX / 2 + above;
-		forger_write(&forger, disk, forger.count - 1);
+		slab_forger_write(&forger, disk, forger.count - 1);
 		cr_assert_eq(open_three(disk, 0, NULL, &db), above ? SLF_ECORRUPT : 0);
 		if (!above) {
 			cr_assert_eq(prefix(db), COMMITS);
 			cr_assert_gt(db_put(db, "more", "1"), UINT64_MAX / 2);
 			must_work(slf_close(db));
 		}
+		sim_disk_free(disk);
+	}
+	sim_disk_free(origin);
+}
+
+/* A checkpoint of another database, whose record has as many bytes, would be taken for ours. */
+Test(recover, checkpoint_of_other_files)
+{
+	static struct slab_forger forger;
+	uint64_t seqs[COMMITS], limit;
+	struct sim_disk *disk = unclean_disk(seqs, &limit);
+	struct slf_errinfo info = { .size = sizeof(info) };
+	struct slf_db *db = NULL;
+	size_t slab = 0;
+	uint8_t *body;
+
+	slab_forger_read(&forger, disk);
+	body = slab_forger_find(&forger, LOG_MARK, &slab);
+	must(get_u32(body + 108) == 3);
+	put_u32(body + 108, 2);
+	put_u32(body + 144, get_u32(body + 144) + 2); /* extents that are free, in the place of a file's numbers */
+	slab_forger_write(&forger, disk, slab);
+	cr_assert_eq(open_three(disk, SLF_READONLY, NULL, &db), SLF_ECORRUPT);
+	must_work(slf_errinfo(&info));
+	cr_assert(strstr(info.text, "checkpoint record is out of range"), "%s", info.text);
+	sim_disk_free(disk);
+}
+
+/* With the ids used up a tree would get one that another tree has. */
+Test(recover, no_tree_ids_left)
+{
+	static struct slab_forger forger;
+	uint64_t seqs[COMMITS], limit;
+	struct sim_disk *disk = unclean_disk(seqs, &limit);
+	struct slf_db *db = NULL;
+	struct slf_txn *txn;
+	uint32_t tree = 0;
+	size_t slab = 0;
+
+	slab_forger_read(&forger, disk);
+	put_u32(slab_forger_find(&forger, LOG_MARK, &slab) + 104, UINT32_MAX);
+	slab_forger_write(&forger, disk, slab);
+	must_work(open_three(disk, 0, NULL, &db));
+	cr_assert_eq(prefix(db), COMMITS);
+	txn = txn_begin(db, SLF_WRITE);
+	cr_assert_eq(slf_tree_open(txn, "one more", SLF_CREATE, &tree), SLF_ETOOBIG);
+	slf_abort(txn);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+}
+
+/* A free extent that a checkpoint names, and that cannot be one, would be written to: what stands there, or the log itself, would
+ * be gone. */
+Test(recover, impossible_free_extents)
+{
+	static struct slab_forger forger;
+	static const uint64_t places[] = { EXTENT_BYTES, (uint64_t)1 << OFFSET_BITS | EXTENT_BYTES, EXTENT_BYTES + 512, 0,
+					   2 * EXTENT_BYTES, 1000 * EXTENT_BYTES };
+	static uint8_t data[30000];
+	struct sim_disk *disk = sim_disk_new(), *origin;
+	struct slf_db *db = NULL;
+
+	must_work(disk_open(disk, SLF_CREATE | SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+	while (db->core.log.extent != 2 * EXTENT_BYTES) {
+		struct slf_txn *txn = txn_begin(db, SLF_WRITE);
+
+		must_work(slf_put(txn, SLF_MAIN, text("key"), slice(data, sizeof(data))));
+		must_work(slf_commit(txn, NULL));
+	}
+	must_work(slf_checkpoint(db));
+	db_put(db, "key", "value");
+	origin = sim_disk_kill(disk);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+		size_t slab = 0;
+		uint8_t *body;
+
+		disk = sim_disk_kill(origin);
+		slab_forger_read(&forger, disk);
+		body = slab_forger_find(&forger, LOG_MARK, &slab);
+		must(get_u32(body + 144) == 1 && get_u64(body + MARK_BODY_BYTES + 16) == EXTENT_BYTES);
+		put_u64(body + MARK_BODY_BYTES + 16, places[i]);
+		slab_forger_write(&forger, disk, slab);
+		must_work(disk_open(disk, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+		cr_assert_eq(db->core.log.free_count, i == 0, "place %zu", i);
+		cr_assert(db_has(db, "key", "value"));
+		must_work(slf_close(db));
 		sim_disk_free(disk);
 	}
 	sim_disk_free(origin);

@@ -21,7 +21,6 @@ TESTED_BY = {
     "io_posix": ["io"],
     "io_uring": ["io"],
     "materialise": ["checkpoint", "spill"],
-    "replay": ["recover"],
     "service": ["commit", "api"],
     "tree_edit": ["tree"],
     "txn": ["api_data", "spill"],
