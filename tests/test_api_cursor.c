@@ -395,6 +395,32 @@ Test(api_cursor, outlives_transaction)
 	cr_assert_eq(slf_close(db), 0);
 }
 
+/* A cursor that is closed would take others of its transaction along, or be met again when that ends. */
+Test(api_cursor, closed_in_any_order)
+{
+	static const unsigned orders[][3] = { { 0, 1, 2 }, { 0, 2, 1 }, { 1, 0, 2 }, { 1, 2, 0 }, { 2, 0, 1 }, { 2, 1, 0 } };
+	struct slf_db *db = open_database(scratch.path, SLF_CREATE);
+
+	for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++) {
+		struct slf_txn *txn = txn_begin(db, SLF_WRITE);
+		struct slf_cursor *cursors[3];
+
+		put_words(txn, "a b c d");
+		for (unsigned j = 0; j < 3; j++)
+			cursors[j] = cursor_open(txn, NULL);
+		expect(cursors[orders[i][1]], 1, "a");
+		slf_cursor_close(cursors[orders[i][0]]);
+		expect(cursors[orders[i][1]], 1, "b");
+		expect(cursors[orders[i][2]], -1, "d");
+		slf_cursor_close(cursors[orders[i][1]]);
+		expect(cursors[orders[i][2]], -1, "c");
+		slf_abort(txn);
+		cr_assert_eq(slf_cursor_next(cursors[orders[i][2]], NULL, NULL), SLF_EBADHANDLE);
+		slf_cursor_close(cursors[orders[i][2]]);
+	}
+	cr_assert_eq(slf_close(db), 0);
+}
+
 /* One step of a cursor, and what the oracle says to it. at is the key it stands on (on) or directly before; updated. */
 static void walk_step(struct slf_cursor *cursor, const struct oracle_version *version, bool forward, char *at, bool *on)
 {

@@ -17,8 +17,10 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "codec.h"
+#include "entry.h"
 #include "format.h"
 #include "meta.h"
 #include "scratch.h"
@@ -690,6 +692,23 @@ static void table_large(struct meta *meta)
 	meta->table_bytes = META_TABLE_BYTES + 1;
 }
 
+/* Says in both pages that there are so many spindles, what no encoder would write. */
+static void count_patch(const char *path, uint16_t count)
+{
+	struct content content = file_read(path);
+
+	for (unsigned slot = 0; slot < 2; slot++) {
+		uint64_t offset = slot ? META_PAGE_B : META_PAGE_A;
+		unsigned char *page = content.data + offset;
+
+		put_u16(page + 82, count);
+		put_u64(page + META_PAGE_BYTES - 8, XXH3_64bits_withSeed(page, META_PAGE_BYTES - 8,
+									 format_seed(page + 40) ^ position_make(0, offset)));
+		file_patch(path, offset, page, META_PAGE_BYTES);
+	}
+	free(content.data);
+}
+
 /* A page that somebody has sealed with other settings would make the library write beyond its buffers. */
 Test(bad_input, settings_out_of_range)
 {
@@ -698,12 +717,19 @@ Test(bad_input, settings_out_of_range)
 		sector_odd, bulk_small, bulk_large, table_large,
 	};
 
-	for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+	const size_t count = sizeof(changes) / sizeof(changes[0]);
+
+	for (size_t i = 0; i < 2 * count + 4; i++) {
 		char name[32], path[SCRATCH_PATH_BYTES];
 
 		snprintf(name, sizeof(name), "settings%zu", i);
 		database_make(scratch_name(&scratch, name, path));
-		meta_patch(path, changes[i]);
+		if (i % 2) /* of a page with features that may be ignored nothing else is known */
+			meta_patch(path, newer_compat);
+		if (i < 2 * count)
+			meta_patch(path, changes[i / 2]);
+		else
+			count_patch(path, i < 2 * count + 2 ? 0 : SPINDLES_MAX + 1);
 		refuse(path, 0, SLF_ECORRUPT, true);
 		refuse(path, SLF_READONLY, SLF_ECORRUPT, true);
 	}

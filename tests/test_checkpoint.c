@@ -60,8 +60,9 @@ static uint64_t writes(struct rig *rig)
 /* A checkpoint would cost something where nothing has changed. */
 Test(checkpoint, nothing_to_do)
 {
+	struct slf_txn *txn;
 	struct rig rig;
-	uint64_t before;
+	uint64_t before, seq = 0;
 
 	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
 	before = writes(&rig);
@@ -72,6 +73,14 @@ Test(checkpoint, nothing_to_do)
 	before = writes(&rig);
 	must_work(slf_checkpoint(rig.db));
 	cr_assert_eq(writes(&rig), before);
+	/* a commit that changes no tree is a change all the same */
+	txn = txn_begin(rig.db, SLF_WRITE);
+	must_work(slf_txn_blob(txn, text("blob")));
+	must_work(slf_commit(txn, &seq));
+	before = writes(&rig);
+	must_work(slf_checkpoint(rig.db));
+	cr_assert_gt(writes(&rig), before);
+	cr_assert_eq(atomic_load(&rig.db->core.checkpoint.seq), seq);
 	rig_close(&rig);
 }
 

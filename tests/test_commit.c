@@ -98,6 +98,88 @@ Test(commit, full_group_waits_for_the_flight)
 	rig_close(&rig);
 }
 
+static void *fill_until_refused(void *context)
+{
+	static uint8_t data[MEDIUM_BYTES];
+	struct caller *caller = context;
+
+	for (unsigned i = 0; i < 60 && !caller->result; i++) {
+		struct slf_txn *txn = NULL;
+
+		caller->result = slf_begin(caller->rig->db, SLF_WRITE, &txn);
+		if (caller->result)
+			break;
+		must_work(slf_put(txn, SLF_MAIN, bytes(&i, sizeof(i)), slice(data, sizeof(data))));
+		caller->result = slf_commit_async(txn, &caller->seq);
+	}
+	atomic_store(&caller->done, true);
+	return NULL;
+}
+
+/* Who waits for room behind a flight that fails, or on a handle that is poisoned meanwhile, would commit on what is taken back,
+ * or wait for ever. */
+Test(commit, full_group_behind_a_failure)
+{
+	for (unsigned poisoned = 0; poisoned < 2; poisoned++) {
+		struct rig rig;
+		struct caller leader = { .timeout_ns = -1 }, filler = { 0 };
+
+		rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+		leader.seq = put_async(&rig, "failed", RIG_LARGE_BYTES);
+		atomic_store(&rig.gate.shut, true);
+		if (!poisoned)
+			rig_fail(&rig, SIM_WRITE, -EIO, false);
+		callers_start(&rig, &leader, 1, "", caller_wait);
+		wait_until_stopped(&rig);
+		callers_start(&rig, &filler, 1, "", fill_until_refused);
+		wait_until_gathered(&rig, GROUP_BYTES / MEDIUM_BYTES - 1);
+		usleep(50000);
+		must(!atomic_load(&filler.done));
+		if (poisoned) {
+			commit_poison(rig.commit);
+			cr_assert_eq(callers_done(&filler, 1), 1, "it waits on");
+		}
+		atomic_store(&rig.gate.shut, false);
+		callers_join(&leader, 1);
+		callers_join(&filler, 1);
+		cr_assert_eq(filler.result, poisoned ? SLF_EPOISONED : SLF_ECANCELLED);
+		must(poisoned || leader.result == -EIO);
+		rig_close(&rig);
+	}
+}
+
+/* Beyond the numbers that the log has room for, commits would be made that a later opening makes again; or a failure to make
+ * room be passed over. */
+Test(commit, beyond_the_limit_of_numbers)
+{
+	static const int modes[] = { SLF_SYNC_COMMIT, SLF_SYNC_NONE };
+
+	for (unsigned i = 0; i < 2 * ARRAY_SIZE(modes); i++) {
+		struct slf_txn *txn;
+		struct rig rig;
+		int result;
+
+		rig_open(&rig, SLF_NO_THREADS, modes[i / 2]);
+		put_async(&rig, "before", 100);
+		txn = txn_begin(rig.db, SLF_WRITE);
+		must_work(slf_put(txn, SLF_MAIN, text("key"), text("value")));
+		rig.commit->durable_limit = rig.commit->next_seq - 1; /* as after a million commits without a flush */
+		if (i % 2)
+			rig_fail(&rig, SIM_WRITE, -ENOSPC, true);
+		result = slf_commit(txn, NULL);
+		if (i % 2) {
+			cr_assert_eq(result, SLF_EUNKNOWN);
+			cr_assert_eq(commit_check(rig.commit), SLF_EPOISONED);
+		} else {
+			must_work(result);
+			must_work(slf_sync(rig.db, NULL));
+			must(survives(&rig, "before") && survives(&rig, "key"));
+			cr_assert_geq(rig.commit->durable_limit, rig.commit->next_seq);
+		}
+		rig_close(&rig);
+	}
+}
+
 /* What is only written would pass as durable; or who asks for that afterwards, when nothing is left to write, would be told so
  * without a flush. */
 Test(commit, written_is_not_durable)
@@ -290,6 +372,26 @@ Test(commit, burnt_ranges)
 			must_work(slf_errinfo(&info));
 			must(!codes[i] || info.code == codes[i]);
 		}
+	rig_close(&rig);
+}
+
+/* Failures of commits that nobody has waited for would be told once for all of them, again and again, or never. */
+Test(commit, untold_failures)
+{
+	struct rig rig;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	for (unsigned i = 0; i < 3; i++) {
+		put_async(&rig, "key", RIG_LARGE_BYTES);
+		rig_fail(&rig, SIM_WRITE, i == 1 ? -ENOSPC : -EIO, false);
+		cr_assert_eq(commit_sync(rig.commit, NULL), i == 1 ? -ENOSPC : -EIO);
+	}
+	cr_assert_eq(commit_untold(rig.commit), -EIO);
+	cr_assert_eq(commit_untold(rig.commit), -ENOSPC);
+	cr_assert_eq(commit_untold(rig.commit), -EIO);
+	cr_assert_eq(commit_untold(rig.commit), 0);
+	db_put(rig.db, "key", "value");
+	must_work(slf_sync(rig.db, NULL));
 	rig_close(&rig);
 }
 
@@ -569,13 +671,20 @@ Test(commit, eventfd)
 
 /* ---- Waiting for what is in flight ------------------------------------------------------------------------------- */
 
-/* Who waits for a commit that another thread is flushing would sleep on when it is durable: only one of them is woken. */
-Test(commit, all_that_wait_for_the_flight)
+/* Who waits for a commit that another thread is flushing would sleep on when it is durable, for only one of them is woken; or,
+ * behind one that failed, be told that one's fate. */
+static void wait_for_the_flight(bool failed_before)
 {
 	struct rig rig;
 	struct caller leader = { .timeout_ns = -1 }, waiters[4] = { 0 };
 
 	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	if (failed_before) {
+		uint64_t seq = put_async(&rig, "failed", RIG_LARGE_BYTES);
+
+		rig_fail(&rig, SIM_WRITE, -EIO, false);
+		cr_assert_eq(slf_wait(rig.db, seq, -1), -EIO);
+	}
 	leader.seq = put_async(&rig, "key", 100);
 	atomic_store(&rig.gate.shut, true);
 	callers_start(&rig, &leader, 1, "", caller_wait);
@@ -590,7 +699,15 @@ Test(commit, all_that_wait_for_the_flight)
 	cr_assert_eq(callers_done(waiters, 4), 4, "a waiter sleeps on");
 	callers_join(&leader, 1);
 	callers_join(waiters, 4);
+	for (unsigned i = 0; i < 4; i++)
+		must_work(waiters[i].result);
 	rig_close(&rig);
+}
+
+Test(commit, all_that_wait_for_the_flight)
+{
+	wait_for_the_flight(false);
+	wait_for_the_flight(true);
 }
 
 /* A commit without changes waits for its base, which is in flight, and takes the wake-up of the one that should lead next. */

@@ -374,6 +374,32 @@ Test(environment, directory_through_a_link)
 	must_work(slf_close(db));
 }
 
+/* Further files whose names are relative would not be found from another directory, or others be found in their place. */
+Test(environment, relative_names)
+{
+	static const char *const names[][2] = { { "one", "second" }, { "../two", "third" }, { "three", "below/fourth" } };
+	struct slf_options options = SLF_OPTIONS_INIT;
+	char below[SCRATCH_PATH_BYTES], path[SCRATCH_PATH_BYTES];
+	struct slf_db *db = NULL;
+	unsigned i = 0;
+
+	must(mkdir(scratch_name(&scratch, "below", below), 0700) == 0);
+	options.spindle_count = 1;
+	for (i = 0; i < 3; i++) {
+		must(chdir(i == 1 ? below : scratch.directory) == 0);
+		options.flags = SLF_CREATE;
+		options.spindles = &names[i][1];
+		must_work(slf_open(names[i][0], &options, &db));
+		must_work(put(db, 1));
+		must_work(slf_close(db));
+		must(chdir("/") == 0);
+		db = open_database(scratch_name(&scratch, i == 1 ? "two" : names[i][0], path), 0);
+		check_numbers(db, 1);
+		must_work(slf_close(db));
+	}
+	cr_assert_eq(access(scratch_name(&scratch, "below/third", path), F_OK), 0);
+}
+
 /* A further file that is no file would be taken, and a database be left without it. */
 Test(environment, spindles_that_are_no_files)
 {

@@ -82,7 +82,7 @@ Test(memory, long_names)
 
 	file_make("mount/memory.max", "700000\n");
 	strcpy(text, "0::/");
-	memset(text + 4, 'x', 4000);
+	memset(text + 4, 'x', 4085);
 	cr_assert_eq(limit(text), 700000, "of the root alone");
 	memset(mount, 'm', sizeof(mount) - 1);
 	snprintf(text, sizeof(text), "%s/membership", scratch.directory);
@@ -98,4 +98,5 @@ Test(memory, version_1)
 	cr_assert_eq(limit("3:cpu:/a\n4:hugetlb,memory:/a\n"), 50000000);
 	cr_assert_eq(limit("4:memory,hugetlb:/a\n"), 50000000);
 	cr_assert_eq(limit("3:memorable:/a\n5:memory:/outside/a\n"), 9223372036854771712u);
+	cr_assert_eq(limit("3:memoryless:/a\n"), UINT64_MAX);
 }

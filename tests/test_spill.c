@@ -388,6 +388,86 @@ Test(spill, log_budget_without_sync)
 	rig_free(rig);
 }
 
+/* A transaction with more large values than a slab lists would be durable without them, or not at all; and where their flush
+ * fails, it would be told that it may go on. */
+Test(spill, more_parts_than_a_slab_lists)
+{
+	static uint8_t value[40000];
+
+	for (unsigned fails = 0; fails < 2; fails++) {
+		struct rig *rig = rig_new(SLF_NO_THREADS, SLF_SYNC_COMMIT, 1, 0, 0);
+		struct slf_txn *txn = txn_begin(rig->db, SLF_WRITE);
+		struct sim_disk *crashed;
+		struct slf_db *db = NULL;
+		struct slf_tree_stat stat;
+		uint8_t key[8];
+		int result = 0;
+
+		if (fails)
+			sim_disk_add_fault(rig->disk, &(struct sim_fault){ .call = SIM_SYNC, .error = -EIO });
+		for (uint32_t i = 0; i < 1100 && !result; i++)
+			result = slf_put(txn, SLF_MAIN, key_of(i, key), slice(value, sizeof(value)));
+		cr_assert_eq(result, fails ? -EIO : 0);
+		result = slf_commit(txn, NULL);
+		cr_assert_eq(result, fails ? SLF_ECANCELLED : 0);
+		cr_assert_eq(commit_check(&rig->db->core.commit), fails ? SLF_EPOISONED : 0);
+		crashed = sim_disk_crash(rig->disk, NULL, NULL);
+		(void)slf_close(rig->db);
+		must_work(open_on(rig, crashed, SLF_NO_THREADS, &db));
+		txn = txn_begin(db, SLF_READ);
+		must_work(slf_tree_stat(txn, SLF_MAIN, &stat));
+		cr_assert_eq(stat.entries, fails ? 0 : 1100);
+		for (uint32_t i = 0; i < stat.entries; i++) {
+			struct slf_slice found;
+
+			must_work(slf_get(txn, SLF_MAIN, key_of(i, key), &found));
+			must(slice_is(found, value, sizeof(value)));
+		}
+		slf_abort(txn);
+		must_work(slf_close(db));
+		sim_disk_free(crashed);
+		sim_disk_free(rig->disk);
+		free(rig);
+	}
+}
+
+/* A transaction whose actions fill more chunks than its entry can name, which takes 8 GiB, would name some of them. */
+Test(spill, more_actions_than_an_entry_names)
+{
+	struct rig *rig = rig_new(SLF_NO_THREADS, SLF_SYNC_COMMIT, 1, 0, 0);
+	struct slf_txn *txn = txn_begin(rig->db, SLF_WRITE);
+
+	must_work(slf_put(txn, SLF_MAIN, text("key"), text("value")));
+	txn->chunk_count = UINT16_MAX;
+	cr_assert_eq(txn_spill_actions(txn), SLF_ETOOBIG);
+	slf_abort(txn);
+	rig_free(rig);
+}
+
+/* With a full heap, and no space to write it out, puts would go on until memory ends; or deletes, which could mend it, not go on. */
+Test(spill, full_heap_on_a_full_disk)
+{
+	struct rig *rig = rig_new(SLF_NO_THREADS, SLF_SYNC_COMMIT, 1, HEAP_BYTES, 0);
+	struct core *core = &rig->db->core;
+	struct slf_txn *txn;
+	uint8_t key[8];
+	uint32_t there = 0;
+
+	commit_many(rig, 100);
+	while (!rig->committed.nonces[there])
+		there++;
+	core->tuning.heap_bytes = heap_used(core->heap) - 1;
+	atomic_store(&core->checkpoint.failed_space, true);
+	txn = txn_begin(rig->db, SLF_WRITE);
+	cr_assert_eq(slf_put(txn, SLF_MAIN, text("key"), text("value")), -ENOSPC);
+	slf_abort(txn);
+	txn = txn_begin(rig->db, SLF_WRITE);
+	must_work(slf_del(txn, SLF_MAIN, key_of(there, key)));
+	must_work(slf_commit(txn, NULL));
+	core->tuning.heap_bytes = HEAP_BYTES;
+	rig_free(rig);
+}
+
 /* ---- Crashes and full disks -------------------------------------------------------------------------------------- */
 
 struct cutter {

@@ -100,6 +100,9 @@ Test(spindle, view_bounds)
 	cr_assert_eq(sim_disk_calls(bench.disk, SIM_MAP), 3, "a window is mapped once");
 	cr_assert_eq(spindle_write(&bench.spindle, 0, 2 * WINDOW_BYTES, data, 100), 0);
 	cr_assert_eq(memcmp(spindle_view(&bench.spindle, 2 * WINDOW_BYTES, 100), data, 100), 0);
+	atomic_store(&bench.spindle.size, UINT64_MAX); /* no file is so long, but one that is damaged may say so */
+	cr_assert_null(spindle_view(&bench.spindle, WINDOWS_MAX * WINDOW_BYTES, 1));
+	cr_assert_null(spindle_view(&bench.spindle, UINT64_MAX - 10, 5));
 	bench_release(&bench);
 }
 
@@ -147,6 +150,10 @@ Test(spindle, read_past_end)
 		cr_assert(info.code == SLF_ECORRUPT && info.spindle == 3 && info.offset == places[i][0]);
 	}
 	cr_assert_eq(spindle_read(&bench.spindle, 0, 990, data, 10), 0);
+	/* where even the size cannot be had, that of the opening is told */
+	fail_next(&bench, SIM_INFO, -EIO);
+	cr_assert_eq(spindle_read(&bench.spindle, 0, 995, data, 10), SLF_ECORRUPT);
+	cr_assert(strstr(last_text(&info), "file ends at 0"), "%s", info.text);
 	bench_release(&bench);
 }
 
@@ -204,6 +211,31 @@ Test(spindle, no_flush_behind_a_failed_one)
 	bench_release(&bench);
 }
 
+/* Of several files whose flushes have failed the first one is told; none of them may be flushed again. */
+Test(spindle, two_failed_flushes)
+{
+	const uint64_t both = 3;
+	struct slf_errinfo info;
+	struct bench bench;
+	struct spindle pair[2];
+	uint64_t syncs;
+
+	bench_init(&bench, false);
+	cr_assert_eq(spindle_create(&pair[0], bench.io, "/d/first", 0, false), 0);
+	cr_assert_eq(spindle_create(&pair[1], bench.io, "/d/second", 1, false), 0);
+	sim_disk_add_fault(bench.disk, &(struct sim_fault){ .call = SIM_SYNC, .error = -EIO, .sticky = true });
+	cr_assert_eq(spindles_sync(pair, 2, &both), -EIO);
+	cr_assert(strstr(last_text(&info), "/d/first"));
+	sim_disk_clear_faults(bench.disk);
+	syncs = sim_disk_calls(bench.disk, SIM_SYNC);
+	cr_assert_eq(spindles_sync(pair, 2, &both), -EIO);
+	cr_assert(strstr(last_text(&info), "/d/first") && strstr(info.text, "earlier flush"));
+	cr_assert_eq(sim_disk_calls(bench.disk, SIM_SYNC), syncs);
+	spindle_close(&pair[0]);
+	spindle_close(&pair[1]);
+	bench_release(&bench);
+}
+
 /* Below the limit cold data would come page by page, above it each page would push out others. */
 Test(spindle, read_ahead_ends_at_its_limit)
 {
@@ -222,6 +254,9 @@ Test(spindle, read_ahead_ends_at_its_limit)
 	cr_assert_eq(spindle_allocate(&bench.spindle, 0, 8192), 0);
 	spindle_read_ahead(&bench.spindle, 4096);
 	cr_assert(bench.spindle.at_random);
+	/* a window that is made later is like the others */
+	cr_assert_eq(spindle_allocate(&bench.spindle, WINDOW_BYTES, 4096), 0);
+	cr_assert_not_null(spindle_view(&bench.spindle, WINDOW_BYTES, 4096));
 	bench_release(&bench);
 	bench_init(&bench, false);
 	spindle_read_ahead(&bench.spindle, 0);

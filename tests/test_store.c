@@ -460,6 +460,8 @@ Test(store, a_value_that_is_not_the_one_meant)
 			wrong = ref;
 			wrong.raw = LZ4_BYTES_MAX;
 			value_is_refused(&wrong);
+			wrong.raw = LZ4_BYTES_MAX + 1;
+			value_is_refused(&wrong);
 			wrong = ref;
 			wrong.stored = wrong.raw = UINT32_MAX;
 			value_is_refused(&wrong);
@@ -475,6 +477,13 @@ Test(store, a_value_that_is_not_the_one_meant)
 			wrong.position = position_make(9, EXTENT_BYTES);
 			value_is_refused(&wrong);
 			value_is_given(&ref, true, &copied);
+			/* one that is not compressed, and is said to be */
+			value_write(0, 20, 400, false, &ref);
+			if (checked)
+				value_is_given(&ref, true, &copied);
+			wrong = ref;
+			wrong.raw++;
+			value_is_refused(&wrong);
 			rig_release(&rig);
 		}
 }

@@ -100,6 +100,23 @@ Test(turn, timeout)
 	turn_release_all(&turn);
 }
 
+/* Who only tries would wait behind a writer that stands in the queue already, or not for the background, which is done soon. */
+Test(turn, try_while_the_background_has_it)
+{
+	struct waiter waiter;
+	unsigned order = 0;
+	struct turn turn;
+
+	cr_assert_eq(turn_init(&turn), 0);
+	cr_assert_eq(turn_take_service(&turn), 0);
+	waiter_start(&waiter, &turn, &order, 0);
+	cr_assert_eq(turn_take(&turn, 0), -EBUSY);
+	turn_pass(&turn);
+	waiter_join(&waiter);
+	cr_assert_eq(waiter.result, 0);
+	turn_release_all(&turn);
+}
+
 /* Writers would overtake each other. */
 Test(turn, order_of_arrival)
 {
