@@ -224,7 +224,17 @@ WRAPPED(int, renameat2, int from_fd, const char *from, int to_fd, const char *to
 
 WRAPPED(int, statx, int fd, const char *path, int flags, unsigned mask, struct statx *status)
 {
-	return fails(SYSTEM_STATX) ? -1 : __real_statx(fd, path, flags, mask, status);
+	int result = fails(SYSTEM_STATX) ? -1 : __real_statx(fd, path, flags, mask, status);
+
+	if (result == 0 && fails(SYSTEM_STATX_STRANGE)) {
+		status->stx_mask &= ~STATX_BTIME;
+#ifdef STATX_DIOALIGN
+		status->stx_mask |= STATX_DIOALIGN;
+		status->stx_dio_offset_align = (uint32_t)plan.error;
+		status->stx_dio_mem_align = (uint32_t)plan.error;
+#endif
+	}
+	return result;
 }
 
 WRAPPED(int, io_uring_submit_and_wait, struct io_uring *ring, unsigned count)

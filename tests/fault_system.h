@@ -31,6 +31,7 @@ enum system_call {
 	SYSTEM_PWRITEV2,
 	SYSTEM_RENAMEAT2,
 	SYSTEM_STATX,
+	SYSTEM_STATX_STRANGE, /* works, and says that the unit of direct transfers is the error, and no time of birth */
 	SYSTEM_RING_ANSWER, /* the call works, each of its answers is the error */
 	SYSTEM_RING_ENTER,
 	SYSTEM_RING_LEAVE, /* everything is submitted, waiting for it fails */

@@ -454,9 +454,12 @@ static void requests_fail(struct bench *bench)
 		{ IO_ALLOCATE, 0, { SYSTEM_FALLOCATE, 0, 3, EAGAIN, 0 } },
 		{ IO_ALLOCATE, 0, { SYSTEM_FALLOCATE, 0, OFTEN, EINTR, -EINTR } },
 		{ IO_ALLOCATE, 0, { SYSTEM_FALLOCATE, 0, 1, ENOSPC, -ENOSPC } },
+		{ IO_ALLOCATE, 0, { SYSTEM_FALLOCATE, 0, 1, EDQUOT, -EDQUOT } },
 		{ IO_ALLOCATE, 0, { SYSTEM_FALLOCATE, 0, 1, EOPNOTSUPP, 0 } },
 		{ IO_ALLOCATE, 0, { SYSTEM_FALLOCATE, 0, 1, ENOSYS, 0 } },
 		{ IO_PUNCH, 0, { SYSTEM_FALLOCATE, 0, 1, EOPNOTSUPP, -EOPNOTSUPP } },
+		{ IO_PUNCH, IO_KEEP, { SYSTEM_FALLOCATE, 0, 1, EOPNOTSUPP, 0 } },
+		{ IO_PUNCH, IO_KEEP, { SYSTEM_FALLOCATE, 0, 2, EOPNOTSUPP, -EOPNOTSUPP } },
 	};
 	static const struct failure written[] = {
 		{ SYSTEM_MEMORY, 0, 1, ENOMEM, -ENOMEM },  { SYSTEM_FSTAT, 0, 1, EIO, -EIO },
@@ -494,6 +497,108 @@ Test(io_file, requests_fail)
 	for_each(requests_fail, false);
 }
 
+static void refused_requests(struct bench *bench)
+{
+	static const struct failure without = { SYSTEM_PWRITEV2, 0, 1, EOPNOTSUPP, -EBADF };
+	struct io_file *file = make(bench), *reader = NULL;
+	uint8_t *data = aligned_alloc(4096, 4096);
+	struct rlimit old = { 0 }, limit = { 0 };
+	const void *address = NULL;
+	struct io_request request = { .op = IO_READ, .file = file, .offset = 10, .length = INT64_MAX, .data = data };
+
+	cr_assert_not_null(data);
+	cr_assert_eq(io_run(bench->io, &request, 1), -EINVAL);
+	request.offset = (uint64_t)INT64_MAX + 1;
+	request.length = 1;
+	cr_assert_eq(io_run(bench->io, &request, 1), -EINVAL);
+	cr_assert_eq(io_map(file, 0, 0, &address), -EINVAL);
+	cr_assert_eq(io_map(file, (uint64_t)INT64_MAX + 1, 4096, &address), -EINVAL);
+	fill(data, 4096, 0);
+	cr_assert_eq(io_write(file, 0, 0, data, 4096), 0);
+	/* a file system that has refused O_DIRECT once is not asked again */
+	atomic_store(&file_of(file)->direct, false);
+	memset(data, 0, 4096);
+	cr_assert_eq(io_read(file, IO_DIRECT, 0, data, 4096), 0);
+	cr_assert(filled(data, 4096, 0));
+	/* in the longer way for a write that flushes, the write fails */
+	cr_assert_eq(io_open(bench->io, bench->path, 0, &reader), 0);
+	arm(&without);
+	expect_failure(bench, &without, io_write(reader, IO_DSYNC, 0, data, 10));
+	cr_assert_eq(io_close(reader), 0);
+	/* above the limit a file may become smaller, and nothing else */
+	cr_assert_eq(getrlimit(RLIMIT_FSIZE, &old), 0);
+	limit = (struct rlimit){ .rlim_cur = 1000, .rlim_max = old.rlim_max };
+	cr_assert_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	cr_assert_eq(io_truncate(file, 3000), 0);
+	cr_assert_eq(io_truncate(file, 3001), -EFBIG);
+	fault_system_arm(SYSTEM_FSTAT, 0, 1, EIO);
+	cr_assert_eq(io_truncate(file, 2000), -EFBIG);
+	cr_assert_eq(fault_system_disarm(), 1);
+	cr_assert_eq(setrlimit(RLIMIT_FSIZE, &old), 0);
+	cr_assert_eq(size_of(file), 3000);
+	free(data);
+	done(bench, file);
+}
+
+/* What cannot be would be asked of the system, which answers as it likes. */
+Test(io_file, refused_requests)
+{
+	for_each(refused_requests, false);
+}
+
+static void strange_units(struct bench *bench)
+{
+	static const int units[] = { 256, 768, 4096, 1 << 20 };
+	struct io_file *file = make(bench);
+	struct io_info info;
+
+	cr_assert_eq(io_close(file), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
+		fault_system_arm(SYSTEM_STATX_STRANGE, 0, 1, units[i]);
+		cr_assert_eq(io_open(bench->io, bench->path, IO_OPEN_WRITE, &file), 0);
+		cr_assert_eq(fault_system_disarm(), 1);
+		cr_assert_eq(io_info(file, &info), 0);
+		cr_assert_eq(info.birth_ns, 0);
+		cr_assert(info.logical_sector >= 512 && info.logical_sector <= 65536);
+		cr_assert_eq(info.logical_sector & (info.logical_sector - 1), 0);
+		cr_assert_geq(info.physical_sector, info.logical_sector);
+		cr_assert_eq(io_close(file), 0);
+	}
+	cr_assert_eq(io_remove(bench->io, bench->path), 0);
+}
+
+/* What a device says of its units would be believed although it cannot be: slabs would be padded to it. */
+Test(io_file, strange_units)
+{
+	for_each(strange_units, false);
+}
+
+/* A descriptor that would be a standard one, and cannot be another, would stay where programs print to. */
+Test(io_file, standard_descriptors_stay_free)
+{
+	struct io_file *file = NULL;
+	int kept = dup(STDIN_FILENO);
+	struct bench bench;
+	struct io *io = NULL;
+	int result = 0;
+
+	bench_init(&bench);
+	cr_assert_eq(io_posix_new(&bench.stats, &bench.io), 0);
+	close(STDIN_FILENO);
+	fault_system_arm(SYSTEM_FCNTL, 0, 1, EMFILE);
+	cr_assert_eq(io_open(bench.io, bench.path, IO_OPEN_WRITE | IO_OPEN_CREATE, &file), -EMFILE);
+	cr_assert_eq(fault_system_disarm(), 1);
+	fault_system_arm(SYSTEM_FCNTL, 0, 1, EMFILE);
+	result = io_uring_new(&bench.stats, &io);
+	cr_assert(fault_system_disarm() == 0 || result == -EMFILE); /* no call: there are no rings here */
+	cr_assert_lt(result, 0);
+	cr_assert_eq(fcntl(STDIN_FILENO, F_GETFD), -1);
+	dup2(kept, STDIN_FILENO);
+	close(kept);
+	cr_assert_eq(io_remove(bench.io, bench.path), 0);
+	bench_release(&bench);
+}
+
 /* A pair of writes or flushes through the ring, and what has become of the bytes. */
 static void through_ring(struct bench *bench, enum io_op op, const struct failure *failure)
 {
@@ -521,13 +626,15 @@ Test(io_file, rings_fail, .timeout = 20)
 	static const struct failure writes[] = {
 		{ SYSTEM_RING_ENTER, 0, 3, EINTR, 0 },     { SYSTEM_RING_ENTER, 0, 3, EAGAIN, 0 },
 		{ SYSTEM_RING_ENTER, 0, 3, EBUSY, 0 },     { SYSTEM_RING_ENTER, 0, OFTEN, EAGAIN, 0 },
-		{ SYSTEM_RING_ENTER, 0, 1, EIO, 0 },       { SYSTEM_RING_LEAVE, 0, 1, EIO, 0 },
+		{ SYSTEM_RING_ENTER, 0, 1, EIO, 0 },       { SYSTEM_MEMORY, 0, 1, ENOMEM, 0 }, /* for the next ring */
+		{ SYSTEM_RING_LEAVE, 0, 1, EIO, 0 },
 		{ SYSTEM_RING_ANSWER, 0, 2, EINTR, 0 },    { SYSTEM_RING_ANSWER, 0, 2, EAGAIN, 0 },
 		{ SYSTEM_RING_ANSWER, 0, 2, EINVAL, 0 },   { SYSTEM_RING_ANSWER, 0, 2, EOPNOTSUPP, 0 },
 		{ SYSTEM_RING_ANSWER, 0, 2, ECANCELED, 0 }, { SYSTEM_RING_ANSWER, 0, 2, 0, 0 },
 		{ SYSTEM_RING_ANSWER, 0, 2, ENOSPC, -ENOSPC },
 	};
 	static const struct failure flush = { SYSTEM_RING_ANSWER, 0, 2, EINTR, -EINTR };
+	static const struct failure full[] = { { SYSTEM_RING_ANSWER, 0, 2, ENOSPC, 0 }, { SYSTEM_RING_ANSWER, 0, 2, EDQUOT, 0 } };
 	static const struct failure news[] = {
 		{ SYSTEM_MEMORY, 0, 1, ENOMEM, -ENOMEM },  { SYSTEM_MEMORY, 1, 1, ENOMEM, -ENOMEM },
 		{ SYSTEM_RING_PROBE, 0, 1, 0, -ENOSYS },   { SYSTEM_RING_ENTER, 0, 3, EINTR, 0 },
@@ -544,6 +651,8 @@ Test(io_file, rings_fail, .timeout = 20)
 	for (size_t i = 0; i < ARRAY_SIZE(writes); i++)
 		through_ring(&bench, IO_WRITE, &writes[i]);
 	through_ring(&bench, IO_SYNC, &flush);
+	for (size_t i = 0; i < ARRAY_SIZE(full); i++) /* the plain call looks at what is allocated already */
+		through_ring(&bench, IO_ALLOCATE, &full[i]);
 	for (size_t i = 0; i < ARRAY_SIZE(news); i++) {
 		struct io *io = NULL;
 

@@ -335,6 +335,34 @@ Test(store, every_byte_of_a_node_counts)
 	}
 }
 
+/* A delta over a node that is no leaf, or not of as many records, would give entries that were never there. */
+Test(store, a_base_that_is_none)
+{
+	for (unsigned map = 0; map < 2; map++) {
+		struct node_ref leaf, delta, wrong;
+		struct tree_lens lens = { 0 };
+		struct delta_base base;
+		struct leaf_view view;
+
+		start(map);
+		leaf_write(6, NULL, &leaf);
+		base = (struct delta_base){ leaf.position, leaf.hash, leaf.length, 6 };
+		leaf_write(5, &base, &delta);
+		rig_must(tree_leaf(&rig.store, RIG_TREE, delta.position, delta.hash, delta.length, &lens, &view) == 0);
+		base.count = 7;
+		leaf_write(5, &base, &wrong);
+		rig_must(tree_leaf(&rig.store, RIG_TREE, wrong.position, wrong.hash, wrong.length, &lens, &view) ==
+			 SLF_ECORRUPT);
+		base = (struct delta_base){ delta.position, delta.hash, delta.length, 5 };
+		leaf_write(5, &base, &wrong);
+		rig_must(tree_leaf(&rig.store, RIG_TREE, wrong.position, wrong.hash, wrong.length, &lens, &view) ==
+			 SLF_ECORRUPT);
+		lens_release(&lens.node);
+		lens_release(&lens.base);
+		rig_release(&rig);
+	}
+}
+
 /* Bytes that were checked as a value must not pass as a node, nor a node as a value. */
 Test(store, a_bit_does_not_change_types)
 {

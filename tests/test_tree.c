@@ -398,6 +398,28 @@ Test(tree, damage_in_the_middle_of_an_edit)
 	cr_assert_gt(met, 10);
 }
 
+/* What one large leaf or branch has needed would be kept by every handle. */
+Test(tree, scratch_stays_small)
+{
+	static const struct rig_options large[] = {
+		{ .map = true, .leaf_bytes = 32768, .branch_bytes = 512, .inline_bytes = 64 },
+		{ .map = true, .leaf_bytes = 256, .branch_bytes = 32768, .inline_bytes = 64 },
+	};
+	uint8_t key[RIG_KEY_BYTES];
+
+	for (size_t shape = 0; shape < ARRAY_SIZE(large); shape++) {
+		rig_init(&rig, &large[shape]);
+		for (uint64_t i = 6000; i-- > 0;)
+			rig_put(&rig, rig_key(RIG_NUMBERS, i, key), slice("v", 1));
+		cr_assert_gt(u64_max(rig.edit.records.capacity, rig.edit.children.capacity), 256);
+		edit_rest(&rig.edit);
+		cr_assert_leq(u64_max(rig.edit.records.capacity, rig.edit.children.capacity), 256);
+		check();
+		if (!shape)
+			rig_release(&rig);
+	}
+}
+
 /* ---- Failures ---------------------------------------------------------------------------------------------------- */
 
 /* One change, with all scratch to be allocated anew, in which the nth allocation or read fails. Tells whether it came to that. */
