@@ -373,13 +373,11 @@ static int sleep_round(struct commit *commit, uint32_t round, uint64_t deadline)
 	return -ETIMEDOUT;
 }
 
-/* The same, left with the lock held again. */
-static int wait_round(struct commit *commit, uint32_t round, uint64_t deadline)
+/* The same without a deadline, left with the lock held again. */
+static void wait_round(struct commit *commit, uint32_t round)
 {
-	int result = sleep_round(commit, round, deadline);
-
+	(void)sleep_round(commit, round, 0);
 	pthread_mutex_lock(&commit->lock);
-	return result;
 }
 
 /* The round of the group that an open seq is in: the one that fills, or the one in flight. The lock is held. */
@@ -455,7 +453,7 @@ int commit_sync(struct commit *commit, uint64_t *durable_seq)
 		} else if (commit->leading) {
 			if (commit->settled_seq >= target && !fill_group(commit)->record_count && !commit->unsynced)
 				break;
-			wait_round(commit, commit->round - 1, 0);
+			wait_round(commit, commit->round - 1);
 		} else {
 			result = lead(commit, true);
 		}
@@ -499,7 +497,7 @@ static int make_room(struct commit *commit, size_t bytes, size_t parts)
 		       GROUP_BYTES ||
 	       fill_group(commit)->part_count + parts > SLAB_PARTS_MAX || commit->next_seq > commit->durable_limit) {
 		bool limit = commit->next_seq > commit->durable_limit;
-		int result;
+		int result = 0;
 
 		if (atomic_load(&commit->poisoned))
 			return commit_check(commit);
@@ -507,7 +505,7 @@ static int make_room(struct commit *commit, size_t bytes, size_t parts)
 			return error_set(SLF_ETOOBIG, NULL, -1, OFFSET_NONE,
 					 "a commit's entry of %zu bytes and %zu parts is too large for one slab", bytes, parts);
 		if (commit->leading)
-			result = wait_round(commit, commit->round - 1, 0);
+			wait_round(commit, commit->round - 1);
 		else
 			result = lead(commit, limit || !shows_at_seal(commit));
 		if (result)
@@ -617,9 +615,7 @@ static int find_room(struct commit *commit, const struct sealing *sealing, size_
 		result = reserve_log(commit, fill_group(commit)->payload + commit->flight_bytes + bytes, sealing->frugal);
 		if ((result != -ENOSPC && result != -EDQUOT) || !commit->leading)
 			return result;
-		result = wait_round(commit, commit->round - 1, 0);
-		if (result)
-			return result;
+		wait_round(commit, commit->round - 1);
 		if (atomic_load(&commit->poisoned))
 			return commit_check(commit);
 	}

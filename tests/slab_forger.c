@@ -5,20 +5,18 @@
 
 #include "gate_rig.h"
 
-#define LOG_BYTES (4 * EXTENT_BYTES) /* more than these histories need */
-
 void slab_forger_read(struct slab_forger *forger, struct sim_disk *disk)
 {
 	const char *reason;
 
-	*forger = (struct slab_forger){ .bytes = malloc(LOG_BYTES) };
+	*forger = (struct slab_forger){ .bytes = malloc(SLAB_FORGER_BYTES) };
 	must(forger->bytes != NULL);
-	must_work(sim_disk_peek_durable(disk, RIG_PATH, 0, forger->bytes, LOG_BYTES));
+	must_work(sim_disk_peek_durable(disk, RIG_PATH, 0, forger->bytes, SLAB_FORGER_BYTES));
 	for (uint16_t slot = 0; slot < 2; slot++)
 		must(meta_decode(forger->bytes + (slot ? META_PAGE_B : META_PAGE_A), slot, &forger->meta[slot], &reason) ==
 		     META_GOOD);
 	forger->seed = format_seed(forger->meta[0].uuid);
-	for (uint64_t at = EXTENT_ZERO_DATA; at < LOG_BYTES && forger->count < SLAB_FORGER_MAX; at += SIM_SECTOR_BYTES) {
+	for (uint64_t at = EXTENT_ZERO_DATA; at < SLAB_FORGER_BYTES && forger->count < SLAB_FORGER_MAX; at += SIM_SECTOR_BYTES) {
 		struct slab_header *header = &forger->slabs[forger->count];
 		uint64_t room = align_down(at, EXTENT_BYTES) + EXTENT_BYTES - at;
 

@@ -11,9 +11,10 @@
 #include "slab.h"
 
 #define SLAB_FORGER_MAX 1024
+#define SLAB_FORGER_BYTES (4 * EXTENT_BYTES) /* more than these histories need */
 
 struct slab_forger {
-	uint8_t *bytes; /* of the file's first extents */
+	uint8_t *bytes; /* SLAB_FORGER_BYTES from the file's start */
 	struct meta meta[2];
 	struct slab_header slabs[SLAB_FORGER_MAX]; /* in the order of the log, which has not come back to an earlier extent */
 	uint64_t places[SLAB_FORGER_MAX];

@@ -526,6 +526,7 @@ Test(api_data, tree_refusals)
 	cr_assert_lt(slf_put(txn, tree + 1, text("key"), text("value")), 0, "no such tree");
 	cr_assert_lt(slf_put(txn, 1, text("key"), text("value")), 0, "a tree of the system");
 	cr_assert_lt(slf_del(txn, 0, text("key")), 0, "a tree of the system");
+	cr_assert_lt(slf_del(txn, tree + 1, text("key")), 0, "no such tree");
 	slf_abort(txn);
 	cr_assert_eq(slf_close(db), 0);
 }

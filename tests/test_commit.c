@@ -148,6 +148,43 @@ Test(commit, full_group_behind_a_failure)
 	}
 }
 
+/* A log that seems to be full while a group is in flight may not be so when that has landed: a commit would be refused that has
+ * room; or it would wait on when the handle is poisoned. */
+Test(commit, no_room_beside_a_flight)
+{
+	static const int results[] = { 0, -ENOSPC, SLF_EPOISONED };
+
+	for (unsigned i = 0; i < ARRAY_SIZE(results); i++) {
+		struct rig rig;
+		struct caller leader = { .timeout_ns = -1 }, behind = { 0 };
+
+		rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+		leader.seq = put_async(&rig, "leader", RIG_LARGE_BYTES);
+		atomic_store(&rig.gate.shut, true);
+		callers_start(&rig, &leader, 1, "", caller_wait);
+		wait_until_stopped(&rig);
+		rig.db->core.reserved_bytes = 64 * MIB; /* only the log is to find the disk full */
+		rig.commit->reserved_bytes = 0;
+		rig.db->core.log.space.allocated_end = rig.db->core.log.space.position;
+		rig_fail(&rig, SIM_ALLOCATE, -ENOSPC, true);
+		callers_start(&rig, &behind, 1, "behind", caller_commit);
+		usleep(50000);
+		must(!atomic_load(&behind.done));
+		if (i == 0)
+			sim_disk_clear_faults(rig.disk);
+		if (i == 2) {
+			commit_poison(rig.commit);
+			cr_assert_eq(callers_done(&behind, 1), 1, "it waits on");
+		}
+		atomic_store(&rig.gate.shut, false);
+		callers_join(&leader, 1);
+		callers_join(&behind, 1);
+		cr_assert_eq(behind.result, results[i], "way %u: %d", i, behind.result);
+		must(i || survives(&rig, "behind0"));
+		rig_close(&rig);
+	}
+}
+
 /* Beyond the numbers that the log has room for, commits would be made that a later opening makes again; or a failure to make
  * room be passed over. */
 Test(commit, beyond_the_limit_of_numbers)
@@ -178,6 +215,31 @@ Test(commit, beyond_the_limit_of_numbers)
 		}
 		rig_close(&rig);
 	}
+}
+
+/* Commits with more parts than a slab lists would go into one slab, which then no recovery believes. */
+Test(commit, more_parts_than_a_slab_lists)
+{
+	static uint8_t zeros[RIG_LARGE_BYTES];
+	uint64_t slabs;
+	struct rig rig;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	slabs = rig.db->core.stats.values.log_slabs;
+	for (unsigned i = 0; i < 3; i++) {
+		struct slf_txn *txn = txn_begin(rig.db, SLF_WRITE);
+		char key[16];
+
+		for (unsigned j = 0; j < SLAB_PARTS_MAX / 5 * 2; j++) {
+			snprintf(key, sizeof(key), "%u/%u", i, j);
+			must_work(slf_put(txn, SLF_MAIN, text(key), slice(zeros, sizeof(zeros))));
+		}
+		must_work(slf_commit_async(txn, NULL));
+	}
+	must_work(slf_sync(rig.db, NULL));
+	cr_assert_eq(rig.db->core.stats.values.log_slabs, slabs + 2);
+	must(survives(&rig, "0/0") && survives(&rig, "1/100") && survives(&rig, "2/400"));
+	rig_close(&rig);
 }
 
 /* What is only written would pass as durable; or who asks for that afterwards, when nothing is left to write, would be told so

@@ -9,6 +9,8 @@
 #include "codec.h"
 #include "entry.h"
 #include "gate_rig.h"
+#include "node_image.h"
+#include "seal.h"
 #include "slab_forger.h"
 
 #define MANY 7000u /* puts of one transaction, whose actions go to bulk */
@@ -259,6 +261,88 @@ Test(replay, actions_of_the_names)
 		cr_assert(strstr(info.text, texts[way]), "way %u: %s", way, info.text);
 		sim_disk_free(disk);
 	}
+}
+
+static uint8_t *find_bytes(void *context, uint64_t position, uint64_t length)
+{
+	struct slab_forger *forger = context;
+
+	return position <= SLAB_FORGER_BYTES && length <= SLAB_FORGER_BYTES - position ? forger->bytes + position : NULL;
+}
+
+/* A name whose record has no room for an id would lead to whatever stands behind it. */
+Test(replay, name_without_an_id)
+{
+	static struct slab_forger forger;
+	struct sim_disk *disk = sim_disk_new();
+	struct slf_db *db = NULL;
+	struct slf_txn *txn;
+	char name[256] = "";
+	uint32_t tree = 0;
+	uint8_t *body;
+	size_t slab = 0;
+
+	must_work(reopen(disk, SLF_CREATE, &db));
+	put_size(db, "name", 0);
+	disk = kill_and_free(disk, db);
+	slab_forger_read(&forger, disk);
+	body = slab_forger_find(&forger, LOG_FINAL, &slab);
+	put_u32(body + COMMIT_BODY_BYTES + 4, TREE_NAMES);
+	seal_database(find_bytes, &forger, forger.places, forger.count); /* the logical digest, too */
+	slab_forger_write(&forger, disk, slab);
+	must_work(reopen(disk, SLF_READONLY, &db));
+	txn = txn_begin(db, SLF_READ);
+	cr_assert_eq(slf_tree_open(txn, "name", 0, &tree), SLF_ECORRUPT);
+	cr_assert_eq(slf_tree_next(txn, name, sizeof(name), &tree), SLF_ECORRUPT);
+	slf_abort(txn);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+}
+
+/* The root of a tree that cannot be one would be followed. */
+Test(replay, impossible_roots_of_trees)
+{
+	static const struct {
+		size_t offset; /* in the root */
+		uint64_t added;
+	} cases[] = { { 0, 8 }, { 28, (uint64_t)-1 }, { 28, NODE_LEVELS_MAX } };
+	static struct slab_forger forger;
+	struct sim_disk *origin = sim_disk_new();
+	struct slf_db *db = NULL;
+
+	must_work(reopen(origin, SLF_CREATE, &db));
+	put_size(db, "key", 10);
+	must_work(slf_checkpoint(db));
+	origin = kill_and_free(origin, db);
+	for (size_t i = 0; i < ARRAY_SIZE(cases) + 1; i++) {
+		struct sim_disk *disk = sim_disk_kill(origin);
+		struct slf_txn *txn;
+		struct node *leaf;
+		uint64_t position;
+		size_t slab = 0;
+		uint8_t *root;
+
+		slab_forger_read(&forger, disk);
+		position = get_u64(slab_forger_find(&forger, LOG_MARK, &slab) + 64);
+		leaf = (struct node *)(void *)(forger.bytes + position);
+		must(node_kind(leaf) == NODE_LEAF && node_count(leaf) == 1 && node_tree(leaf) == TREE_ROOTS);
+		root = (uint8_t *)(uintptr_t)record_ref(leaf_record(leaf, 0));
+		must(get_u32(root + 28) == 1);
+		if (i < ARRAY_SIZE(cases) && cases[i].offset)
+			put_u32(root + cases[i].offset, get_u32(root + cases[i].offset) + (uint32_t)cases[i].added);
+		else if (i < ARRAY_SIZE(cases))
+			put_u64(root, get_u64(root) + cases[i].added);
+		seal_database(find_bytes, &forger, forger.places, forger.count);
+		must_work(sim_disk_poke(disk, RIG_PATH, position, leaf, node_length(leaf)));
+		slab_forger_write(&forger, disk, slab);
+		must_work(reopen(disk, SLF_READONLY, &db));
+		txn = txn_begin(db, SLF_READ);
+		cr_assert_eq(slf_get(txn, SLF_MAIN, text("key"), NULL), i < ARRAY_SIZE(cases) ? SLF_ECORRUPT : 0, "case %zu", i);
+		slf_abort(txn);
+		must_work(slf_close(db));
+		sim_disk_free(disk);
+	}
+	sim_disk_free(origin);
 }
 
 /* A value that should stand in bulk would be put on the heap, however long. */
