@@ -275,8 +275,10 @@ static uint64_t assert_branch(struct store *store, uint32_t tree, unsigned level
 	const struct node *branch = NULL;
 	uint64_t sum = 0;
 
-	if (tree_node(store, tree, level, at->word, at->hash, at->length, &lens, &branch))
+	if (tree_node(store, tree, level, at->word, at->hash, at->length, &lens, &branch)) {
+		lens_release(&lens);
 		return at->count; /* damage on disk is an error of reading, not of ours */
+	}
 	assert(node_kind(branch) == NODE_BRANCH && node_level(branch) == level && node_count(branch) > 0);
 	for (uint32_t i = 0; i < node_count(branch); i++) {
 		struct child child;

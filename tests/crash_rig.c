@@ -89,6 +89,7 @@ int rig_open(struct rig *rig)
 	rig->recovering = true;
 	result = rig_open_on(rig, rig->disk, SLF_CREATE, &rig->db);
 	rig->recovering = false;
+	rig->rollbacks = 0;
 	if (result)
 		rig->db = NULL;
 	else
@@ -153,6 +154,19 @@ static int change(struct rig *rig, struct slf_txn *txn, struct rig_state *state)
 	return result;
 }
 
+/* Asynchronous commits may have been taken back without a word to us: by a checkpoint at the beginning of a transaction. */
+static void meet_fates(struct rig *rig)
+{
+	uint32_t rollbacks = atomic_load(&rig->db->core.commit.rollbacks);
+
+	if (rollbacks == rig->rollbacks)
+		return;
+	rig->rollbacks = rollbacks;
+	for (size_t i = rig->acked + 1; i <= rig->newest; i++)
+		if (rig->states[i].seq && slf_wait(rig->db, rig->states[i].seq, 0))
+			rig->states[i].refused = true;
+}
+
 int rig_commit(struct rig *rig, unsigned changes, bool async)
 {
 	struct rig_state *state = &rig->states[rig->newest + 1];
@@ -164,6 +178,7 @@ int rig_commit(struct rig *rig, unsigned changes, bool async)
 	must(rig->newest + 2 < RIG_COMMITS_MAX);
 	if (result)
 		return result;
+	meet_fates(rig);
 	while (rig->states[base].refused) /* refused ones are no base */
 		base--;
 	*state = rig->states[base];

@@ -31,6 +31,7 @@ struct rig {
 	struct rig_state *states; /* states[0] is empty; one per commit that was tried */
 	size_t newest;            /* the last one that was tried */
 	size_t acked;             /* the last one that must survive */
+	uint32_t rollbacks;       /* of db, as far as their commits are known to be refused */
 	bool created;             /* slf_open has returned 0 once: the database must be there */
 	unsigned values_large;    /* one put in so many goes to bulk at once; 0: none */
 	int compression;          /* as in slf_options */

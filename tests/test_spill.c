@@ -457,11 +457,12 @@ Test(spill, full_heap_on_a_full_disk)
 	while (!rig->committed.nonces[there])
 		there++;
 	core->tuning.heap_bytes = heap_used(core->heap) - 1;
-	atomic_store(&core->checkpoint.failed_space, true);
-	txn = txn_begin(rig->db, SLF_WRITE);
+	sim_disk_add_fault(rig->disk, &(struct sim_fault){ .call = SIM_WRITE, .error = -ENOSPC, .sticky = true });
+	txn = txn_begin(rig->db, SLF_WRITE); /* tries a checkpoint */
 	cr_assert_eq(slf_put(txn, SLF_MAIN, text("key"), text("value")), -ENOSPC);
 	slf_abort(txn);
-	txn = txn_begin(rig->db, SLF_WRITE);
+	sim_disk_clear_faults(rig->disk);
+	txn = txn_begin(rig->db, SLF_WRITE | SLF_TRY); /* does not */
 	must_work(slf_del(txn, SLF_MAIN, key_of(there, key)));
 	must_work(slf_commit(txn, NULL));
 	core->tuning.heap_bytes = HEAP_BYTES;
