@@ -200,6 +200,7 @@ int slf_info(struct slf_db *db, struct slf_info *info)
 	own.branch_bytes = core->store.settings.branch_bytes;
 	own.inline_bytes = core->store.settings.inline_bytes;
 	own.clean = core->meta.flags & META_FLAG_CLEAN;
+	own.damaged = core->damage != NULL;
 	snprintf(own.io, sizeof(own.io), "%s", io_name(core->io));
 	snprintf(own.map, sizeof(own.map), "%s", core->tuning.map ? "map" : "pread");
 	own.size = info->size < sizeof(own) ? info->size : sizeof(own);

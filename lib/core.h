@@ -46,6 +46,7 @@ struct core {
 	struct meta meta;             /* as opened */
 	uint64_t epoch;               /* of the next version */
 	bool created;                 /* by this opening */
+	const char *damage;           /* why the log ends before what had been durable: a reader gets what is left; or NULL */
 	bool closing;                 /* set by slf_close when nobody else is left */
 	uint64_t install_epoch;       /* frozen epoch of the install under way, 0 for none; guarded by the turn */
 	uint64_t reserved_bytes;      /* of heap that extents_reserve has promised room for */

@@ -568,6 +568,22 @@ static bool has_moved(const struct slf_db *db, int error)
 	       choose_page(&core->store.spindles[0], &meta) == 0 && meta.generation != core->meta.generation;
 }
 
+/* A reader has got what is left of a damaged log: that is told, unless a writer has used the log again while it was read. */
+static int judge_damage(struct slf_db *db)
+{
+	struct core *core = &db->core;
+	const char *path = core->store.spindles[0].path;
+	uint64_t offset = position_offset(core->commit.settled_place.position);
+
+	if (!core->damage)
+		return 0;
+	if (has_moved(db, SLF_ECORRUPT))
+		return error_set(SLF_ECORRUPT, path, 0, offset, "the log was used again while it was read");
+	core_log(core, 3, "%s: damage in the log at offset %llu (%s): commits are lost; the newest good commit is %llu", path,
+		 (unsigned long long)offset, core->damage, (unsigned long long)atomic_load(&core->commit.visible_seq));
+	return 0;
+}
+
 static int open_once(const char *path, const struct slf_options *from, struct io *io, struct slf_db **result, bool *moved)
 {
 	struct slf_options options;
@@ -588,6 +604,8 @@ static int open_once(const char *path, const struct slf_options *from, struct io
 	atomic_store(&db->references, 1);
 	tuning_set(&db->core.tuning, &options);
 	error = open_all(db, path, &options);
+	if (!error)
+		error = judge_damage(db);
 	if (error) {
 		struct slf_errinfo info = { .size = sizeof(info) };
 

@@ -34,7 +34,6 @@ struct recovery {
 	uint64_t bytes;         /* of slabs: from the newest mark's to the end, then of all that were replayed */
 	uint64_t limit;         /* number of the slab from which on nothing counts: its bulk never reached the disk */
 	struct log_place proven; /* all slabs before it are known to be durable, with their bulk */
-	bool salvaged;          /* evidence of lost slabs, tolerated by a reader */
 };
 
 /* The page says so, and nothing has been appended since: where a page cannot be written, its flag stays. */
@@ -157,10 +156,7 @@ static int judge_end(struct recovery *recovery, const char *reason)
 	}
 	error_set_mismatch(SLF_ECORRUPT, core->store.spindles[0].path, 0, offset, meta->log_number, recovery->end.number,
 			   "the log ends before what is known to have been durable");
-	recovery->salvaged = true;
-	core_log(core, 3, "%s: damage in the log at offset %llu (%s); the newest good commit is %llu",
-		 core->store.spindles[0].path, (unsigned long long)offset, reason,
-		 (unsigned long long)recovery->last_seq);
+	core->damage = reason;
 	return core->tuning.readonly ? 0 : SLF_ECORRUPT;
 }
 

@@ -301,6 +301,7 @@ struct slf_info {
 	uint32_t clean;           /* 1: the last writer closed the database before this opening */
 	char io[16];              /* back end in use */
 	char map[16];             /* "map" or "pread" */
+	uint32_t damaged;         /* 1: the log is damaged, commits are lost; what is read is the newest good commit */
 };
 SLF_API int slf_info(struct slf_db *db, struct slf_info *info);
 

@@ -267,16 +267,65 @@ says "cut.db" "a truncated database"
 expect 4 "write to a truncated database" put cut.db a b
 same cut.db cut.before "a truncated database is not touched"
 
-# ---- one writer, and readers beside it ----
+# ---- a log that has rotted: what is read is an old state, and every command says so ----
 mkfifo pipe
+# until COMMAND...: waits for it to succeed, ten seconds at most.
+until_done() {
+	for _ in $(seq 1 200); do
+		"$@" >/dev/null 2>&1 && return
+		sleep 0.05
+	done
+	note "waited for: $*" 1
+}
+"$tool" load -T --batch 1 rotten.db <pipe >/dev/null 2>&1 &
+writer=$!
+exec 9>pipe
+for i in $(seq 1 12); do printf 'key%d\nthe value of %d\n' "$i" "$i" >&9; done
+until_done "$tool" get rotten.db key12
+kill -9 $writer
+wait $writer 2>/dev/null
+exec 9>&-
+expect 0 "a log as it was" scan --keys --limit 20 rotten.db
+[ "$(wc -l <out)" -eq 12 ]; note "all commits are there" $?
+python3 - <<'END'
+data = bytearray(open("rotten.db", "rb").read())
+at = data.find(b"the value of 6")
+assert at > 0 and data.find(b"the value of 6", at + 1) < 0
+data[at] ^= 1
+open("rotten.db", "r+b").write(data)
+END
+lost="rotten.db: damage in the log at offset [0-9].*commits are lost"
+expect 4 "scan of a rotten log" scan --keys rotten.db
+says "solifuge scan: $lost" "scan of a rotten log"
+[ "$(wc -l <out)" -eq 5 ]; note "what was before the damage is shown" $?
+expect 4 "dump of a rotten log" dump rotten.db
+says "$lost" "dump of a rotten log"
+expect 4 "a key that the damage took" get rotten.db key12
+says "$lost" "a key that the damage took"
+expect 4 "a key that it left" get rotten.db key2
+says "$lost" "a key that it left"
+printf 'the value of 2' >want; same want out "a key that the damage left is read"
+expect 4 "stat of a rotten log" stat rotten.db
+says "$lost" "stat of a rotten log"
+expect 4 "info of a rotten log" info rotten.db
+says "$lost" "info of a rotten log"
+grep -Eq '^damaged +1$' out; note "info tells the damage" $?
+expect 4 "info json of a rotten log" info --json rotten.db
+grep -q '"damaged":1' out; note "info json tells the damage" $?
+expect 4 "write to a rotten log" put rotten.db key value
+cp rotten.db copy.db
+expect 0 "write to a copy of it" put copy.db key value
+says "copy.db is a copy taken while the database was in use: cut at commit" "write to a copy of it"
+expect 0 "info of a whole database" info db
+grep -Eq '^damaged +0$' out; note "nothing is damaged there" $?
+[ ! -s err ]; note "and nothing is told" $?
+
+# ---- one writer, and readers beside it ----
 "$tool" load -T db <pipe >/dev/null 2>&1 &
 writer=$!
 exec 9>pipe
 printf 'waiting\n' >&9
-for i in $(seq 1 100); do
-	"$tool" put db locked 1 >out 2>err || break
-	sleep 0.05
-done
+until_done grep -a "pid $writer\$" db.lock
 expect 1 "a second writer" put db locked 2
 says "open for writing" "a second writer"
 expect 0 "a reader beside the writer" get db apple

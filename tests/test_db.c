@@ -337,3 +337,55 @@ Test(db, names_with_unknown_bits)
 	must_work(slf_close(db));
 	sim_disk_free(disk);
 }
+
+/* What a writer does while a reader follows the log: it leaves a newer page, and uses a piece of that log again. */
+struct recycler {
+	uint64_t offset; /* of the piece */
+	unsigned reads;  /* by the reader */
+	bool commits;    /* else nobody but rot is at work */
+};
+
+static void use_log_again(void *context, struct sim_disk *disk, enum sim_call call)
+{
+	struct recycler *recycler = context;
+	struct slf_db *db;
+
+	if (call != SIM_READ || ++recycler->reads != 3) /* the two pages have been read */
+		return;
+	if (recycler->commits) {
+		must_work(disk_open(disk, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+		commit_key(db);
+	}
+	must_work(sim_disk_poke(disk, RIG_PATH, recycler->offset, "again", 5));
+}
+
+/* A log that is used again while it is read would pass for one that has rotted, and an old state for all that is left. */
+Test(db, log_used_again_while_it_is_read)
+{
+	for (int commits = 0; commits < 2; commits++) {
+		struct recycler recycler = { .commits = commits };
+		struct slf_info info = { .size = sizeof(info) };
+		struct sim_disk *disk;
+		struct slf_db *db = NULL;
+		struct rig rig;
+
+		rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+		for (unsigned i = 0; i < 12; i++) {
+			if (i == 6)
+				recycler.offset = position_offset(rig.commit->settled_place.position);
+			db_put(rig.db, "key", "value");
+		}
+		disk = sim_disk_kill(rig.disk);
+		rig_close(&rig);
+		sim_disk_set_hook(disk, use_log_again, &recycler);
+		cr_assert_eq(disk_open(disk, SLF_READONLY, SLF_SYNC_COMMIT, &db), commits ? SLF_ECORRUPT : 0);
+		cr_assert_geq(recycler.reads, 3);
+		if (!commits) {
+			cr_assert_eq(slf_info(db, &info), 0);
+			cr_assert_eq(info.damaged, 1);
+			cr_assert_eq(info.seq, 6);
+			cr_assert_eq(slf_close(db), 0);
+		}
+		sim_disk_free(disk);
+	}
+}

@@ -176,6 +176,15 @@ int fail_plain(const struct common *common, const char *format, ...)
 	return EXIT_FAILED;
 }
 
+/* What the library tells beside its results, from any of its threads: whatever it is, somebody may have to know. */
+static void hear(void *context, int level, const char *text)
+{
+	const struct common *common = context;
+
+	(void)level;
+	fprintf(stderr, "%s: %s\n", common->command, text);
+}
+
 int common_open(struct common *common, unsigned flags, struct slf_db **db)
 {
 	struct slf_options options = SLF_OPTIONS_INIT;
@@ -186,8 +195,20 @@ int common_open(struct common *common, unsigned flags, struct slf_db **db)
 	options.sync = common->sync;
 	options.progress = progress_phase;
 	options.progress_context = &common->recovery;
+	options.log = hear;
+	options.log_context = common;
 	result = slf_open(common->path, &options, db);
 	return result ? fail_open(common, result, flags & SLF_CREATE) : EXIT_OK;
+}
+
+int common_open_read(struct common *common, struct slf_db **db)
+{
+	struct slf_info info = { .size = sizeof(info) };
+	int result = common_open(common, SLF_READONLY | SLF_NO_MAP, db);
+	int code = result ? 0 : slf_info(*db, &info);
+
+	common->damaged = info.damaged;
+	return code ? fail(common, code, "%s: cannot read", common->path) : result;
 }
 
 int common_begin(const struct common *common, struct slf_db *db, unsigned flags, struct slf_txn **txn)
@@ -217,6 +238,8 @@ int common_close(const struct common *common, struct slf_db *db, int result)
 {
 	int closed = slf_close(db);
 
+	if (common->damaged && (result == EXIT_OK || result == EXIT_NOTFOUND))
+		result = EXIT_DAMAGED;
 	if (!closed)
 		return result;
 	closed = fail(common, closed, "cannot close %s, the last changes may not be durable", common->path);

@@ -235,7 +235,7 @@ int command_dump(int argc, char **argv)
 
 	dump.common.command = argv[0];
 	argp_parse(&argp, argc, argv, 0, NULL, &dump);
-	result = common_open(&dump.common, SLF_READONLY, &db);
+	result = common_open_read(&dump.common, &db);
 	if (!result)
 		result = common_begin(&dump.common, db, SLF_READ, &txn);
 	if (!result && dump.file)

@@ -127,7 +127,7 @@ int command_get(int argc, char **argv)
 	argp_parse(&argp, argc, argv, 0, NULL, &point);
 	result = argument_bytes(&point, point.arguments[0], &key);
 	if (!result)
-		result = common_open(&point.common, SLF_READONLY, &db);
+		result = common_open_read(&point.common, &db);
 	if (!result)
 		result = common_begin(&point.common, db, SLF_READ, &txn);
 	if (!result)

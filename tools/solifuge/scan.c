@@ -150,7 +150,7 @@ int command_scan(int argc, char **argv)
 	if (!result)
 		result = set_bound(&scan, scan.to, &range.high);
 	if (!result)
-		result = common_open(&scan.common, SLF_READONLY, &db);
+		result = common_open_read(&scan.common, &db);
 	if (!result)
 		result = common_begin(&scan.common, db, SLF_READ, &txn);
 	if (!result)

@@ -152,7 +152,7 @@ int command_stat(int argc, char **argv)
 	int result = 0;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &common);
-	result = common_open(&common, SLF_READONLY, &db);
+	result = common_open_read(&common, &db);
 	if (!result)
 		result = common_begin(&common, db, SLF_READ, &txn);
 	if (!result)
@@ -184,7 +184,7 @@ struct field {
 	uint64_t value;
 };
 
-#define FIELD_COUNT 12
+#define FIELD_COUNT 13
 
 static void info_fields(const struct slf_info *info, struct field *fields)
 {
@@ -201,6 +201,7 @@ static void info_fields(const struct slf_info *info, struct field *fields)
 		{ "branch_bytes", info->branch_bytes },
 		{ "inline_bytes", info->inline_bytes },
 		{ "clean", info->clean },
+		{ "damaged", info->damaged },
 	};
 
 	memcpy(fields, table, sizeof(table));
@@ -265,7 +266,7 @@ int command_info(int argc, char **argv)
 	int result = 0;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &common);
-	result = common_open(&common, SLF_READONLY, &db);
+	result = common_open_read(&common, &db);
 	if (!result) {
 		code = slf_info(db, &info);
 		result = code ? fail(&common, code, "%s: cannot read", common.path) : info_print(&common, &info);

@@ -35,6 +35,7 @@ struct common {
 	uint64_t batch;        /* records per transaction */
 	bool hex;
 	bool json;
+	bool damaged; /* commits are lost: what is read is the newest good one */
 	struct progress recovery;
 };
 
@@ -84,14 +85,22 @@ int fail_plain(const struct common *common, const char *format, ...) __attribute
 /* Opens the database with the common options and flags; on failure tells why and returns an exit code. */
 int common_open(struct common *common, unsigned flags, struct slf_db **db);
 
+/* As common_open, for a command that only reads: not through a map, where a sector that cannot be read, or a file that
+ * somebody cuts, is a signal and no error. Notes whether commits are lost. */
+int common_open_read(struct common *common, struct slf_db **db);
+
 /* As slf_begin, with a message. */
 int common_begin(const struct common *common, struct slf_db *db, unsigned flags, struct slf_txn **txn);
 
 /* Finds the tree that the options name (SLF_CREATE makes it); tells why and returns an exit code otherwise. */
 int common_tree(const struct common *common, struct slf_txn *txn, unsigned flags, uint32_t *tree);
 
-/* Closes db; a failure is told and becomes the result when result is EXIT_OK. db may be NULL. */
+/*
+ * Closes db; a failure is told and becomes the result when result is EXIT_OK. db may be NULL. When commits are lost neither
+ * that all is well nor that something is not there can be said: EXIT_OK and EXIT_NOTFOUND become EXIT_DAMAGED.
+ */
 int common_close(const struct common *common, struct slf_db *db, int result);
+
 
 /* Flushes standard output; a failure (a full disk) is told and becomes the result when result is EXIT_OK. */
 int output_finish(const struct common *common, int result);
