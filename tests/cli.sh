@@ -260,6 +260,19 @@ cp out rescued.dump
 expect 0 "load what was rescued" load rescued.db rescued.dump
 expect 0 "scan what was rescued" scan --keys rescued.db
 prints 'a\nc' "scan what was rescued"
+# A file that somebody cuts while it is read would end a command that reads through a map by a signal.
+{ echo VERSION=3; echo HEADER=END
+  python3 -c 'import random
+for i in range(4000): print(f" {i:08x}\n {random.randbytes(500).hex()}")'
+  echo DATA=END; } >records
+expect 0 "load to cut" load shrinking.db records
+for arguments in "dump --rescue" scan; do
+	cp shrinking.db shrunk.db
+	# shellcheck disable=SC2086 # a list of words
+	"$tool" $arguments shrunk.db 2>err | { head -c 100 >out; truncate -s 256K shrunk.db; cat >/dev/null; }
+	note "$arguments of a file that is cut meanwhile" $((PIPESTATUS[0] != 4))
+	says "shrunk.db: offset [0-9]" "$arguments of a file that is cut meanwhile"
+done
 head -c 40000 damaged.db >cut.db
 cp cut.db cut.before
 expect 4 "a truncated database" get cut.db a
@@ -283,7 +296,7 @@ exec 9>pipe
 for i in $(seq 1 12); do printf 'key%d\nthe value of %d\n' "$i" "$i" >&9; done
 until_done "$tool" get rotten.db key12
 kill -9 $writer
-wait $writer 2>/dev/null
+{ wait $writer; } 2>/dev/null
 exec 9>&-
 expect 0 "a log as it was" scan --keys --limit 20 rotten.db
 [ "$(wc -l <out)" -eq 12 ]; note "all commits are there" $?
