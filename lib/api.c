@@ -208,6 +208,19 @@ int slf_info(struct slf_db *db, struct slf_info *info)
 	return 0;
 }
 
+int slf_spindle_path(struct slf_db *db, unsigned index, char *buffer, size_t size)
+{
+	int result = check_db(db);
+
+	if (result)
+		return result;
+	if (index >= db->core.store.spindle_count)
+		return error_set(-EINVAL, db->core.store.spindles[0].path, -1, OFFSET_NONE, "there is no spindle %u", index);
+	if (!buffer && size)
+		return error_set(-EINVAL, NULL, -1, OFFSET_NONE, "slf_spindle_path needs a buffer");
+	return snprintf(buffer, size, "%s", db->core.store.spindles[index].path);
+}
+
 /* ---- Statistics -------------------------------------------------------------------------------------------------- */
 
 struct reader_sums {

@@ -305,6 +305,12 @@ struct slf_info {
 };
 SLF_API int slf_info(struct slf_db *db, struct slf_info *info);
 
+/*
+ * Writes the path of a spindle, 0 being the file that slf_open() was given, as snprintf does: returns the length without the
+ * final zero, or a failure: -EINVAL when there is no spindle of that index.
+ */
+SLF_API int slf_spindle_path(struct slf_db *db, unsigned index, char *buffer, size_t size);
+
 /* Latencies in nanoseconds: bucket[i] counts values in [2^i, 2^(i+1)). */
 struct slf_histogram {
 	uint64_t count;

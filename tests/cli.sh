@@ -163,6 +163,38 @@ expect 0 "dump trees again" dump d.db
 same trees.dump out "trees come back"
 expect 0 "dump to a file" dump -f file.dump db
 same trees.dump file.dump "a dump in a file is the same"
+only_files() { [ "$(ls -d "$1"*)" = "$(printf '%s\n' "${@:2}")" ]; note "no other files: ${*:2}" $?; }
+only_files file.dump file.dump
+echo old >older.dump
+chmod 640 older.dump
+ln -s older.dump link.dump
+expect 0 "dump over a file, by a link" dump -f link.dump db
+same trees.dump older.dump "a dump over a file is the same"
+[ -L link.dump ] && [ "$(stat -c %a older.dump)" = 640 ]; note "the link stays, and the mode of the file" $?
+mkfifo pipe.dump
+cat pipe.dump >want &
+expect 0 "dump into a pipe" dump -f pipe.dump db
+wait $!
+same trees.dump want "a dump into a pipe is the same"
+expect 0 "dump to a device" dump -f /dev/null db
+expect 1 "dump into a directory that is not there" dump -f none/file.dump db
+says "none/file.dump" "dump into a directory that is not there"
+echo old >older.dump
+expect 3 "a dump that fails" dump -s none -f older.dump db
+[ "$(cat older.dump)" = old ]; note "a dump that fails leaves the old file" $?
+only_files older.dump older.dump
+expect 0 "create to dump over" create --spindle over.1 over.db
+expect 0 "put to dump over" put over.db key value
+cat over.db over.1 over.db.lock >want
+ln over.1 hard.dump
+ln -s over.db soft.dump
+for file in over.db ./over.db over.1 over.db.lock hard.dump soft.dump; do
+	expect 1 "dump over the database: $file" dump -f "$file" over.db
+	says "$file is a file of the database over.db" "dump over the database"
+done
+cat over.db over.1 over.db.lock >out
+same want out "a dump over the database changes nothing"
+only_files over. over.1 over.db over.db.lock
 expect 0 "list trees" dump -l db
 prints sub "list trees"
 expect 0 "dump one tree" dump -s sub db
@@ -199,6 +231,9 @@ expect 1 "no such input" load bad.db missing
 if [ -e /dev/full ]; then
 	"$tool" dump a.db >/dev/full 2>err
 	note "a full disk is told" $(($? != 1))
+	says "cannot write to standard output: No space" "a full disk"
+	expect 1 "a full disk behind a name" dump -f /dev/full a.db
+	says "cannot write to /dev/full: No space" "a full disk behind a name"
 fi
 
 # ---- LMDB's own tools ----
@@ -257,6 +292,14 @@ expect 4 "dump of a damaged database" dump damaged.db
 expect 4 "rescue" dump --rescue damaged.db
 says "left out key 'b'" "rescue"
 cp out rescued.dump
+expect 4 "rescue for LMDB" dump --lmdb --rescue damaged.db
+[ "$(grep -c "left out key 'b'" err)" -eq 1 ]; note "a lost key is told once" $?
+says "1 records were left out" "rescue for LMDB"
+expect 4 "rescue into a file" dump --rescue -f rescued.file damaged.db
+same rescued.dump rescued.file "what was rescued into a file is the same"
+expect 4 "dump a damaged database into a file" dump -f older.dump damaged.db
+[ "$(cat older.dump)" = old ]; note "a dump that stops leaves the old file" $?
+only_files older.dump older.dump
 expect 0 "load what was rescued" load rescued.db rescued.dump
 expect 0 "scan what was rescued" scan --keys rescued.db
 prints 'a\nc' "scan what was rescued"
@@ -273,6 +316,18 @@ for arguments in "dump --rescue" scan; do
 	note "$arguments of a file that is cut meanwhile" $((PIPESTATUS[0] != 4))
 	says "shrunk.db: offset [0-9]" "$arguments of a file that is cut meanwhile"
 done
+# In a leaf: the rescue ends there, and what there was is kept.
+seq 5000 | sed 's/.*/leafkey&\nvalue/' >leaves
+expect 0 "load to damage a leaf" load -T leaf.db leaves
+python3 - <<'END'
+data = open("leaf.db", "rb").read()
+assert b"leafkey2500" in data
+open("leaf.db", "wb").write(data.replace(b"leafkey2500", b"leafrot2500"))
+END
+expect 4 "rescue what has lost its nodes" dump --rescue -f older.dump leaf.db
+says "what could be read is in .*older.dump.[0-9]*.part" "rescue what has lost its nodes"
+[ "$(cat older.dump)" = old ]; note "it leaves the old file" $?
+grep -q HEADER=END older.dump.*.part; note "and keeps what there was" $?
 head -c 40000 damaged.db >cut.db
 cp cut.db cut.before
 expect 4 "a truncated database" get cut.db a
@@ -295,8 +350,7 @@ writer=$!
 exec 9>pipe
 for i in $(seq 1 12); do printf 'key%d\nthe value of %d\n' "$i" "$i" >&9; done
 until_done "$tool" get rotten.db key12
-kill -9 $writer
-{ wait $writer; } 2>/dev/null
+{ kill -9 $writer; wait $writer; } 2>/dev/null
 exec 9>&-
 expect 0 "a log as it was" scan --keys --limit 20 rotten.db
 [ "$(wc -l <out)" -eq 12 ]; note "all commits are there" $?

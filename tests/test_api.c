@@ -209,6 +209,7 @@ Test(api, no_handle)
 	cr_assert_eq(slf_sync(NULL, NULL), -EINVAL);
 	cr_assert_eq(slf_eventfd(NULL), -EINVAL);
 	cr_assert_eq(slf_info(NULL, &info), -EINVAL);
+	cr_assert_eq(slf_spindle_path(NULL, 0, NULL, 0), -EINVAL);
 	cr_assert_eq(slf_stats(NULL, &stats), -EINVAL);
 	cr_assert_eq(slf_begin(NULL, SLF_READ, &txn), -EINVAL);
 	cr_assert_eq(slf_begin_at(NULL, 1, &txn), -EINVAL);
@@ -792,6 +793,7 @@ static void fork_child(struct slf_db *db, struct slf_txn *read, struct slf_txn *
 	must(slf_eventfd(db) == SLF_EBADHANDLE);
 	must(slf_checkpoint(db) == SLF_EBADHANDLE);
 	must(slf_info(db, &info) == SLF_EBADHANDLE);
+	must(slf_spindle_path(db, 0, NULL, 0) == SLF_EBADHANDLE);
 	must(slf_stats(db, &stats) == SLF_EBADHANDLE);
 	must(txn == NULL);
 	expect_dead(read, cursor);

@@ -90,6 +90,33 @@ Test(api_report, info_smaller)
 	cr_assert_eq(slf_close(db), 0);
 }
 
+/* Who copies or removes a database would miss one of its files, or a path be written past its buffer. */
+Test(api_report, spindle_path)
+{
+	struct slf_options options = SLF_OPTIONS_INIT;
+	char further[SCRATCH_PATH_BYTES], path[SCRATCH_PATH_BYTES];
+	const char *spindle = scratch_name(&scratch, "further", further);
+	struct slf_db *db = NULL;
+
+	options.flags = SLF_CREATE;
+	options.spindles = &spindle;
+	options.spindle_count = 1;
+	cr_assert_eq(slf_open(scratch.path, &options, &db), 0);
+	cr_assert_eq(slf_close(db), 0);
+	db = open_database(scratch.path, SLF_READONLY);
+	cr_assert_eq(slf_spindle_path(db, 0, path, sizeof(path)), (int)strlen(scratch.path));
+	cr_assert_str_eq(path, scratch.path);
+	cr_assert_eq(slf_spindle_path(db, 1, path, sizeof(path)), (int)strlen(further));
+	cr_assert_str_eq(path, further);
+	memset(path, 'x', sizeof(path));
+	cr_assert_eq(slf_spindle_path(db, 1, path, 4), (int)strlen(further));
+	cr_assert(!strncmp(path, further, 3) && path[3] == 0 && path[4] == 'x');
+	cr_assert_eq(slf_spindle_path(db, 1, NULL, 0), (int)strlen(further));
+	cr_assert_eq(slf_spindle_path(db, 1, NULL, 1), -EINVAL);
+	cr_assert_eq(slf_spindle_path(db, 2, path, sizeof(path)), -EINVAL);
+	cr_assert_eq(slf_close(db), 0);
+}
+
 /* A crash would pass for a clean close. */
 Test(api_report, info_unclean)
 {

@@ -245,11 +245,3 @@ int common_close(const struct common *common, struct slf_db *db, int result)
 	closed = fail(common, closed, "cannot close %s, the last changes may not be durable", common->path);
 	return result ? result : closed;
 }
-
-int output_finish(const struct common *common, int result)
-{
-	if (!fflush(stdout) && !ferror(stdout))
-		return result;
-	fail_plain(common, "cannot write to standard output: %s; the output is incomplete", strerror(errno));
-	return result ? result : EXIT_FAILED;
-}

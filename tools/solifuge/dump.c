@@ -7,22 +7,17 @@
  */
 #include "tool.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <string.h>
-#include <unistd.h>
-
 #include "text.h"
 
 enum key { KEY_LMDB = KEY_OWN, KEY_RESCUE, KEY_ALL = 'a', KEY_FILE = 'f', KEY_LIST = 'l', KEY_PRINT = 'p' };
 
 struct dump {
 	struct common common;
-	const char *file;
 	bool lmdb;
 	bool list;
 	bool print;
 	bool rescue;
+	bool sizes_only; /* the pass before the one that writes */
 	uint64_t lost; /* damaged values that were left out */
 	uint64_t map_bytes; /* for mapsize=, 0: no such line */
 	FILE *out;
@@ -36,7 +31,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case KEY_LMDB: dump->lmdb = true; return 0;
 	case KEY_RESCUE: dump->rescue = true; return 0;
 	case KEY_ALL: return 0;
-	case KEY_FILE: dump->file = arg; return 0;
+	case KEY_FILE: dump->common.output.path = arg; return 0;
 	case KEY_LIST: dump->list = true; return 0;
 	case KEY_PRINT: dump->print = true; return 0;
 	default: return common_parse(&dump->common, key, arg, state);
@@ -52,7 +47,7 @@ static int skip_damaged(struct dump *dump, struct slf_cursor *cursor)
 
 	slf_errinfo(&info);
 	result = slf_cursor_next(cursor, &key, NULL);
-	if (result)
+	if (result || dump->sizes_only)
 		return result;
 	fprintf(stderr, "%s: left out key '", dump->common.command);
 	text_escaped(stderr, key);
@@ -168,6 +163,8 @@ static int dump_pass(struct dump *dump, struct slf_txn *txn, enum pass pass)
 
 	if (result)
 		return result;
+	dump->sizes_only = pass == PASS_SIZE;
+	dump->common.output.keeps_part = dump->rescue && pass == PASS_WRITE;
 	result = common->tree_name && !dump->list ? visit(dump, txn, common->tree_name, tree, pass)
 						  : visit_all(dump, txn, pass);
 	return result ? fail(common, result, "%s: cannot read on, the output is incomplete", common->path) : EXIT_OK;
@@ -177,36 +174,19 @@ static int dump_all(struct dump *dump, struct slf_txn *txn)
 {
 	int result = EXIT_OK;
 
-	if (dump->list)
-		return dump_pass(dump, txn, PASS_LIST);
-	if (dump->lmdb) {
+	if (dump->lmdb && !dump->list) {
 		dump->map_bytes = 1 << 20;
 		result = dump_pass(dump, txn, PASS_SIZE);
 		dump->map_bytes = (dump->map_bytes + 4095) / 4096 * 4096;
 	}
-	dump->lost = 0;
 	if (!result)
-		result = dump_pass(dump, txn, PASS_WRITE);
+		result = dump_pass(dump, txn, dump->list ? PASS_LIST : PASS_WRITE);
+	dump->common.output.complete = !result;
 	if (!result && dump->lost) {
 		fail_plain(&dump->common, "%s is damaged: %llu records were left out", dump->common.path,
 			   (unsigned long long)dump->lost);
 		result = EXIT_DAMAGED;
 	}
-	return result;
-}
-
-/* Puts a file in the place of standard output. */
-static int redirect(const struct dump *dump)
-{
-	int fd = open(dump->file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-	int result = fd < 0 ? -1 : dup2(fd, STDOUT_FILENO);
-
-	if (result < 0)
-		result = fail_plain(&dump->common, "cannot write %s: %s", dump->file, strerror(errno));
-	else
-		result = EXIT_OK;
-	if (fd >= 0)
-		close(fd);
 	return result;
 }
 
@@ -238,8 +218,8 @@ int command_dump(int argc, char **argv)
 	result = common_open_read(&dump.common, &db);
 	if (!result)
 		result = common_begin(&dump.common, db, SLF_READ, &txn);
-	if (!result && dump.file)
-		result = redirect(&dump);
+	if (!result)
+		result = output_open(&dump.common, db);
 	if (!result)
 		result = dump_all(&dump, txn);
 	slf_abort(txn);

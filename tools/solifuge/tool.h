@@ -15,6 +15,7 @@
 
 #include <solifuge.h>
 
+#include "output.h"
 #include "progress.h"
 
 enum exit_code {
@@ -36,6 +37,7 @@ struct common {
 	bool hex;
 	bool json;
 	bool damaged; /* commits are lost: what is read is the newest good one */
+	struct output output;
 	struct progress recovery;
 };
 
@@ -101,9 +103,6 @@ int common_tree(const struct common *common, struct slf_txn *txn, unsigned flags
  */
 int common_close(const struct common *common, struct slf_db *db, int result);
 
-
-/* Flushes standard output; a failure (a full disk) is told and becomes the result when result is EXIT_OK. */
-int output_finish(const struct common *common, int result);
 
 int command_create(int argc, char **argv);
 int command_load(int argc, char **argv);
