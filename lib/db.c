@@ -54,6 +54,8 @@ static int options_check(const struct slf_options *options)
 		wrong = "flags has an unknown bit";
 	else if ((options->flags & SLF_READONLY) && (options->flags & SLF_CREATE))
 		wrong = "SLF_READONLY and SLF_CREATE exclude each other";
+	else if ((options->flags & SLF_EXCLUSIVE) && !(options->flags & SLF_CREATE))
+		wrong = "SLF_EXCLUSIVE needs SLF_CREATE";
 	else if (options->sync < SLF_SYNC_COMMIT || options->sync > SLF_SYNC_AUTO)
 		wrong = "sync is no slf_sync_mode";
 	else if (options->io < SLF_IO_DEFAULT || options->io > SLF_IO_POSIX)

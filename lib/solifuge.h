@@ -66,7 +66,7 @@ enum slf_error {
 
 /* Flags of slf_options. */
 #define SLF_CREATE 0x1u     /* create the database when it does not exist (mode 0600 & ~umask) */
-#define SLF_EXCLUSIVE 0x2u  /* with SLF_CREATE: fail with -EEXIST when it exists */
+#define SLF_EXCLUSIVE 0x2u  /* with SLF_CREATE: fail with -EEXIST when it exists; alone: -EINVAL */
 #define SLF_READONLY 0x4u   /* never write to any file; other processes may write meanwhile */
 #define SLF_NETWORK_FS 0x8u /* allow writing on a network file system, where locks and flushes may lie */
 #define SLF_NO_MAP 0x10u    /* read by pread into private memory instead of through a map: for untrusted files */

@@ -56,6 +56,15 @@ same binary out "a file's bytes come out"
 expect 0 "put a binary key" put --hex db 00ff0a5c 01
 expect 0 "get a binary key" get --hex db 00FF0a5c
 prints 01 "get a binary key"
+expect 0 "get into a file" get -o got db file
+same binary got "a value in a file is the same"
+[ ! -s out ]; note "and not printed" $?
+expect 3 "get what is not there into a file" get -o got db pear
+same binary got "the file stays when there is no value"
+cp db db.before
+expect 1 "get into the database" get -o db db file
+same db db.before "get leaves the database as it is"
+rm got db.before
 expect 0 "put an empty value" put db empty ""
 expect 0 "get an empty value" get db empty
 [ ! -s out ]; note "an empty value is empty" $?
@@ -91,6 +100,14 @@ expect 0 "scan hex" scan --hex --keys --from 00 --to 6170706c6500 db
 prints '00ff0a5c\n6170706c65' "scan hex"
 expect 0 "scan json" scan --json --prefix a db
 prints '{"key":"apple","value":"green"}' "scan json"
+expect 0 "count a range" scan --count --from b --to file db
+prints 2 "count a range"
+expect 0 "count all" scan --count --json db
+prints '{"count":5}' "count all"
+expect 0 "count as many as wanted" scan --count --limit 3 --reverse db
+prints 3 "count as many as wanted"
+expect 0 "count nothing" scan --count --prefix zz db
+prints 0 "count nothing"
 expect 0 "scan nothing" scan --prefix zz db
 [ ! -s out ]; note "scan nothing prints nothing" $?
 
@@ -404,6 +421,10 @@ expect 0 "create with spindles" create --spindle s.1 --spindle s.2 s.db
 expect 0 "put there" put s.db key value
 expect 0 "info of it" info s.db
 grep -Eq '^spindle_count +3$' out; note "three spindles" $?
+[ "$(sed -n 's/^spindle  *//p' out | paste -sd' ')" = "s.db s.1 s.2" ]; note "info names the spindles" $?
+expect 0 "info json of it" info --json s.db
+python3 -c 'import json; assert [x["path"] for x in json.load(open("out"))["spindles"]] == ["s.db", "s.1", "s.2"]' 2>>err
+note "info json names the spindles" $?
 mv s.1 s.away
 expect 1 "a spindle is missing" get s.db key
 says "put that one back" "a spindle is missing"

@@ -78,6 +78,8 @@ Test(api, open_exclusive)
 	cr_assert_eq(slf_close(db), 0);
 	options.flags = SLF_CREATE | SLF_EXCLUSIVE;
 	cr_assert_eq(slf_open(scratch.path, &options, &db), -EEXIST);
+	options.flags = SLF_EXCLUSIVE;
+	cr_assert_eq(slf_open(scratch.path, &options, &db), -EINVAL, "nothing would be exclusive");
 }
 
 /* Other users of the machine could read the database. */

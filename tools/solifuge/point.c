@@ -10,11 +10,11 @@
 
 #include "text.h"
 
-enum key { KEY_FILE = 'f' };
+enum key { KEY_FILE = 'f', KEY_OUTPUT = 'o' };
 
 struct point {
 	struct common common;
-	const char *file; /* where the value comes from or goes to */
+	const char *file; /* where the value comes from */
 	char **arguments; /* behind the database */
 	int argument_count;
 	int argument_min;
@@ -28,6 +28,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 	if (key == KEY_FILE) {
 		point->file = arg;
+		return 0;
+	}
+	if (key == KEY_OUTPUT) {
+		point->common.output.path = arg;
 		return 0;
 	}
 	result = common_parse(&point->common, key, arg, state);
@@ -102,6 +106,7 @@ static int get(struct point *point, struct slf_txn *txn, struct slf_slice key)
 }
 
 static const struct argp_option get_options[] = {
+	{ "output", KEY_OUTPUT, "FILE", 0, "Write the value to FILE instead of standard output", 1 },
 	OPTION_TREE,
 	OPTION_HEX("The key is given, and the value printed, as hexadecimal digits"),
 	OPTION_JSON("Print an object with key and value; bytes that are not UTF-8 as key_hex and value_hex"),
@@ -131,7 +136,10 @@ int command_get(int argc, char **argv)
 	if (!result)
 		result = common_begin(&point.common, db, SLF_READ, &txn);
 	if (!result)
+		result = output_open(&point.common, db);
+	if (!result)
 		result = get(&point, txn, key);
+	point.common.output.complete = !result;
 	slf_abort(txn);
 	return output_finish(&point.common, common_close(&point.common, db, result));
 }

@@ -7,7 +7,7 @@
 
 #include "text.h"
 
-enum key { KEY_PREFIX = KEY_OWN, KEY_FROM, KEY_TO, KEY_REVERSE, KEY_KEYS, KEY_LIMIT = 'n' };
+enum key { KEY_PREFIX = KEY_OWN, KEY_FROM, KEY_TO, KEY_REVERSE, KEY_KEYS, KEY_COUNT, KEY_LIMIT = 'n' };
 
 struct scan {
 	struct common common;
@@ -17,6 +17,7 @@ struct scan {
 	uint64_t limit;
 	bool reverse;
 	bool keys_only;
+	bool counts_only;
 };
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -30,6 +31,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case KEY_LIMIT: scan->limit = parse_number(arg, "--limit", state); return 0;
 	case KEY_REVERSE: scan->reverse = true; return 0;
 	case KEY_KEYS: scan->keys_only = true; return 0;
+	case KEY_COUNT: scan->counts_only = true; return 0;
 	case ARGP_KEY_END:
 		if (scan->prefix && (scan->from || scan->to))
 			argp_error(state, "give either --prefix or --from and --to, not both");
@@ -99,16 +101,18 @@ static int scan_range(const struct scan *scan, struct slf_txn *txn, const struct
 		return result;
 	code = slf_cursor_open(txn, tree, range, &cursor);
 	while (!code && !result && count < scan->limit && !ferror(stdout)) {
-		struct slf_slice *wanted = scan->keys_only ? NULL : &value;
+		struct slf_slice *wanted = scan->keys_only || scan->counts_only ? NULL : &value;
 
 		code = scan->reverse ? slf_cursor_prev(cursor, &key, wanted) : slf_cursor_next(cursor, &key, wanted);
-		if (!code)
+		if (!code && !scan->counts_only)
 			result = print_record(scan, key, value);
-		count++;
+		count += !code;
 	}
 	slf_cursor_close(cursor);
 	if (code < 0)
 		result = fail(&scan->common, code, "%s: cannot read on", scan->common.path);
+	else if (!result && scan->counts_only)
+		printf(scan->common.json ? "{\"count\":%llu}\n" : "%llu\n", (unsigned long long)count);
 	return result;
 }
 
@@ -120,6 +124,7 @@ static const struct argp_option option_table[] = {
 	{ "limit", KEY_LIMIT, "N", 0, "At most N records", 1 },
 	{ "reverse", KEY_REVERSE, NULL, 0, "From the last to the first", 1 },
 	{ "keys", KEY_KEYS, NULL, 0, "Keys only", 1 },
+	{ "count", KEY_COUNT, NULL, 0, "Only how many records there are", 1 },
 	OPTION_HEX("Keys are given, keys and values printed, as hexadecimal digits"),
 	OPTION_JSON("Print one object per line; bytes that are not UTF-8 as key_hex and value_hex"),
 	OPTION_IO,

@@ -207,13 +207,51 @@ static void info_fields(const struct slf_info *info, struct field *fields)
 	memcpy(fields, table, sizeof(table));
 }
 
+/* Prints the path of a spindle as a line, or adds it to paths when that is not NULL. */
+static int info_spindle(const struct common *common, struct slf_db *db, unsigned index, struct json_object *paths)
+{
+	int length = slf_spindle_path(db, index, NULL, 0);
+	char *path = length < 0 ? NULL : malloc((size_t)length + 1);
+	struct json_object *object = path && paths ? json_object_new_object() : NULL;
+	int result = EXIT_OK;
+
+	if (length < 0)
+		return fail(common, length, "%s: cannot name spindle %u", common->path, index);
+	if (path)
+		slf_spindle_path(db, index, path, (size_t)length + 1);
+	if (path && !paths) {
+		printf("%-16s %s\n", "spindle", path);
+	} else if (!object || text_json_add(object, "path", (struct slf_slice){ path, (size_t)length }, false) ||
+		   json_object_array_add(paths, object)) {
+		json_object_put(object);
+		result = no_memory(common);
+	}
+	free(path);
+	return result;
+}
+
+static int info_spindles(const struct common *common, struct slf_db *db, unsigned count, struct json_object *object)
+{
+	struct json_object *paths = object ? json_object_new_array() : NULL;
+	int result = EXIT_OK;
+
+	if (object && (!paths || json_object_object_add(object, "spindles", paths))) {
+		json_object_put(paths);
+		return no_memory(common);
+	}
+	for (unsigned i = 0; !result && i < count; i++)
+		result = info_spindle(common, db, i, paths);
+	return result;
+}
+
 /* Prints one line per field, or one object. */
-static int info_print(const struct common *common, const struct slf_info *info)
+static int info_print(const struct common *common, struct slf_db *db, const struct slf_info *info)
 {
 	struct field fields[FIELD_COUNT];
 	struct json_object *object = common->json ? json_object_new_object() : NULL;
 	char uuid[UUID_TEXT_BYTES];
 	char created[32];
+	int result = EXIT_OK;
 	struct {
 		const char *name;
 		const char *value;
@@ -239,9 +277,12 @@ static int info_print(const struct common *common, const struct slf_info *info)
 		else if (json_object_object_add(object, fields[i].name, json_object_new_uint64(fields[i].value)))
 			goto no_memory;
 	}
-	if (object)
+	result = info_spindles(common, db, info->spindle_count, object);
+	if (result)
+		json_object_put(object);
+	else if (object)
 		text_json_line(stdout, object);
-	return EXIT_OK;
+	return result;
 no_memory:
 	json_object_put(object);
 	return no_memory(common);
@@ -269,7 +310,7 @@ int command_info(int argc, char **argv)
 	result = common_open_read(&common, &db);
 	if (!result) {
 		code = slf_info(db, &info);
-		result = code ? fail(&common, code, "%s: cannot read", common.path) : info_print(&common, &info);
+		result = code ? fail(&common, code, "%s: cannot read", common.path) : info_print(&common, db, &info);
 	}
 	return output_finish(&common, common_close(&common, db, result));
 }
