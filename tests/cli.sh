@@ -121,6 +121,15 @@ expect 0 "info json" info --json db
 python3 -c 'import json; o = json.load(open("out")); assert len(o["uuid"]) == 36 and o["spindle_count"] == 1 and o["format"] >= 1' \
 	2>>err; note "info json is right" $?
 
+# A run for one back end would be one for the other, wherever that is chosen in silence.
+if [ "${SOLIFUGE_IO:-}" = uring ] && ! python3 -c 'import ctypes, sys
+sys.exit(ctypes.CDLL(None).syscall(425, 1, ctypes.create_string_buffer(120)) < 0)'; then
+	echo "proof: H the command by io_uring: not run: the system has none"
+elif [ -n "${SOLIFUGE_IO:-}" ]; then
+	expect 0 "info of the back end" info db
+	grep -Eq "^io +$SOLIFUGE_IO\$" out; note "the back end is $SOLIFUGE_IO" $?
+fi
+
 # ---- usage ----
 expect 2 "no command"
 expect 2 "unknown command" frobnicate db
@@ -274,7 +283,7 @@ if command -v mdb_load >/dev/null && command -v mdb_dump >/dev/null; then
 	cp out big.dump
 	mdb_load -n -f big.dump big.mdb >out 2>err; note "mdb_load has room for it" $?
 else
-	echo "cli: lmdb-utils is not installed, its part was left out" >&2
+	echo "proof: H dumps to LMDB's tools and back: not run: lmdb-utils is not installed"
 fi
 
 # ---- Berkeley DB's tools ----
@@ -283,6 +292,8 @@ if command -v db_load >/dev/null; then
 	db_dump a.bdb 2>err | sed '/^db_pagesize=/d' >want; same want a.dump "Berkeley DB gives back what it got"
 	db_dump a.bdb >want 2>err
 	expect 0 "load what db_dump wrote" load f.db want
+else
+	echo "proof: H dumps to Berkeley DB's tools and back: not run: db-util is not installed"
 fi
 
 # ---- damage ----

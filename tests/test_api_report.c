@@ -3,12 +3,15 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/io_uring.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "proof.h"
 #include "scratch.h"
 #include "solifuge.h"
 
@@ -87,6 +90,29 @@ Test(api_report, info_smaller)
 		cr_assert_eq(u.raw[i], 0xa5);
 	u.info.size = 0;
 	cr_assert_eq(slf_info(db, &u.info), -EINVAL);
+	cr_assert_eq(slf_close(db), 0);
+}
+
+/* A run of these suites for one back end would be one for the other, wherever that is chosen in silence. */
+Test(api_report, io_as_wished)
+{
+	struct slf_info info = { .size = sizeof(info) };
+	const char *wish = getenv("SOLIFUGE_IO");
+	struct slf_db *db = NULL;
+	long ring = 0;
+
+	if (!wish)
+		cr_skip_test("SOLIFUGE_IO asks for no back end");
+	ring = syscall(SYS_io_uring_setup, 1, &(struct io_uring_params){ 0 });
+	if (ring < 0 && strcmp(wish, "uring") == 0) {
+		proof_not_run("H the public interface by io_uring", strerror(errno));
+		cr_skip_test("no io_uring here");
+	}
+	if (ring >= 0)
+		close((int)ring);
+	db = open_database(scratch.path, SLF_CREATE);
+	cr_assert_eq(slf_info(db, &info), 0);
+	cr_assert_str_eq(info.io, wish);
 	cr_assert_eq(slf_close(db), 0);
 }
 

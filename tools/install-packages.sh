@@ -48,7 +48,7 @@ install_packages() {
 }
 
 build_packages=(gcc libc6-dev meson ninja-build pkg-config liburing-dev libxxhash-dev liblz4-dev libjson-c-dev)
-test_packages=(g++ libcriterion-dev lmdb-utils liblmdb-dev mandoc python3 binutils util-linux
+test_packages=(g++ libcriterion-dev lmdb-utils db-util liblmdb-dev mandoc python3 binutils util-linux
 	e2fsprogs xfsprogs btrfs-progs)
 fuzz_packages=(clang-14 libclang-rt-14-dev)
 coverage_packages=(gcovr)
