@@ -83,16 +83,16 @@ static void file_patch(const char *path, uint64_t offset, const void *data, size
 	must(close(fd) == 0);
 }
 
-/* Names in the scratch directory, but for side files. */
-static unsigned files_count(void)
+/* Names in a directory. */
+static unsigned files_count(const char *path)
 {
-	DIR *directory = opendir(scratch.directory);
+	DIR *directory = opendir(path);
 	struct dirent *entry = NULL;
 	unsigned count = 0;
 
 	must(directory != NULL);
 	while ((entry = readdir(directory)))
-		count += !strstr(entry->d_name, SIDE_SUFFIX);
+		count += entry->d_name[0] != '.';
 	closedir(directory);
 	return count;
 }
@@ -145,7 +145,7 @@ static void expect_errinfo(int code, const char *path)
 /* Opens path, which has to fail with code and leave no trace. unchanged: path is a file whose bytes have to stay. */
 static void refuse(const char *path, unsigned flags, int code, bool unchanged)
 {
-	unsigned threads = process_count("task"), descriptors = 0, files = files_count();
+	unsigned threads = process_count("task"), descriptors = 0, files = files_count(scratch.directory);
 	struct content before = { 0 }, after = { 0 };
 	struct slf_options options = SLF_OPTIONS_INIT;
 	struct slf_db *db = NULL;
@@ -163,7 +163,7 @@ static void refuse(const char *path, unsigned flags, int code, bool unchanged)
 		expect_errinfo(code, path);
 		cr_assert_eq(process_count("fd"), descriptors, "a descriptor is left");
 		cr_assert_eq(process_count("task"), threads, "a thread is left");
-		cr_assert_eq(files_count(), files, "a file is left");
+		cr_assert_eq(files_count(scratch.directory), files, "a file is left");
 	}
 	if (!unchanged)
 		return;
@@ -281,19 +281,31 @@ Test(bad_input, missing)
 
 /* ---- Permission, space, other writers ---------------------------------------------------------------------------- */
 
+/* Is the thread's last failure told with the path and the reason? For children, which have no asserts. */
+static bool is_told(int code, const char *path, const char *reason)
+{
+	struct slf_errinfo info = { .size = sizeof(info) };
+
+	must_work(slf_errinfo(&info));
+	if (info.code == code && strstr(info.text, path) && strstr(info.text, reason))
+		return true;
+	fprintf(stderr, "%d (%s), not %d, %s and %s\n", info.code, info.text, code, path, reason);
+	return false;
+}
+
 static void as_nobody(const char *path, const char *readable)
 {
 	struct slf_options options = SLF_OPTIONS_INIT;
 	struct slf_db *db = NULL;
 
 	must(setgid(NOBODY) == 0 && setuid(NOBODY) == 0);
-	must(slf_open(path, NULL, &db) == -EACCES);
+	must(slf_open(path, NULL, &db) == -EACCES && is_told(-EACCES, path, "Permission denied"));
 	options.flags = SLF_READONLY;
-	must(slf_open(path, &options, &db) == -EACCES);
+	must(slf_open(path, &options, &db) == -EACCES && is_told(-EACCES, path, "Permission denied"));
 	options.flags = SLF_CREATE;
-	must(slf_open(path, &options, &db) == -EACCES);
+	must(slf_open(path, &options, &db) == -EACCES && is_told(-EACCES, path, "Permission denied"));
 	/* A file that may be read, in a directory that may not be written: reading works, writing does not. */
-	must(slf_open(readable, NULL, &db) == -EACCES);
+	must(slf_open(readable, NULL, &db) == -EACCES && is_told(-EACCES, readable, "Permission denied"));
 	options.flags = SLF_READONLY;
 	must_work(slf_open(readable, &options, &db));
 	must(db_has(db, "key 000007 of the test", "key 000007 of the test"));
@@ -329,8 +341,10 @@ Test(bad_input, second_writer)
 	if (child == 0) {
 		struct slf_db *other = NULL;
 		unsigned descriptors = process_count("fd"), threads = process_count("task");
+		char owner[64] = "";
 
-		must(slf_open(scratch.path, NULL, &other) == SLF_ELOCKED);
+		snprintf(owner, sizeof(owner), "pid %d has the database open for writing", (int)getppid());
+		must(slf_open(scratch.path, NULL, &other) == SLF_ELOCKED && is_told(SLF_ELOCKED, scratch.path, owner));
 		must(process_count("fd") == descriptors && process_count("task") == threads);
 		child_exit(0);
 	}
@@ -433,15 +447,54 @@ Test(bad_input, no_space)
 	cr_assert_eq(slf_close(db), 0);
 }
 
+/* A writer that is refused behind its locks would change the database; the file that it locks it has to make. */
+Test(bad_input, refused_without_side_file)
+{
+	char side[SCRATCH_PATH_BYTES], log[SCRATCH_PATH_BYTES];
+	struct slf_db *db = NULL;
+	unsigned files = 0;
+
+	database_make(scratch.path);
+	cr_assert_eq(unlink(scratch_name(&scratch, "db" SIDE_SUFFIX, side)), 0);
+	files = files_count(scratch.directory);
+	file_patch(scratch.path, META_PAGE_A + 200, "rot", 3);
+	file_patch(scratch.path, META_PAGE_B + 300, "rot", 3);
+	refuse_all(scratch.path, SLF_ECORRUPT);
+	cr_assert_eq(files_count(scratch.directory), files, "refused for its pages: nothing was locked");
+	database_make(scratch_name(&scratch, "log", log));
+	cr_assert_eq(unlink(scratch_name(&scratch, "log" SIDE_SUFFIX, side)), 0);
+	files = files_count(scratch.directory);
+	cr_assert_eq(truncate(log, 131072), 0);
+	refuse(log, SLF_READONLY, SLF_ECORRUPT, true);
+	cr_assert_eq(files_count(scratch.directory), files, "a reader locks nothing");
+	cr_assert_eq(slf_open(log, NULL, &db), SLF_ECORRUPT);
+	cr_assert_eq(files_count(scratch.directory), files + 1, "only the side file");
+	cr_assert_eq(access(side, F_OK), 0);
+	refuse(log, 0, SLF_ECORRUPT, true);
+}
+
 /* A creation that fails for space would leave half a database. */
 Test(bad_input, no_space_to_create)
 {
-	char path[SCRATCH_PATH_BYTES];
+	char path[SCRATCH_PATH_BYTES], options[32];
+	struct slf_db *db = NULL;
+	unsigned refused = 0, kib = 0;
+	int result = -ENOSPC;
 
 	mount_small("size=16k");
 	snprintf(path, sizeof(path), "%.400s/db", mount_point);
 	refuse(path, SLF_CREATE, -ENOSPC, false);
-	cr_assert_eq(access(path, F_OK), -1);
+	for (kib = 4; result == -ENOSPC; kib += 4) {
+		must(kib < 8192);
+		snprintf(options, sizeof(options), "size=%uk", kib);
+		must(mount(NULL, mount_point, NULL, MS_REMOUNT, options) == 0);
+		result = slf_open(path, &(struct slf_options){ .size = sizeof(struct slf_options), .flags = SLF_CREATE }, &db);
+		cr_assert(result == 0 || files_count(mount_point) == 0, "%u KiB: a file is left", kib);
+		refused += result == -ENOSPC;
+	}
+	cr_assert_eq(result, 0);
+	cr_assert_geq(refused, 4);
+	cr_assert_eq(slf_close(db), 0);
 }
 
 /* A file size limit would end the process by SIGXFSZ, or be told as something else. */
@@ -555,7 +608,7 @@ Test(bad_input, rotten_log)
 			key_make(key, i);
 			must(db_put(db, key, key) == (uint64_t)i);
 		}
-		_exit(0);
+		child_exit(0);
 	}
 	cr_assert_eq(child_wait(child), 0);
 	db = open_database(scratch.path, SLF_READONLY);
@@ -761,14 +814,27 @@ static void count_patch(const char *path, uint16_t count)
 /* A page that somebody has sealed with other settings would make the library write beyond its buffers. */
 Test(bad_input, settings_out_of_range)
 {
-	static void (*const changes[])(struct meta *meta) = {
-		leaf_small, leaf_large, branch_small, branch_large, inline_large, sector_small, sector_large,
-		sector_odd, bulk_small, bulk_large, table_large,
+	static const struct {
+		void (*make)(struct meta *meta);
+		const char *reason;
+	} changes[] = {
+		{ leaf_small, "an impossible node size" },
+		{ leaf_large, "an impossible node size" },
+		{ branch_small, "an impossible node size" },
+		{ branch_large, "an impossible node size" },
+		{ inline_large, "an impossible inline size" },
+		{ sector_small, "an impossible sector size" },
+		{ sector_large, "an impossible sector size" },
+		{ sector_odd, "an impossible sector size" },
+		{ bulk_small, "an impossible size of values for bulk" },
+		{ bulk_large, "an impossible size of values for bulk" },
+		{ table_large, "an impossible spindle table size" },
 	};
-
 	const size_t count = sizeof(changes) / sizeof(changes[0]);
 
 	for (size_t i = 0; i < 2 * count + 4; i++) {
+		const char *reason = i < 2 * count ? changes[i / 2].reason : "an impossible spindle index or count";
+		struct slf_errinfo info = { .size = sizeof(info) };
 		char name[32], path[SCRATCH_PATH_BYTES];
 
 		snprintf(name, sizeof(name), "settings%zu", i);
@@ -776,11 +842,13 @@ Test(bad_input, settings_out_of_range)
 		if (i % 2) /* of a page with features that may be ignored nothing else is known */
 			meta_patch(path, newer_compat);
 		if (i < 2 * count)
-			meta_patch(path, changes[i / 2]);
+			meta_patch(path, changes[i / 2].make);
 		else
 			count_patch(path, i < 2 * count + 2 ? 0 : SPINDLES_MAX + 1);
 		refuse(path, 0, SLF_ECORRUPT, true);
 		refuse(path, SLF_READONLY, SLF_ECORRUPT, true);
+		cr_assert_eq(slf_errinfo(&info), 0);
+		cr_assert_not_null(strstr(info.text, reason), "%zu: %s", i, info.text);
 	}
 }
 
