@@ -2,11 +2,13 @@
 /* The contracts of solifuge.h that concern what the library tells: info, statistics, failures, texts, the callbacks. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <linux/io_uring.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -159,6 +161,59 @@ Test(api_report, info_unclean)
 	cr_assert_eq(slf_info(db, &info), 0);
 	cr_assert_eq(info.clean, 0);
 	cr_assert(db_has(db, "key", "value"));
+	cr_assert_eq(slf_close(db), 0);
+}
+
+static void hear_damage(void *context, int level, const char *text)
+{
+	*(unsigned *)context += level == 3 && strstr(text, scratch.path) && strstr(text, "the newest good commit is 5");
+}
+
+/* Changes the only place of the file where bytes stand. */
+static void file_rot(const char *path, const char *bytes)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	size_t size = (size_t)lseek(fd, 0, SEEK_END);
+	char *data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), *found;
+
+	must(data != MAP_FAILED);
+	found = memmem(data, size, bytes, strlen(bytes));
+	must(found != NULL);
+	*found ^= 1;
+	must(munmap(data, size) == 0 && close(fd) == 0);
+}
+
+/* Acknowledged commits that the damage has taken would just be missing. */
+Test(api_report, info_damaged)
+{
+	struct slf_options options = SLF_OPTIONS_INIT;
+	struct slf_info info = { .size = sizeof(info) };
+	struct slf_db *db = NULL;
+	unsigned heard = 0;
+	pid_t child = fork();
+
+	if (child == 0) {
+		db = open_database(scratch.path, SLF_CREATE);
+		for (uint64_t i = 1; i <= 12; i++)
+			must(db_put(db, i == 6 ? "the sixth" : "key", "value") == i);
+		child_exit(0);
+	}
+	cr_assert_eq(child_wait(child), 0);
+	db = open_database(scratch.path, SLF_READONLY);
+	cr_assert_eq(slf_info(db, &info), 0);
+	cr_assert_eq(info.seq, 12);
+	cr_assert_eq(info.damaged, 0);
+	cr_assert_eq(slf_close(db), 0);
+	file_rot(scratch.path, "the sixth");
+	cr_assert_eq(slf_open(scratch.path, NULL, &db), SLF_ECORRUPT);
+	options.flags = SLF_READONLY;
+	options.log = hear_damage;
+	options.log_context = &heard;
+	cr_assert_eq(slf_open(scratch.path, &options, &db), 0);
+	cr_assert_eq(heard, 1);
+	cr_assert_eq(slf_info(db, &info), 0);
+	cr_assert_eq(info.seq, 5);
+	cr_assert_eq(info.damaged, 1);
 	cr_assert_eq(slf_close(db), 0);
 }
 

@@ -584,55 +584,6 @@ Test(bad_input, truncated)
 	}
 }
 
-static unsigned errors_heard;
-
-static void hear(void *context, int level, const char *text)
-{
-	errors_heard += level == 3 && strstr(text, context) && strstr(text, "the newest good commit is 5");
-}
-
-/* Acknowledged commits that the damage has taken would just be missing. */
-Test(bad_input, rotten_log)
-{
-	struct slf_options options = SLF_OPTIONS_INIT;
-	struct slf_info info = { .size = sizeof(info) };
-	struct content content = { 0 };
-	struct slf_db *db = NULL;
-	char key[32] = "";
-	pid_t child = fork();
-	int i = 0;
-
-	if (child == 0) {
-		db = open_database(scratch.path, SLF_CREATE);
-		for (i = 1; i <= 12; i++) {
-			key_make(key, i);
-			must(db_put(db, key, key) == (uint64_t)i);
-		}
-		child_exit(0);
-	}
-	cr_assert_eq(child_wait(child), 0);
-	db = open_database(scratch.path, SLF_READONLY);
-	cr_assert_eq(slf_info(db, &info), 0);
-	cr_assert_eq(info.seq, 12);
-	cr_assert_eq(info.damaged, 0);
-	cr_assert_eq(slf_close(db), 0);
-	content = file_read(scratch.path);
-	key_make(key, 6);
-	file_patch(scratch.path, (uint64_t)((unsigned char *)memmem(content.data, content.size, key, strlen(key)) - content.data),
-		   "rot", 3);
-	free(content.data);
-	refuse(scratch.path, 0, SLF_ECORRUPT, true);
-	options.flags = SLF_READONLY;
-	options.log = hear;
-	options.log_context = scratch.path;
-	cr_assert_eq(slf_open(scratch.path, &options, &db), 0);
-	cr_assert_eq(errors_heard, 1);
-	cr_assert_eq(slf_info(db, &info), 0);
-	cr_assert_eq(info.seq, 5);
-	cr_assert_eq(info.damaged, 1);
-	cr_assert_eq(slf_close(db), 0);
-}
-
 /* A further spindle that is missing, foreign or of another database would go unnoticed. */
 Test(bad_input, spindles)
 {
