@@ -87,8 +87,8 @@ int fail_plain(const struct common *common, const char *format, ...) __attribute
 /* Opens the database with the common options and flags; on failure tells why and returns an exit code. */
 int common_open(struct common *common, unsigned flags, struct slf_db **db);
 
-/* As common_open, for a command that only reads: by pread and not through a map, where a sector that cannot be read, or a file that
- * somebody cuts, is a signal and no error. Notes whether commits are lost. */
+/* As common_open, for a command that only reads: by pread and not through a map, where a sector that cannot be read, or a
+ * file that somebody cuts, is a signal and no error. Notes whether commits are lost. */
 int common_open_read(struct common *common, struct slf_db **db);
 
 /* As slf_begin, with a message. */
