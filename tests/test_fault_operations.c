@@ -213,23 +213,44 @@ Test(fault_operations, reads_of_lookups, .timeout = 120)
 
 typedef int operation_fn(struct slf_db *db);
 
-#define DENSE 150u /* at the beginning and at the end of an operation every place fails, between them some do */
+/* Nothing is left behind. */
+static void expect_balance(struct memory_balance before)
+{
+	struct memory_balance after = fault_memory_balance();
+
+	must(after.blocks == before.blocks && after.mapped_bytes == before.mapped_bytes);
+}
+
+#define DENSE 100u /* at the beginning and at the end of an operation every place fails, between them some do */
 
 static uint64_t next_place(uint64_t nth, uint64_t count)
 {
-	uint64_t behind = nth + 1 + nth / 32;
+	uint64_t behind = nth + 1 + nth / 16;
 
 	return nth < DENSE || nth + DENSE > count ? nth + 1 : u64_min(behind, count - DENSE + 1);
 }
 
-/* The same for all that can be refused, in one database that stays open. */
-static void fail_all(struct slf_db *db, operation_fn *operation)
+/* How much an operation asks for in a database like that on the disk. */
+static uint64_t count_places(struct sim_disk *original, unsigned flags, operation_fn *operation)
 {
-	uint64_t failed = 1, failures = 0, count;
+	struct sim_disk *disk = sim_disk_kill(original);
+	struct slf_db *db = NULL;
+	uint64_t count;
 
+	must_work(open_small(disk, flags, &db));
 	fault_memory_arm(0, false);
 	must_work(operation(db));
 	count = fault_memory_disarm(NULL);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+	return count;
+}
+
+/* The same for all that can be refused, in one database that stays open. */
+static void fail_all(struct slf_db *db, operation_fn *operation, uint64_t count)
+{
+	uint64_t failed = 1, failures = 0;
+
 	for (uint64_t nth = 1; failed; nth = next_place(nth, count)) {
 		int result;
 
@@ -376,8 +397,25 @@ static int trim(struct slf_txn *txn)
 		result = slf_cursor_prev(cursors[i], NULL, NULL);
 		result = result == SLF_END ? 0 : result;
 	}
-	slf_cursor_close(cursors[0]);
-	slf_cursor_close(cursors[1]);
+	for (unsigned i = 0; i < 2; i++)
+		slf_cursor_close(cursors[i]);
+	return result;
+}
+
+/* A cursor between changes of its own transaction, which it has to see. */
+static int walk_and_put(struct slf_txn *txn)
+{
+	struct slf_cursor *cursor = NULL;
+	struct slf_slice key, value;
+	int result = slf_cursor_open(txn, SLF_MAIN, NULL, &cursor);
+	char name[16];
+
+	for (unsigned i = 0; i < 12 && !result; i++) {
+		result = slf_put(txn, SLF_MAIN, name_of(i * 100, name), value_of(i + 1));
+		if (!result)
+			result = i % 3 == 2 ? slf_cursor_prev(cursor, &key, &value) : slf_cursor_next(cursor, &key, &value);
+	}
+	slf_cursor_close(cursor);
 	return result;
 }
 
@@ -390,7 +428,7 @@ static int read_all(struct slf_db *db)
 
 static int walk_own_changes(struct slf_db *db)
 {
-	static action_fn *const actions[] = { put_more, trim, walk_ranges };
+	static action_fn *const actions[] = { walk_and_put, put_more, trim, walk_ranges };
 
 	return try_actions(db, SLF_WRITE, actions, ARRAY_SIZE(actions));
 }
@@ -411,13 +449,12 @@ static void fail_transactions(unsigned flags)
 
 	for (size_t i = 0; i < ARRAY_SIZE(operations); i++) {
 		struct sim_disk *disk = sim_disk_kill(original);
-		struct memory_balance before = fault_memory_balance(), after;
+		struct memory_balance before = fault_memory_balance();
 		struct slf_db *db = open_or_end(disk, flags);
 
-		fail_all(db, operations[i]);
+		fail_all(db, operations[i], count_places(original, flags, operations[i]));
 		must_work(slf_close(db));
-		after = fault_memory_balance();
-		must(after.blocks == before.blocks && after.mapped_bytes == before.mapped_bytes);
+		expect_balance(before);
 		sim_disk_free(disk);
 	}
 	sim_disk_free(original);
@@ -472,18 +509,52 @@ static int checkpoint_same(struct slf_db *db)
 	return result ? result : slf_checkpoint(db);
 }
 
+static struct sim_disk *disk_beside;
+
+/* Commits while a checkpoint writes, for which nothing fails. */
+static void commit_beside(void *context, struct sim_disk *disk, enum sim_call call)
+{
+	struct slf_txn *txn = NULL;
+
+	if (call != SIM_WRITE)
+		return;
+	sim_disk_set_hook(disk, NULL, NULL);
+	fault_memory_hold(true);
+	must_work(slf_begin(context, SLF_WRITE | SLF_TRY, &txn));
+	must_work(put_same(txn));
+	must_work(slf_commit(txn, NULL));
+	fault_memory_hold(false);
+}
+
+/* A checkpoint whose install has to look through what was changed meanwhile. */
+static int checkpoint_beside(struct slf_db *db)
+{
+	int result = commit_same(db);
+
+	if (result)
+		return result;
+	sim_disk_set_hook(disk_beside, commit_beside, db);
+	result = slf_checkpoint(db);
+	sim_disk_set_hook(disk_beside, NULL, NULL);
+	return result;
+}
+
 /* A commit for which there is no memory would be there in part; a checkpoint would lose what it could not write. */
 Test(fault_operations, commits_and_checkpoints, .timeout = 300)
 {
-	static operation_fn *const operations[] = { commit_same, checkpoint_same };
+	static operation_fn *const operations[] = { commit_same, checkpoint_same, checkpoint_beside };
 
 	for (unsigned i = 0; i < 2 * ARRAY_SIZE(operations); i++) {
 		struct sim_disk *disk = disk_make(), *killed;
+		uint64_t count = i / 2 == 2 ? 3000 : count_places(disk, 0, operations[i / 2]);
+		struct memory_balance before = fault_memory_balance();
 		struct slf_db *db = open_or_end(disk, i % 2 ? SLF_NO_MAP : 0);
 
-		fail_all(db, operations[i / 2]);
+		disk_beside = disk;
+		fail_all(db, operations[i / 2], count);
 		killed = sim_disk_kill(disk);
 		must_work(slf_close(db));
+		expect_balance(before);
 		sim_disk_free(disk);
 		db = open_or_end(killed, 0);
 		compare(db);
@@ -516,6 +587,7 @@ static int spill_same(struct slf_db *db)
 Test(fault_operations, transactions_that_spill, .timeout = 300)
 {
 	struct slf_options options = SLF_OPTIONS_INIT;
+	struct memory_balance before = fault_memory_balance();
 	struct sim_disk *disk = disk_make();
 	static struct stats unused;
 	struct slf_db *db = NULL;
@@ -525,8 +597,9 @@ Test(fault_operations, transactions_that_spill, .timeout = 300)
 	options.heap_bytes = 64 * KIB;
 	must_work(sim_disk_io(disk, &unused, &io));
 	must_work(db_open_io(RIG_PATH, &options, io, &db));
-	fail_all(db, spill_same);
+	fail_all(db, spill_same, 2000);
 	must_work(slf_close(db));
+	expect_balance(before);
 	db = open_or_end(disk, 0);
 	compare(db);
 	must_work(slf_close(db));
@@ -589,6 +662,7 @@ static struct sim_disk *unclean_disk(unsigned puts)
 		must_work(slf_commit(txn, NULL));
 	}
 	txn = txn_begin(db, SLF_WRITE);
+	must_work(make_trees(txn));
 	for (unsigned i = 0; i < puts; i++)
 		must_work(slf_put(txn, SLF_MAIN, bytes(&i, sizeof(i)), bytes(data, 110)));
 	must_work(slf_commit(txn, NULL));
@@ -641,7 +715,7 @@ static void fail_openings(struct sim_disk *original, unsigned flags)
 
 	for (uint64_t nth = 0; failed; nth = next_place(nth, count)) { /* at 0 they are counted */
 		struct sim_disk *disk = original ? sim_disk_kill(original) : sim_disk_new();
-		struct memory_balance before = fault_memory_balance(), after;
+		struct memory_balance before = fault_memory_balance();
 		struct slf_db *db = NULL;
 		int result;
 
@@ -652,8 +726,7 @@ static void fail_openings(struct sim_disk *original, unsigned flags)
 		failed |= !nth;
 		must(failed || result == 0);
 		must(result == 0 || result == -ENOMEM || result == -EIO || result == -EAGAIN);
-		after = fault_memory_balance();
-		must(after.blocks == before.blocks && after.mapped_bytes == before.mapped_bytes);
+		expect_balance(before);
 		must(sim_disk_open_files(disk) == 0);
 		failures += result != 0;
 		if (original) {
