@@ -432,3 +432,37 @@ Test(checkpoint, writers_wait_for_room)
 	must(has_key(rig.db, "late0"));
 	rig_close(&rig);
 }
+
+/* Where a checkpoint fills several extents, and one of them cannot be written, what stood in it would be taken for written. */
+Test(checkpoint, failing_writes_of_many_extents)
+{
+	static const uint8_t value[110];
+	uint64_t fired = 1, soft = 0;
+	struct slf_txn *txn;
+	struct rig rig;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	txn = txn_begin(rig.db, SLF_WRITE);
+	for (unsigned i = 0; i < 60000; i++) {
+		char key[16];
+
+		snprintf(key, sizeof(key), "key%06u", i);
+		must_work(slf_put(txn, SLF_MAIN, text(key), slice(value, sizeof(value))));
+	}
+	must_work(slf_commit(txn, NULL));
+	for (uint64_t nth = 1; fired && !commit_check(rig.commit); nth++) {
+		int result;
+
+		sim_disk_clear_faults(rig.disk);
+		fired = sim_disk_faults_fired(rig.disk);
+		sim_disk_add_fault(rig.disk, &(struct sim_fault){ .call = SIM_WRITE, .nth = nth, .error = -ENOSPC });
+		result = slf_checkpoint(rig.db);
+		fired = sim_disk_faults_fired(rig.disk) - fired;
+		must(result == 0 || result == -ENOSPC || result == SLF_EUNKNOWN);
+		soft += result == -ENOSPC;
+	}
+	sim_disk_clear_faults(rig.disk);
+	cr_assert_gt(soft, 2);
+	must(comes_back(&rig, "key000000") && comes_back(&rig, "key030000") && comes_back(&rig, "key059999"));
+	rig_close(&rig);
+}

@@ -287,6 +287,41 @@ Test(db, names_of_further_files_too_long)
 	sim_disk_free(disk);
 }
 
+/* ---- Handles ----------------------------------------------------------------------------------------------------- */
+
+/* A handle that is used after its end, which is kept for the next transaction, would read or write in that. */
+Test(db, transactions_after_their_end)
+{
+	struct sim_disk *disk = sim_disk_new();
+	struct slf_db *db = NULL;
+	struct slf_txn *txn;
+
+	must_work(disk_open(disk, SLF_CREATE | SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+	txn = txn_begin(db, SLF_WRITE);
+	slf_abort(txn);
+	cr_assert_eq(slf_get(txn, SLF_MAIN, text("key"), NULL), SLF_EBADHANDLE);
+	cr_assert_eq(slf_put(txn, SLF_MAIN, text("key"), text("value")), SLF_EBADHANDLE);
+	cr_assert_eq(slf_txn_seq(txn), 0);
+	cr_assert_eq(slf_close(db), 0);
+	sim_disk_free(disk);
+}
+
+/* Sizes that cannot be had would be told as nothing. */
+Test(db, info_that_fails)
+{
+	struct slf_info info = { .size = sizeof(info) };
+	struct sim_disk *disk = sim_disk_new();
+	struct slf_db *db = NULL;
+
+	must_work(disk_open(disk, SLF_CREATE | SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+	sim_disk_add_fault(disk, &(struct sim_fault){ .call = SIM_INFO, .error = -EIO });
+	cr_assert_eq(slf_info(db, &info), -EIO);
+	cr_assert_eq(slf_info(db, &info), 0);
+	cr_assert_gt(info.file_bytes, 0);
+	cr_assert_eq(slf_close(db), 0);
+	sim_disk_free(disk);
+}
+
 /* Locks and flushes that lie would be believed. */
 Test(db, network_file_systems)
 {

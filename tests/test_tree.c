@@ -478,6 +478,7 @@ Test(tree, every_failure_of_a_change, .timeout = 300)
 	};
 	struct rig_random random = rig_seed("tree/every_failure_of_a_change");
 	struct rig_mix mix = { .keys = RIG_NUMBERS, .range = SUFFERERS, .del_percent = 10, .value_bytes_max = 60 };
+	uint8_t key[RIG_KEY_BYTES];
 	unsigned failures = 0;
 
 	for (size_t shape = 0; shape < ARRAY_SIZE(small); shape++) {
@@ -490,6 +491,12 @@ Test(tree, every_failure_of_a_change, .timeout = 300)
 				check();
 			}
 		}
+		/* the first child of a branch is split, that has no room for it */
+		for (uint64_t number = 0; number < SUFFERERS / 4; number++)
+			rig_del(&rig, rig_key(RIG_NUMBERS, number, key));
+		rig_write(&rig);
+		for (uint64_t number = SUFFERERS / 4; number-- > 0;)
+			failures += suffer(number, true, 60);
 		/* ranges go, and what is joined stands on disk, on the heap, or half and half */
 		for (uint64_t number = 0; number < SUFFERERS; number++) {
 			uint64_t at = shape == 1 ? SUFFERERS - 1 - number : number;
@@ -506,4 +513,29 @@ Test(tree, every_failure_of_a_change, .timeout = 300)
 	}
 	rig_init(&rig, &small[0]);
 	cr_assert_gt(failures, 10000);
+}
+
+/* The same where branches of many children are joined, for which the lists that gather them have to grow. */
+Test(tree, every_failure_of_joining_large_branches, .timeout = 300)
+{
+	const struct rig_options wide = { .map = false, .leaf_bytes = 256, .branch_bytes = 4096, .inline_bytes = 24 };
+	uint8_t key[RIG_KEY_BYTES];
+	unsigned failures = 0;
+
+	rig_init(&rig, &wide);
+	for (uint64_t number = 0; number < 4000; number++)
+		rig_put(&rig, rig_key(RIG_NUMBERS, number, key), slice("value", 5));
+	rig_write(&rig);
+	for (uint64_t number = 0; number < 4000; number++) {
+		rig_del(&rig, rig_key(RIG_NUMBERS, number, key));
+		if (number % 8 == 6) { /* what is undone begins behind the last commit */
+			rig_commit(&rig);
+			rig_collect(&rig);
+			failures += suffer(++number, false, 0);
+		}
+		if (number % 500 == 499)
+			check();
+	}
+	check_empty_heap();
+	cr_assert_gt(failures, 2000);
 }
