@@ -405,15 +405,24 @@ Test(checkpoint, failing_calls)
 /* Writers that are faster than the disk would fill the memory; one that only tries would wait with them. */
 Test(checkpoint, writers_wait_for_room)
 {
+	struct slf_options options = SLF_OPTIONS_INIT;
 	struct slf_txn *txn = NULL;
 	struct caller late = { 0 };
+	static struct stats unused;
 	struct rig rig;
 	uint64_t limit;
 	struct core *core;
+	struct io *io;
 
 	rig_open(&rig, 0, SLF_SYNC_NONE);
+	must_work(slf_close(rig.db)); /* opened with a small heap, to be full soon */
+	options.sync = SLF_SYNC_NONE;
+	options.heap_bytes = 680 * KIB;
+	must_work(sim_disk_io(rig.disk, &unused, &io));
+	must_work(db_open_io(RIG_PATH, &options, io, &rig.db));
 	core = &rig.db->core;
-	core->tuning.heap_bytes = limit = 512 * KIB;
+	rig.commit = &core->commit;
+	limit = core->tuning.heap_bytes;
 	atomic_store(&rig.gate.shut, true);
 	for (unsigned i = 0; heap_used(core->heap) < limit / 4 * 3; i += 10)
 		stamp_keys(rig.db, i, i + 10, i);
