@@ -42,6 +42,7 @@ int commit_init(struct commit *commit, struct store *store, struct log *log, str
 	commit->log = log;
 	commit->versions = versions;
 	commit->eventfd = -1;
+	commit->settled_round = commit->round - 1;
 	result = -pthread_mutex_init(&commit->lock, NULL);
 	if (!result)
 		result = group_init(&commit->groups[0]);
@@ -259,7 +260,7 @@ static void settle(struct commit *commit, struct version *version)
 }
 
 /* The flight and what filled behind it are reported failed. */
-static void abort_groups(struct commit *commit, struct group *flight, int code)
+static void abort_groups(struct commit *commit, struct group *flight, uint32_t round, int code)
 {
 	struct group *fill = fill_group(commit);
 	uint64_t first = flight->first_seq ? flight->first_seq : fill->first_seq;
@@ -277,15 +278,17 @@ static void abort_groups(struct commit *commit, struct group *flight, int code)
 		stats_add(&commit->store->stats->values.rollbacks, 1);
 	}
 	commit->dropped++;
+	commit->settled_round = round;
 	group_reset(fill);
 }
 
-static void conclude(struct commit *commit, struct group *flight, enum outcome outcome, bool stable, int code)
+static void conclude(struct commit *commit, struct group *flight, uint32_t round, enum outcome outcome, bool stable,
+		     int code)
 {
 	if (outcome == OUTCOME_UNKNOWN) {
 		poison_locked(commit);
 	} else if (outcome == OUTCOME_ABORTED) {
-		abort_groups(commit, flight, code);
+		abort_groups(commit, flight, round, code);
 	} else {
 		if (flight->last)
 			commit->written = flight->last;
@@ -293,10 +296,12 @@ static void conclude(struct commit *commit, struct group *flight, enum outcome o
 		commit->written_slab_bytes = commit->log->slab_bytes;
 		if (flight->has_mark)
 			commit->mark_slab = commit->log->last;
-		if (stable)
+		if (stable) {
 			settle(commit, commit->written);
-		else
+			commit->settled_round = round;
+		} else {
 			commit->unsynced = true;
+		}
 	}
 }
 
@@ -319,6 +324,8 @@ static int lead(struct commit *commit, bool stable)
 {
 	struct group *flight = fill_group(commit);
 	uint64_t last_seq = flight->last_seq ? flight->last_seq : commit->settled_seq, limit;
+	/* an empty one where only a slab can raise the limit of seqs */
+	bool slab = flight->record_count || commit->next_seq > commit->seq_limit;
 	uint32_t round = commit->round;
 	enum outcome outcome = OUTCOME_DONE;
 	int code = 0;
@@ -330,17 +337,17 @@ static int lead(struct commit *commit, bool stable)
 	commit->fill ^= 1;
 	commit->round++;
 	pthread_mutex_unlock(&commit->lock);
-	if (flight->record_count)
+	if (slab)
 		outcome = write_flight(commit, flight, stable, limit, last_seq, &code);
 	else if (stable && (commit->unsynced || commit->log->unsynced) && (code = flush(commit)))
 		outcome = OUTCOME_UNKNOWN;
 	if (outcome == OUTCOME_UNKNOWN)
 		code = SLF_EUNKNOWN;
 	pthread_mutex_lock(&commit->lock);
-	if (outcome == OUTCOME_DONE && flight->record_count)
+	if (outcome == OUTCOME_DONE && slab)
 		commit->seq_limit = limit; /* before the conclusion, which may make it the durable one */
 	stats_add(&commit->store->stats->values.commit_groups, flight->last != NULL);
-	conclude(commit, flight, outcome, stable, code);
+	conclude(commit, flight, round, outcome, stable, code);
 	if (outcome == OUTCOME_UNKNOWN)
 		error_restore(&commit->poison_info);
 	group_reset(flight);
@@ -348,7 +355,9 @@ static int lead(struct commit *commit, bool stable)
 	commit->flight_bytes = 0;
 	commit->reserved_bytes = 0; /* it was counted from where the log ended */
 	wake_waiters(commit, round, outcome);
-	if (commit->wake && log_low(commit->log))
+	/* what was sealed beside the flight has woken nobody (commit_seal), and perhaps nobody waits for it */
+	if (commit->wake && (log_low(commit->log) ||
+			     (shows_at_seal(commit) && (fill_group(commit)->record_count || commit->unsynced))))
 		commit->wake(commit->wake_context);
 	return code;
 }
@@ -438,21 +447,19 @@ int commit_untold(struct commit *commit)
 	return code;
 }
 
+/* No longer than for what there is now: others may go on committing for ever. */
 int commit_sync(struct commit *commit, uint64_t *durable_seq)
 {
-	uint64_t target;
+	uint32_t target;
 	int result = 0;
 
 	pthread_mutex_lock(&commit->lock);
-	target = commit->next_seq - 1;
-	while (!result && (commit->settled_seq < target || fill_group(commit)->record_count || commit->unsynced ||
-			   commit->leading)) {
+	target = fill_group(commit)->record_count ? commit->round : commit->round - 1;
+	while (!result && (int32_t)(commit->settled_round - target) < 0) {
 		if (atomic_load(&commit->poisoned)) {
 			error_restore(&commit->poison_info);
 			result = SLF_EUNKNOWN;
 		} else if (commit->leading) {
-			if (commit->settled_seq >= target && !fill_group(commit)->record_count && !commit->unsynced)
-				break;
 			wait_round(commit, commit->round - 1);
 		} else {
 			result = lead(commit, true);
@@ -572,6 +579,9 @@ static void seal_entry(struct commit *commit, struct sealing *sealing)
 #define RESERVE_AHEAD_BYTES (16 * KIB)
 #define RESERVE_SLABS 16u       /* that a commit leaves room for, in slabs of one sector, */
 #define RESERVE_ENGINE_SLABS 4u /* and one that only deletes: for the records of openings and checkpoints */
+
+_Static_assert(EXTENT_DATA + 2 * (GROUP_BYTES + 4096) + RESERVE_SLABS * 4096 + 4096 <= EXTENT_BYTES,
+	       "two groups, what is left free behind them, and the sector that is always kept");
 
 /* Room for pending bytes: in one slab and the one in flight, or, where they can not be taken back, however they are cut. */
 static uint64_t room_bytes(const struct commit *commit, size_t pending)

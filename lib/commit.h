@@ -23,7 +23,9 @@
 #include "log.h"
 #include "version.h"
 
-#define GROUP_BYTES ((size_t)1 << 20) /* payload of one slab; no record is longer */
+/* Payload of one slab; no record is longer. Two slabs of it, and what commits leave free behind them, fit in one extent: so one
+ * extent ahead is room for what is in flight and what fills behind it, also where the flight does not fit into the present one. */
+#define GROUP_BYTES ((size_t)960 * 1024)
 
 /* Commits on their way to one slab. */
 struct group {
@@ -55,6 +57,7 @@ struct commit {
 	struct group groups[2];
 	unsigned fill;       /* index of the fill group */
 	uint32_t round;      /* of the fill group */
+	uint32_t settled_round; /* the groups up to this round are on stable storage, or were given up */
 	bool leading;
 	size_t flight_bytes; /* payload in flight, 0 for none */
 	size_t reserved_bytes; /* payload, in flight and filling, that the log has room for; 0 when not known */

@@ -10,7 +10,7 @@
 
 #include "error.h"
 
-#define WRITE_OUT_NS ((int64_t)4000000)  /* no-sync commits reach the page cache after this time at the latest */
+#define WRITE_OUT_NS ((uint64_t)4000000) /* no-sync commits reach the page cache after this time at the latest */
 #define RETRY_NS ((int64_t)200000000)    /* between checkpoints that fail */
 #define WRITE_OUT_BYTES ((size_t)64 * 1024)
 
@@ -32,11 +32,21 @@ static void worker_sleep(struct worker *worker, uint32_t seen, int64_t timeout_n
 	atomic_store(&worker->asleep, false);
 }
 
+/* Since when something waits for being written, and for a flush; 0: nothing does. */
+struct waits {
+	uint64_t write, flush;
+};
+
+static void waits_set(uint64_t *since, bool waits, uint64_t now)
+{
+	*since = !waits ? 0 : *since ? *since : now;
+}
+
 /* What the flusher does now; returns how long it may sleep, < 0 for as long as nobody wakes it. */
-static int64_t flusher_step(struct core *core, uint64_t *gathering_since)
+static int64_t flusher_step(struct core *core, struct waits *since)
 {
 	struct commit_load load = commit_load(&core->commit);
-	uint64_t now = clock_now_ns();
+	uint64_t now = clock_now_ns(), left = UINT64_MAX, waited;
 	int result = 0;
 
 	if (log_low(&core->log))
@@ -48,40 +58,40 @@ static int64_t flusher_step(struct core *core, uint64_t *gathering_since)
 			commit_sync(&core->commit, NULL);
 		return -1;
 	}
-	if (!load.gathered && !load.unsynced)
-		return -1;
-	if (!*gathering_since)
-		*gathering_since = now;
-	if (core->tuning.sync == SLF_SYNC_AUTO &&
-	    (now - *gathering_since >= core->tuning.auto_sync_ns ||
-	     load.unflushed + load.gathered >= core->tuning.auto_sync_bytes)) {
-		*gathering_since = 0;
+	waits_set(&since->write, load.gathered, now);
+	waits_set(&since->flush, core->tuning.sync == SLF_SYNC_AUTO && (load.gathered || load.unsynced), now);
+	if (since->flush && (now - since->flush >= core->tuning.auto_sync_ns ||
+			     load.unflushed + load.gathered >= core->tuning.auto_sync_bytes)) {
 		commit_sync(&core->commit, NULL);
-		return -1;
+		*since = (struct waits){ 0 };
+		return 0;
 	}
-	if (load.gathered >= WRITE_OUT_BYTES || now - *gathering_since >= (uint64_t)WRITE_OUT_NS)
+	if (since->write && (load.gathered >= WRITE_OUT_BYTES || now - since->write >= WRITE_OUT_NS)) {
 		commit_write_out(&core->commit);
-	if (core->tuning.sync == SLF_SYNC_AUTO)
-		return (int64_t)u64_max(core->tuning.auto_sync_ns / 4, 1000000);
-	if (!commit_load(&core->commit).gathered) {
-		*gathering_since = 0;
-		return -1;
+		now = clock_now_ns();
+		since->write = commit_load(&core->commit).gathered ? now : 0;
 	}
-	return WRITE_OUT_NS;
+	if (since->write)
+		left = WRITE_OUT_NS - (now - since->write);
+	waited = now - since->flush;
+	if (since->flush)
+		left = u64_min(left, core->tuning.auto_sync_ns > waited ? core->tuning.auto_sync_ns - waited : 0);
+	return left > INT64_MAX ? -1 : (int64_t)left;
 }
 
 static void *flusher_main(void *context)
 {
 	struct worker *worker = context;
-	uint64_t gathering_since = 0;
+	struct waits since = { 0 };
 
 	while (!atomic_load(&worker->stop)) {
 		uint32_t seen = atomic_load(&worker->word);
 		int64_t timeout_ns = -1;
 
 		if (!atomic_load(&worker->core->commit.poisoned))
-			timeout_ns = flusher_step(worker->core, &gathering_since);
-		worker_sleep(worker, seen, timeout_ns);
+			timeout_ns = flusher_step(worker->core, &since);
+		if (timeout_ns)
+			worker_sleep(worker, seen, timeout_ns);
 	}
 	return NULL;
 }

@@ -2,6 +2,7 @@
 /* Group commit with many threads: each sees its own commits, once and in order; also on a disk that refuses writes. */
 #include <criterion/criterion.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "gate_rig.h"
 
@@ -206,5 +207,182 @@ Test(commit_threads, on_a_failing_disk)
 	sim_disk_clear_faults(rig.disk);
 	slf_close(rig.db);
 	must_work(disk_open(rig.disk, 0, SLF_SYNC_COMMIT, &rig.db)); /* each commit gives the digest that it carries */
+	rig_close(&rig);
+}
+
+/* ---- Many threads that do not stop ------------------------------------------------------------------------------- */
+
+struct busy {
+	struct rig rig;
+	_Atomic bool stop;
+};
+
+static void *commit_on(void *context)
+{
+	struct busy *busy = context;
+
+	while (!atomic_load(&busy->stop))
+		db_put(busy->rig.db, "key", "value");
+	return NULL;
+}
+
+/* So slow that there is always somebody who has sealed a commit meanwhile. */
+static void write_slowly(void *context, struct sim_disk *disk, enum sim_call call)
+{
+	(void)context;
+	(void)disk;
+	if (call == SIM_WRITE || call == SIM_SYNC)
+		usleep(2000);
+}
+
+static void *caller_sync(void *context)
+{
+	struct caller *caller = context;
+
+	caller->result = slf_sync(caller->rig->db, &caller->seq);
+	atomic_store(&caller->done, true);
+	return NULL;
+}
+
+static void *caller_checkpoint(void *context)
+{
+	struct caller *caller = context;
+
+	caller->result = slf_checkpoint(caller->rig->db);
+	atomic_store(&caller->done, true);
+	return NULL;
+}
+
+/* Who asks for all commits to be durable, or for a checkpoint, would do the flushes of those that come later, for as long as
+ * they come. */
+Test(commit_threads, sync_ends_beside_committers)
+{
+	static const int modes[] = { SLF_SYNC_COMMIT, SLF_SYNC_NONE, SLF_SYNC_NONE, SLF_SYNC_AUTO };
+
+	for (unsigned i = 0; i < 4 * ARRAY_SIZE(modes); i++) {
+		static struct busy busy;
+		struct slf_stats *stats = NULL;
+		struct caller caller = { 0 };
+		pthread_t threads[4];
+		uint64_t slabs;
+
+		memset(&busy, 0, sizeof(busy));
+		rig_open(&busy.rig, 0, modes[i / 4]);
+		stats = &busy.rig.db->core.stats.values;
+		sim_disk_set_hook(busy.rig.disk, write_slowly, NULL);
+		for (unsigned j = 0; j < ARRAY_SIZE(threads); j++)
+			must(pthread_create(&threads[j], NULL, commit_on, &busy) == 0);
+		usleep(30000);
+		slabs = stats_get(&stats->log_slabs);
+		callers_start(&busy.rig, &caller, 1, "", i % 2 ? caller_checkpoint : caller_sync);
+		callers_done(&caller, 1);
+		slabs = stats_get(&stats->log_slabs) - slabs;
+		atomic_store(&busy.stop, true);
+		for (unsigned j = 0; j < ARRAY_SIZE(threads); j++)
+			must(pthread_join(threads[j], NULL) == 0);
+		callers_join(&caller, 1);
+		must_work(caller.result);
+		cr_assert_lt(slabs, 50, "mode %d, %s: %u slabs", modes[i / 4], i % 2 ? "checkpoint" : "sync", (unsigned)slabs);
+		rig_close(&busy.rig);
+	}
+}
+
+/* ---- Beside a flight --------------------------------------------------------------------------------------------- */
+
+/* A commit that is sealed while somebody waits for another one would stay in memory until more come, though the flusher has
+ * promised to flush it in time, or to write it. */
+Test(commit_threads, flusher_hears_of_what_was_sealed_beside_a_flight)
+{
+	static const int modes[] = { SLF_SYNC_AUTO, SLF_SYNC_NONE };
+
+	for (unsigned i = 0; i < ARRAY_SIZE(modes); i++) {
+		struct caller waiter = { .timeout_ns = -1 };
+		struct rig rig;
+		bool there = false;
+
+		rig_open(&rig, 0, modes[i]);
+		atomic_store(&rig.gate.shut, true);
+		waiter.seq = put_async(&rig, "first", 100);
+		callers_start(&rig, &waiter, 1, "", caller_wait);
+		wait_until_stopped(&rig);
+		usleep(300000); /* the flusher finds nothing to do, and sleeps */
+		put_async(&rig, "beside", 100);
+		atomic_store(&rig.gate.shut, false);
+		callers_join(&waiter, 1);
+		must_work(waiter.result);
+		for (unsigned tries = 0; tries < 30 && !there; tries++) {
+			usleep(100000);
+			there = modes[i] == SLF_SYNC_AUTO ? survives(&rig, "beside") : comes_back(&rig, "beside");
+		}
+		cr_assert(there, "mode %d", modes[i]);
+		rig_close(&rig);
+	}
+}
+
+/* Commits of one size until another one would not fit into the group that fills, which stays there. */
+static void fill_group_up(struct rig *rig, const char *name)
+{
+	static const size_t sizes[] = { 30000, 3000, 300 };
+	char key[32];
+	unsigned n = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++)
+		while (commit_load(rig->commit).gathered + sizes[i] + 256 < GROUP_BYTES) {
+			snprintf(key, sizeof(key), "%s%u", name, n++);
+			put_async(rig, key, sizes[i]);
+		}
+}
+
+static void *caller_write_out(void *context)
+{
+	struct caller *caller = context;
+
+	caller->result = commit_write_out(caller->rig->commit);
+	atomic_store(&caller->done, true);
+	return NULL;
+}
+
+static void start_flight(struct rig *rig, struct caller *leader)
+{
+	atomic_store(&rig->gate.stopped, 0);
+	atomic_store(&rig->gate.shut, true);
+	*leader = (struct caller){ 0 };
+	callers_start(rig, leader, 1, "", caller_write_out);
+	wait_until_stopped(rig);
+}
+
+static void land(struct rig *rig, struct caller *leader)
+{
+	atomic_store(&rig->gate.shut, false);
+	callers_join(leader, 1);
+	must_work(leader->result);
+}
+
+/* Where the group in flight does not fit into what is left of an extent, the one that fills behind it would find no place in
+ * the next, on a full disk, though all its commits have been promised theirs. */
+Test(commit_threads, no_sync_space_for_two_full_groups)
+{
+	struct caller leader;
+	struct rig rig;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_NONE);
+	must_work(log_reserve(&rig.db->core.log, EXTENT_BYTES));
+	put_async(&rig, "first", 100);
+	start_flight(&rig, &leader);
+	fill_group_up(&rig, "a");
+	land(&rig, &leader);
+	start_flight(&rig, &leader);
+	fill_group_up(&rig, "b");
+	land(&rig, &leader);
+	rig.db->core.reserved_bytes = 64 * MIB; /* only the log is to find the disk full, */
+	rig.db->core.extents.spindles[0].allocated_end = 0; /* and not what is allocated ahead for the heap */
+	rig_fail(&rig, SIM_ALLOCATE, -ENOSPC, true);
+	cr_assert_lt(log_room(&rig.db->core.log), GROUP_BYTES);
+	start_flight(&rig, &leader); /* stops where it announces the next extent */
+	fill_group_up(&rig, "c");
+	land(&rig, &leader);
+	must_work(slf_sync(rig.db, NULL));
+	must_work(commit_check(rig.commit));
+	must(survives(&rig, "b0") && survives(&rig, "c0"));
 	rig_close(&rig);
 }
