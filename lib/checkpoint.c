@@ -59,11 +59,21 @@ static uint64_t log_space(struct core *core)
 		       core->tuning.log_bytes / 2 * LOG_SPACE_FACTOR);
 }
 
+/* Of what snapshots leave of the budget two thirds; where they leave little, an eighth of all, or there would be one checkpoint
+ * after the other. */
+static bool heap_due(struct core *core)
+{
+	uint64_t kept = atomic_load_explicit(&core->versions.snapshot_bytes, memory_order_relaxed);
+	uint64_t budget = core->tuning.heap_bytes, used = heap_used(core->heap);
+
+	return used - u64_min(used, kept) >= u64_max((budget - u64_min(budget, kept)) / 3 * 2, budget / 8);
+}
+
 bool checkpoint_due(struct core *core)
 {
 	uint64_t payload, bytes;
 
-	if (heap_used(core->heap) >= core->tuning.heap_bytes / 3 * 2)
+	if (heap_due(core))
 		return true;
 	pthread_mutex_lock(&core->commit.lock);
 	payload = core->commit.written_payload - core->log.mark_payload;
@@ -78,7 +88,9 @@ static void set_state(struct checkpoint *checkpoint, enum checkpoint_state state
 	checkpoint->state = state;
 	checkpoint->ended += state == CHECKPOINT_IDLE;
 	pthread_cond_broadcast(&checkpoint->changed);
+	atomic_fetch_add(&checkpoint->word, 1);
 	pthread_mutex_unlock(&checkpoint->mutex);
+	futex_wake(&checkpoint->word, INT32_MAX);
 }
 
 void checkpoint_enter_private(struct core *core)
@@ -318,6 +330,8 @@ static int run_exclusive(struct core *core)
 	if (!frozen->forest && frozen->seq == atomic_load(&core->checkpoint.seq)) /* a commit may bring a blob only */
 		goto out; /* nothing has changed since the last checkpoint */
 	result = write_version(core, frozen, &place, &roots);
+	if (result)
+		atomic_store(&core->reserved_bytes, 0); /* it has been used, for nothing */
 	atomic_store(&core->checkpoint.failed_space, result == -ENOSPC || result == -EDQUOT || result == -EFBIG);
 	if (result)
 		goto out;

@@ -30,6 +30,7 @@ struct checkpoint {
 	pthread_cond_t changed;
 	enum checkpoint_state state;
 	uint64_t ended;       /* checkpoints that came back to IDLE */
+	_Atomic uint32_t word; /* bumped with each change of state: for who waits with a limit of time */
 	bool private;         /* a transaction is using the materialiser */
 	bool list_lent;       /* and materialiser.written is its */
 	struct garbage set_aside; /* the written list of an install under way, meanwhile */
@@ -47,7 +48,8 @@ void checkpoint_release(struct checkpoint *checkpoint);
 /* Writes a checkpoint of the newest durable version (in the no-sync modes: makes the newest version durable first), and
  * waits for a running one before. The calling thread must not hold the turn. */
 int checkpoint_run(struct core *core);
-/* Is it time: two thirds of the heap's budget are used, or half of the log's. */
+/* Is it time: two thirds of the heap's budget are used, or half of the log's. What snapshots keep of the heap does not count, for
+ * a checkpoint frees none of it. */
 bool checkpoint_due(struct core *core);
 
 /* The materialiser for a transaction; the caller holds the turn. */

@@ -239,12 +239,17 @@ int versions_retire(struct versions *versions, struct block *block, uint64_t epo
 	return 0;
 }
 
+static size_t block_bytes(const struct block *block)
+{
+	return sizeof(*block) + block->size;
+}
+
 #define SWEEP_AHEAD 8 /* blocks whose headers are on their way to the cache */
 
 /* Frees the blocks of the list that nobody sees and moves the others to their holders; block->spare2 is the epoch of
- * retirement (set here where retired_at is not 0). False when the budget or memory ended it: what is left stays in the list
- * for the next sweep. */
-static bool sweep_list(struct versions *versions, struct garbage *list, uint64_t retired_at, size_t *budget)
+ * retirement (set here where retired_at is not 0). *swept, where it is not NULL, gets the bytes that have left the list. False
+ * when the budget or memory ended it: what is left stays in the list for the next sweep. */
+static bool sweep_list(struct versions *versions, struct garbage *list, uint64_t retired_at, uint64_t *swept, size_t *budget)
 {
 	while (list->count) {
 		struct block *block = list->blocks[list->count - 1];
@@ -263,7 +268,12 @@ static bool sweep_list(struct versions *versions, struct garbage *list, uint64_t
 
 			if (!held || garbage_add(&held->garbage, block))
 				return false;
+			held->bytes += block_bytes(block);
+			if (swept)
+				*swept += block_bytes(block);
 		} else {
+			if (swept)
+				*swept += block_bytes(block);
 			heap_free(versions->heap, block);
 		}
 		list->count--;
@@ -281,6 +291,7 @@ static void sweep_held(struct versions *versions, size_t *budget)
 {
 	for (size_t i = 0; i < versions->held_count;) {
 		struct garbage garbage = versions->held[i].garbage;
+		uint64_t swept = 0;
 		bool done;
 
 		if (is_active(versions, versions->held[i].epoch)) {
@@ -289,8 +300,9 @@ static void sweep_held(struct versions *versions, size_t *budget)
 		}
 		/* taken out meanwhile: sweeping may add holders behind it and move the array, but nobody is held by this one */
 		versions->held[i].garbage = (struct garbage){ 0 };
-		done = sweep_list(versions, &garbage, 0, budget);
+		done = sweep_list(versions, &garbage, 0, &swept, budget);
 		versions->held[i].garbage = garbage;
+		versions->held[i].bytes -= swept;
 		if (!done)
 			return;
 		garbage_release(&garbage);
@@ -319,7 +331,18 @@ static void sweep_chain(struct versions *versions, uint64_t visible)
 
 #define SWEEP_BUDGET 2048 /* blocks freed in one sweep besides the backlog: some 100 microseconds */
 
-bool versions_sweep(struct versions *versions, const uint64_t *targets, size_t count)
+/* What snapshots keep: not what is kept for versions on their way to the disk. */
+static uint64_t snapshot_bytes(const struct versions *versions)
+{
+	uint64_t durable = atomic_load_explicit(&versions->durable, memory_order_acquire)->epoch, sum = 0;
+
+	for (size_t i = 0; i < versions->held_count; i++)
+		if (versions->held[i].epoch < durable && versions->held[i].epoch != atomic_load(&versions->pinned))
+			sum += versions->held[i].bytes;
+	return sum;
+}
+
+static bool sweep_all(struct versions *versions, const uint64_t *targets, size_t count)
 {
 	size_t budget = SWEEP_BUDGET + versions->backlog;
 	struct version *version;
@@ -330,16 +353,24 @@ bool versions_sweep(struct versions *versions, const uint64_t *targets, size_t c
 	if (collect_active(versions, targets, count, &visible))
 		return false;
 	sweep_held(versions, &budget);
-	if (sweep_list(versions, &versions->late, 0, &budget))
+	if (sweep_list(versions, &versions->late, 0, NULL, &budget))
 		garbage_release(&versions->late);
 	for (version = versions->oldest; version && version->epoch <= visible; version = version->next) {
 		if (version->swept)
 			continue;
 		version->born = NULL;
-		if (!sweep_list(versions, &version->garbage, version->epoch, &budget))
+		if (!sweep_list(versions, &version->garbage, version->epoch, NULL, &budget))
 			return !budget;
 		version->swept = true;
 	}
 	sweep_chain(versions, visible);
 	return !budget;
+}
+
+bool versions_sweep(struct versions *versions, const uint64_t *targets, size_t count)
+{
+	bool more = sweep_all(versions, targets, count);
+
+	atomic_store_explicit(&versions->snapshot_bytes, snapshot_bytes(versions), memory_order_relaxed);
+	return more;
 }

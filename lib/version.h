@@ -41,6 +41,7 @@ struct version {
 struct held {
 	uint64_t epoch;
 	struct garbage garbage;
+	uint64_t bytes; /* of its blocks */
 };
 
 struct versions {
@@ -52,6 +53,7 @@ struct versions {
 	_Atomic uint64_t pinned; /* epoch of the version that a checkpoint is writing, 0 for none */
 	struct held *held;
 	size_t held_count, held_capacity;
+	_Atomic uint64_t snapshot_bytes; /* that only snapshots keep, after the last sweep; any thread looks at it */
 	uint64_t *active;  /* scratch of the sweep */
 	size_t active_count, active_capacity;
 	uint64_t floor;    /* lowest floor among the slots, UINT64_MAX without one */

@@ -475,3 +475,46 @@ Test(checkpoint, failing_writes_of_many_extents)
 	must(comes_back(&rig, "key000000") && comes_back(&rig, "key030000") && comes_back(&rig, "key059999"));
 	rig_close(&rig);
 }
+
+#define KEPT (20 * KEYS)
+
+/* What a snapshot keeps on the heap no checkpoint frees. There would be one after the other, each of a handful of changes: a
+ * forgotten reader would make the file grow. */
+Test(checkpoint, not_for_what_a_snapshot_keeps)
+{
+	struct rig rig;
+	struct slf_txn *snapshot;
+	struct core *core;
+	uint64_t checkpoints;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	core = &rig.db->core;
+	stamp_keys(rig.db, 0, KEPT, 1);
+	snapshot = txn_begin(rig.db, SLF_READ);
+	stamp_keys(rig.db, 0, KEPT, 2);
+	must_work(slf_checkpoint(rig.db));
+	core->tuning.heap_bytes = heap_used(core->heap);
+	checkpoints = core->stats.values.checkpoints;
+	for (unsigned i = 0; i < 40; i++)
+		stamp_keys(rig.db, i, i + 1, 3);
+	cr_assert_leq(core->stats.values.checkpoints, checkpoints + 10);
+	cr_assert(txn_has_stamps(snapshot, 0, KEPT, 1));
+	stamp_keys(rig.db, KEPT / 2, KEPT / 2 + 4 * KEYS, 4);
+	cr_assert(checkpoint_due(core), "but when much has been changed");
+	slf_abort(snapshot);
+	rig_close(&rig);
+}
+
+/* A checkpoint that fails has used the space that was allocated ahead: the next puts would not be told that there is none. */
+Test(checkpoint, failure_uses_the_space_ahead)
+{
+	struct rig rig;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	stamp_keys(rig.db, 0, KEYS, 1);
+	cr_assert_gt(rig.db->core.reserved_bytes, 0);
+	sim_disk_add_fault(rig.disk, &(struct sim_fault){ .call = SIM_WRITE, .nth = 2, .error = -ENOSPC });
+	cr_assert_neq(slf_checkpoint(rig.db), 0);
+	cr_assert_eq(rig.db->core.reserved_bytes, 0);
+	rig_close(&rig);
+}
