@@ -16,6 +16,9 @@
 
 #define INLINE_ACTIONS_BYTES ((size_t)768 * 1024) /* more go to bulk; a record of the log is at most GROUP_BYTES */
 #define CHUNK_BYTES ((size_t)128 * 1024) /* in entries of about this size, which leave little of an extent unused */
+/* That the commit's record has room for, beside a blob and the mark of a checkpoint. */
+#define CHUNKS_MAX ((GROUP_BYTES - BLOB_BYTES_MAX - 64 * KIB) / SLAB_PART_BYTES)
+_Static_assert(CHUNKS_MAX <= UINT16_MAX && CHUNKS_MAX * CHUNK_BYTES >= 4 * GIB, "4 GiB of actions");
 #define BACK_PRESSURE_NS ((uint64_t)2000000) /* longest delay before the hard limit */
 #define PARTS_SYNC 512 /* a transaction with more parts flushes bulk itself */
 
@@ -89,40 +92,56 @@ int txn_begin_read(struct slf_txn *txn, bool durable)
 	return 0;
 }
 
-/* At the limit: until checkpoints have made room, or two have ended without (then snapshots hold it). */
-static void wait_for_room(struct core *core)
+/* At the limit: until checkpoints have made room, or two have ended without (then snapshots hold it). Not longer than the caller
+ * would wait for its turn: whom the checkpoint waits for may be the caller itself. */
+static void wait_for_room(struct core *core, uint64_t deadline_ns)
 {
 	struct checkpoint *checkpoint = &core->checkpoint;
-	uint64_t first;
+	uint64_t first = UINT64_MAX, now;
 
-	pthread_mutex_lock(&checkpoint->mutex);
-	first = checkpoint->ended;
-	while (heap_used(core->heap) >= core->tuning.heap_bytes && checkpoint->ended - first < 2 &&
-	       checkpoint->state != CHECKPOINT_IDLE)
-		pthread_cond_wait(&checkpoint->changed, &checkpoint->mutex);
-	pthread_mutex_unlock(&checkpoint->mutex);
+	for (;;) {
+		uint32_t seen = atomic_load(&checkpoint->word);
+		bool waits;
+
+		pthread_mutex_lock(&checkpoint->mutex);
+		first = u64_min(first, checkpoint->ended);
+		waits = heap_used(core->heap) >= core->tuning.heap_bytes && checkpoint->ended - first < 2 &&
+			checkpoint->state != CHECKPOINT_IDLE;
+		pthread_mutex_unlock(&checkpoint->mutex);
+		now = clock_now_ns();
+		if (!waits || now >= deadline_ns)
+			return;
+		futex_wait(&checkpoint->word, seen, deadline_ns == UINT64_MAX ? -1 : (int64_t)(deadline_ns - now));
+	}
 }
 
 /* Delays writers smoothly between three quarters of the heap budget and all of it; at the limit waits for the running
- * checkpoint. Called without the turn. */
-static void back_pressure(struct core *core)
+ * checkpoint. Called without the turn. *timeout_ns, unless it is negative, becomes what is left of it. */
+static int back_pressure(struct core *core, int64_t *timeout_ns)
 {
-	uint64_t limit = core->tuning.heap_bytes, used = heap_used(core->heap), start;
+	uint64_t limit = core->tuning.heap_bytes, used = heap_used(core->heap), start, waited;
 
 	if (likely(used < limit / 4 * 3))
-		return;
+		return 0;
 	core->wake_checkpoint(core->wake_context);
 	start = clock_now_ns();
 	if (used < limit) {
 		double part = (double)(used - limit / 4 * 3) / (double)(limit / 4);
 		uint64_t delay = (uint64_t)(part * part * (double)BACK_PRESSURE_NS);
-		struct timespec pause = { .tv_nsec = (long)delay };
+		struct timespec pause = { .tv_nsec = (long)u64_min(delay, (uint64_t)*timeout_ns) };
 
 		nanosleep(&pause, NULL);
 	} else {
-		wait_for_room(core);
+		wait_for_room(core, *timeout_ns < 0 ? UINT64_MAX : start + (uint64_t)*timeout_ns);
 	}
-	stats_add(&core->stats.values.checkpoint_stall_ns, clock_now_ns() - start);
+	waited = clock_now_ns() - start;
+	stats_add(&core->stats.values.checkpoint_stall_ns, waited);
+	if (*timeout_ns < 0)
+		return 0;
+	if (waited >= (uint64_t)*timeout_ns)
+		return -ETIMEDOUT;
+	*timeout_ns -= (int64_t)waited;
+	return 0;
 }
 
 /* Without threads the writer does the checkpoint, between two turns: only with the turn free it is sure to end. One that
@@ -154,7 +173,7 @@ int txn_begin_write(struct slf_txn *txn, int64_t timeout_ns)
 	int result = commit_check(&core->commit);
 
 	if (!result && timeout_ns != 0 && core->tuning.threads)
-		back_pressure(core);
+		result = back_pressure(core, &timeout_ns);
 	if (!result)
 		result = turn_take(&core->turn, timeout_ns);
 	if (!result && timeout_ns != 0 && !core->tuning.threads)
@@ -397,6 +416,9 @@ static int add_part(struct slf_txn *txn, const struct entry_ref *part)
 	int result = 0;
 
 	if (txn->part_count >= PARTS_SYNC) {
+		result = bulk_flush(&txn->core->large); /* a write that fails is this transaction's affair alone */
+		if (result)
+			return result;
 		result = bulk_sync(&txn->core->large);
 		if (result) {
 			commit_poison(&txn->core->commit);
@@ -417,8 +439,8 @@ static int spill_piece(struct slf_txn *txn, const uint8_t *actions, size_t bytes
 	void *entry;
 	int result;
 
-	if (txn->chunk_count >= UINT16_MAX)
-		return error_set(SLF_ETOOBIG, NULL, -1, OFFSET_NONE, "the transaction's actions exceed 8 GiB");
+	if (txn->chunk_count >= CHUNKS_MAX)
+		return error_set(SLF_ETOOBIG, NULL, -1, OFFSET_NONE, "the transaction's actions exceed 4 GiB");
 	result = bulk_place(&core->large, length, false, &position, &entry);
 	if (result)
 		return result;

@@ -86,6 +86,7 @@ int txn_spill(struct slf_txn *txn)
 	materialise_begin(&txn->core->checkpoint.materialiser);
 	result = spill_trees(txn);
 	checkpoint_leave_private(txn->core);
+	txn->core->reserved_bytes = 0; /* what was reserved has been used */
 	txn->heap_start = heap_used(txn->core->heap);
 	return result;
 }
