@@ -413,7 +413,7 @@ void slf_abort(struct slf_txn *txn)
 {
 	bool orphaned;
 
-	if (!txn)
+	if (!txn || atomic_load(&txn->reader->state) == READER_FREE) /* or it has ended before */
 		return;
 	orphaned = atomic_load(&txn->reader->state) == READER_ORPHAN;
 	if (!db_alive(txn->core) && !orphaned)
@@ -462,6 +462,8 @@ int slf_txn_trim(struct slf_txn *txn)
 
 /* ---- Trees ------------------------------------------------------------------------------------------------------- */
 
+#define NAME_BYTES_MAX 255
+
 static int create_tree(struct slf_txn *txn, struct slf_slice name, uint32_t *tree)
 {
 	uint8_t value[NAME_VALUE_BYTES] = { 0 };
@@ -481,11 +483,15 @@ static int create_tree(struct slf_txn *txn, struct slf_slice name, uint32_t *tre
 	return 0;
 }
 
-static int name_value(const struct slf_txn *txn, struct slf_slice name, struct slf_slice value, uint32_t *tree)
+/* A record of the names tree. A key that is no name would come again and again, for as a string it is before itself. */
+static int name_decode(const struct slf_txn *txn, struct slf_slice name, struct slf_slice value, uint32_t *tree)
 {
 	const char *path = txn->core->store.spindles[0].path;
 	uint32_t flags;
 
+	if (!name.size || name.size > NAME_BYTES_MAX || memchr(name.data, 0, name.size))
+		return error_set(SLF_ECORRUPT, path, 0, OFFSET_NONE, "a key of %zu bytes among the names of trees is none",
+				 name.size);
 	if (value.size != NAME_VALUE_BYTES)
 		return error_set(SLF_ECORRUPT, path, 0, OFFSET_NONE, "the name of tree '%.*s' has %zu bytes, not %d",
 				 (int)name.size, (const char *)name.data, value.size, NAME_VALUE_BYTES);
@@ -508,12 +514,12 @@ int slf_tree_open(struct slf_txn *txn, const char *name, unsigned flags, uint32_
 	if (!name || !*name || !tree || (flags & ~SLF_CREATE))
 		return error_set(-EINVAL, NULL, -1, OFFSET_NONE, "slf_tree_open: no name, or an unknown flag");
 	key = slice(name, strlen(name));
-	if (key.size > 255)
+	if (key.size > NAME_BYTES_MAX)
 		return error_set(SLF_ETOOBIG, NULL, -1, OFFSET_NONE, "the name of a tree is longer than 255 bytes");
 	result = txn_get(txn, TREE_NAMES, key, &value);
 	if (result == SLF_NOTFOUND && (flags & SLF_CREATE))
 		return create_tree(txn, key, tree);
-	return result ? result : name_value(txn, key, value, tree);
+	return result ? result : name_decode(txn, key, value, tree);
 }
 
 int slf_tree_next(struct slf_txn *txn, char *buffer, size_t size, uint32_t *tree)
@@ -526,7 +532,7 @@ int slf_tree_next(struct slf_txn *txn, char *buffer, size_t size, uint32_t *tree
 
 	if (result)
 		return result;
-	if (!buffer || size < 256 || !tree)
+	if (!buffer || size < NAME_BYTES_MAX + 1 || !tree)
 		return error_set(-EINVAL, NULL, -1, OFFSET_NONE, "slf_tree_next needs a buffer of 256 bytes");
 	range.low = slice(buffer, strnlen(buffer, size));
 	result = cursor_open(txn, TREE_NAMES, &range, &cursor);
@@ -534,12 +540,10 @@ int slf_tree_next(struct slf_txn *txn, char *buffer, size_t size, uint32_t *tree
 		return result;
 	result = cursor_next(cursor, &key, &value);
 	if (!result)
-		result = name_value(txn, key, value, &id);
+		result = name_decode(txn, key, value, &id);
 	if (!result) {
-		size_t bytes = key.size < size - 1 ? key.size : size - 1;
-
-		memcpy(buffer, key.data, bytes);
-		buffer[bytes] = 0;
+		memcpy(buffer, key.data, key.size);
+		buffer[key.size] = 0;
 		*tree = id;
 	}
 	cursor_close(cursor);

@@ -46,6 +46,14 @@ static int options_take(const struct slf_options *from, struct slf_options *opti
 	return 0;
 }
 
+static bool spindles_named(const struct slf_options *options)
+{
+	for (unsigned i = 0; i < options->spindle_count; i++)
+		if (!options->spindles[i] || !*options->spindles[i])
+			return false;
+	return true;
+}
+
 static int options_check(const struct slf_options *options)
 {
 	const char *wrong = NULL;
@@ -64,6 +72,8 @@ static int options_check(const struct slf_options *options)
 		wrong = "compression is no slf_compression";
 	else if (options->spindle_count > SPINDLES_MAX - 1 || (options->spindle_count && !options->spindles))
 		wrong = "spindle_count must be 0 to 254";
+	else if (!spindles_named(options))
+		wrong = "a path in spindles is NULL or empty";
 	else if (options->leaf_bytes && (options->leaf_bytes < NODE_SIZE_MIN || options->leaf_bytes > NODE_SIZE_MAX))
 		wrong = "leaf_bytes must be 256 to 65536";
 	else if (options->branch_bytes && (options->branch_bytes < NODE_SIZE_MIN || options->branch_bytes > NODE_SIZE_MAX))
@@ -666,8 +676,10 @@ static void orphan(void *context, struct reader *reader)
 	struct slf_db *db = context;
 	uint32_t expected = READER_CLAIMED;
 
-	if (atomic_compare_exchange_strong(&reader->state, &expected, READER_ORPHAN))
-		atomic_fetch_add(&db->references, 1);
+	/* first the reference: the handle may be ended at this moment, by a thread that gives it back as soon as it is an orphan */
+	atomic_fetch_add(&db->references, 1);
+	if (!atomic_compare_exchange_strong(&reader->state, &expected, READER_ORPHAN))
+		atomic_fetch_sub(&db->references, 1);
 }
 
 static int settle_all(struct core *core)

@@ -163,6 +163,7 @@ Test(api, options_larger)
 /* Nonsense in the options would be taken for something. */
 Test(api, options_garbage)
 {
+	static const char *const no_path[] = { "/nowhere/a", NULL }, *const empty_path[] = { "/nowhere/a", "" };
 	struct slf_options wrong[] = {
 		{ .size = 0, .flags = SLF_CREATE },
 		{ .size = 3, .flags = SLF_CREATE },
@@ -179,6 +180,8 @@ Test(api, options_garbage)
 		{ .size = sizeof(struct slf_options), .flags = SLF_CREATE, .io = -1 },
 		{ .size = sizeof(struct slf_options), .flags = SLF_CREATE, .compression = -1 },
 		{ .size = sizeof(struct slf_options), .flags = SLF_CREATE, .spindle_count = 1 },
+		{ .size = sizeof(struct slf_options), .flags = SLF_CREATE, .spindle_count = 2, .spindles = no_path },
+		{ .size = sizeof(struct slf_options), .flags = SLF_CREATE, .spindle_count = 2, .spindles = empty_path },
 		{ .size = sizeof(struct slf_options), .flags = SLF_CREATE, .leaf_bytes = 255 },
 		{ .size = sizeof(struct slf_options), .flags = SLF_CREATE, .branch_bytes = 255 },
 		{ .size = sizeof(struct slf_options), .flags = SLF_CREATE, .heap_bytes = 65535 },
@@ -831,4 +834,44 @@ Test(api, fork_makes_handles_dead)
 	cr_assert_eq(slf_commit(write, NULL), 0);
 	cr_assert(db_has(db, "parent", "goes on"));
 	cr_assert_eq(slf_close(db), 0);
+}
+
+/* A transaction that is ended once more would end the database. */
+Test(api, ended_twice)
+{
+	struct slf_db *db = open_database(scratch.path, SLF_CREATE);
+	uint64_t seq = 77;
+
+	for (unsigned i = 0; i < 16; i++) {
+		struct slf_txn *txn = txn_begin(db, i & 1 ? SLF_WRITE : SLF_READ);
+
+		if (i & 2)
+			slf_abort(txn);
+		else
+			cr_assert_eq(slf_commit(txn, NULL), 0);
+		if (i & 4)
+			slf_abort(txn);
+		if (i & 8)
+			cr_assert_eq(slf_commit(txn, &seq), SLF_EBADHANDLE);
+		cr_assert_eq(slf_commit_async(txn, &seq), SLF_EBADHANDLE);
+		cr_assert_eq(slf_txn_seq(txn), 0);
+		cr_assert_eq(seq, 77);
+	}
+	db_put(db, "key", "value");
+	cr_assert(db_has(db, "key", "value"));
+	cr_assert_eq(slf_close(db), 0);
+}
+
+/* The same of handles whose database was closed before: the others would lose what they stand on. */
+Test(api, ended_twice_after_closing)
+{
+	struct slf_db *db = open_database(scratch.path, SLF_CREATE);
+	struct slf_txn *first = txn_begin(db, SLF_READ), *second = txn_begin(db, SLF_WRITE), *third = txn_begin(db, SLF_READ);
+
+	cr_assert_eq(slf_close(db), 0);
+	slf_abort(first);
+	slf_abort(first);
+	cr_assert_eq(slf_commit(second, NULL), SLF_EBADHANDLE);
+	cr_assert_eq(slf_commit(second, NULL), SLF_EBADHANDLE);
+	slf_abort(third);
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "crash_rig.h"
+#include "txn.h"
 
 #define PATH "/tmp/db"
 #define LARGE_BYTES 50000
@@ -499,6 +500,159 @@ Test(attack_engine, checkpoint_without_threads_is_tried_again)
 		must_work(slf_commit(txn, NULL));
 	}
 	cr_assert_gt(db->core.stats.values.checkpoints, checkpoints);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+}
+
+/* The beginning of a writer waits for the checkpoint at the limit of the heap, and this for the turn, which the same thread may
+ * have: with a limit of time it must give up, or it waits for itself. */
+Test(attack_engine, begin_with_timeout_beside_an_install)
+{
+	struct sim_disk *disk = sim_disk_new();
+	struct slf_db *db = NULL;
+	struct slf_txn *txn, *second = NULL;
+	char buffer[16];
+
+	alarm(20);
+	must_work(open_on(disk, SLF_CREATE, 0, &db));
+	db->core.tuning.heap_bytes = 64 * MIB; /* no checkpoint as yet */
+	txn = txn_begin(db, SLF_WRITE);
+	for (unsigned i = 0; i < 300; i++)
+		must_work(slf_put(txn, SLF_MAIN, number_key(i, buffer), slice(large, 100)));
+	must_work(slf_commit(txn, NULL));
+	txn = txn_begin(db, SLF_WRITE);
+	for (unsigned i = 300; i < 320; i++)
+		must_work(slf_put(txn, SLF_MAIN, number_key(i, buffer), slice(large, 100)));
+	db->core.tuning.heap_bytes = heap_used(db->core.heap) / 2;
+	db->core.wake_checkpoint(db->core.wake_context);
+	for (bool installs = false; !installs; usleep(1000)) {
+		pthread_mutex_lock(&db->core.checkpoint.mutex);
+		installs = db->core.checkpoint.state == CHECKPOINT_INSTALLING;
+		pthread_mutex_unlock(&db->core.checkpoint.mutex);
+	}
+	cr_assert_eq(slf_begin_timeout(db, SLF_WRITE, 10000000, &second), -ETIMEDOUT);
+	cr_assert_eq(slf_begin(db, SLF_WRITE | SLF_TRY, &second), -EBUSY);
+	must_work(slf_commit(txn, NULL));
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+	alarm(0);
+}
+
+/* Bulk that is lost as a whole, and slabs of which each vouches for the one before: the log would be read once more for each. */
+Test(attack_engine, log_whose_bulk_is_lost)
+{
+	static uint8_t zeros[EXTENT_BYTES];
+	struct sim_disk *disk = sim_disk_new(), *copy;
+	struct slf_db *db = open_alone(disk);
+	uint64_t size, reads;
+
+	alarm(60);
+	db_put(db, "a", "1");
+	for (unsigned i = 0; i < 60; i++)
+		large_commit(db, "large", i);
+	size = atomic_load(&db->core.store.spindles[0].size);
+	copy = sim_disk_kill(disk);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+	for (uint64_t at = EXTENT_BYTES; at < size; at += EXTENT_BYTES)
+		must_work(sim_disk_poke(copy, PATH, at, zeros, u64_min(size - at, EXTENT_BYTES)));
+	reads = sim_disk_calls(copy, SIM_READ);
+	must_work(open_on(copy, SLF_READONLY, 0, &db));
+	cr_assert_lt(sim_disk_calls(copy, SIM_READ) - reads, 2000);
+	must(db_has(db, "a", "1") && db_has(db, "large", NULL));
+	must_work(slf_close(db));
+	sim_disk_free(copy);
+	alarm(0);
+}
+
+/* Keys among the names of trees that are no names, of a forged file: who lists the trees would meet them again and again. */
+Test(attack_engine, names_that_are_none)
+{
+	static const struct slf_slice names[] = { { "", 0 }, { "a\0b", 3 }, { large, 256 } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		struct sim_disk *disk = sim_disk_new();
+		struct slf_db *db = open_alone(disk);
+		uint8_t value[NAME_VALUE_BYTES] = { 17 };
+		char buffer[256] = "";
+		struct slf_txn *txn;
+		uint32_t tree = 77;
+
+		memset(large, 'x', sizeof(large));
+		txn = txn_begin(db, SLF_WRITE);
+		must_work(txn_put(txn, TREE_NAMES, names[i], slice(value, sizeof(value))));
+		must_work(slf_commit(txn, NULL));
+		txn = txn_begin(db, SLF_READ);
+		cr_assert_eq(slf_tree_next(txn, buffer, sizeof(buffer), &tree), i ? SLF_ECORRUPT : SLF_END);
+		must(!buffer[0] && tree == 77);
+		slf_abort(txn);
+		must_work(slf_close(db));
+		sim_disk_free(disk);
+	}
+}
+
+/* After a million commits that could not be written no slab is there to raise the limit of numbers: the next commit, which could
+ * be, would wait for one for ever. */
+Test(attack_engine, limit_of_numbers_without_a_slab)
+{
+	struct sim_disk *disk = sim_disk_new(), *crashed;
+	struct slf_db *db = open_alone(disk);
+	struct commit *commit = &db->core.commit;
+
+	alarm(20);
+	db_put(db, "before", "1");
+	commit->next_seq = commit->durable_limit + 1;
+	commit->settled_seq = commit->durable_limit;
+	db_put(db, "key", "1");
+	crashed = sim_disk_crash(disk, NULL, NULL);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+	must_work(open_on(crashed, SLF_NO_THREADS, 0, &db));
+	must(db_has(db, "before", "1") && db_has(db, "key", "1"));
+	must_work(slf_close(db));
+	sim_disk_free(crashed);
+	alarm(0);
+}
+
+/* A transaction of many large values flushes them itself now and then. Where they cannot be written that is its own affair; the
+ * handle would be poisoned, as if a flush had failed. */
+Test(attack_engine, many_values_that_cannot_be_written)
+{
+	struct sim_disk *disk = sim_disk_new();
+	struct sim_fault fault = { .call = SIM_WRITE, .error = -ENOSPC, .sticky = true };
+	struct slf_db *db = open_alone(disk);
+	struct slf_txn *txn = txn_begin(db, SLF_WRITE);
+	char buffer[16];
+
+	for (unsigned i = 0; i < 512; i++) {
+		bytes_fill(large, sizeof(large), i, false);
+		must_work(slf_put(txn, SLF_MAIN, number_key(i, buffer), slice(large, sizeof(large))));
+	}
+	sim_disk_add_fault(disk, &fault);
+	cr_assert_eq(slf_put(txn, SLF_MAIN, text("one more"), slice(large, sizeof(large))), -ENOSPC);
+	slf_abort(txn);
+	sim_disk_clear_faults(disk);
+	must_work(commit_check(&db->core.commit));
+	db_put(db, "after", "1");
+	must(db_has(db, "after", "1") && db_has(db, "one more", NULL));
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+}
+
+/* A transaction that spills uses the space that was allocated ahead: its next puts would not be told that there is none. */
+Test(attack_engine, spill_uses_the_space_ahead)
+{
+	struct sim_disk *disk = sim_disk_new();
+	struct slf_db *db = open_alone(disk);
+	struct slf_txn *txn = txn_begin(db, SLF_WRITE);
+	char buffer[16];
+
+	for (unsigned i = 0; !txn->spilled; i++) {
+		must(i < 10000);
+		must_work(slf_put(txn, SLF_MAIN, number_key(i, buffer), slice(large, 1000)));
+	}
+	cr_assert_eq(db->core.reserved_bytes, 0);
+	must_work(slf_commit(txn, NULL));
 	must_work(slf_close(db));
 	sim_disk_free(disk);
 }
