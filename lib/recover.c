@@ -34,6 +34,7 @@ struct recovery {
 	uint64_t bytes;         /* of slabs: from the newest mark's to the end, then of all that were replayed */
 	uint64_t limit;         /* number of the slab from which on nothing counts: its bulk never reached the disk */
 	struct log_place proven; /* all slabs before it are known to be durable, with their bulk */
+	unsigned cuts;          /* made because bulk was missing */
 };
 
 /* The page says so, and nothing has been appended since: where a page cannot be written, its flag stays. */
@@ -132,10 +133,16 @@ static bool is_copy(const struct recovery *recovery)
 				      (recovery->open.birth_ns && recovery->open.birth_ns != info->birth_ns));
 }
 
-/* The newest commit that is said to have been durable. */
+#define CUTS_BELIEVED 4
+
+/* The newest commit that is said to have been durable. A crash leaves one place where bulk is missing. Where there is one below
+ * the other the slabs lie, and each cut would make only the slab below it suspect, for as many cuts as there are slabs: then
+ * nothing is believed but the page. */
 static uint64_t durable_seq(const struct recovery *recovery)
 {
-	return u64_max(recovery->durable_seq, recovery->core->meta.durable_seq);
+	uint64_t told = recovery->core->meta.durable_seq;
+
+	return recovery->cuts > CUTS_BELIEVED ? told : u64_max(recovery->durable_seq, told);
 }
 
 /* The chain has ended; is it the end of the log? */
@@ -211,8 +218,10 @@ static int prove_parts(struct recovery *recovery)
 			return store_corrupt(&recovery->core->store, reader->place.position, 0, 0, reason);
 		if (!result && reader->header.last_seq > durable_seq(recovery))
 			result = log_reader_check_parts(reader);
-		if (result == SLF_END)
+		if (result == SLF_END) {
 			recovery->limit = reader->header.number;
+			recovery->cuts++;
+		}
 	}
 	return result;
 }
@@ -380,9 +389,10 @@ static int restore_log(struct recovery *recovery, uint64_t salt)
 	uint64_t highest = u64_max(u64_max(recovery->last_seq, core->meta.seq_limit), recovery->seq_limit);
 	int result = 0;
 
-	if (highest > UINT64_MAX / 2) /* hostile: no limit could be set above it, and a writer would wait for one for ever */
+	/* hostile: no limit could be set above it, and a writer would wait for one for ever; a slab could not have number 0 */
+	if (highest > UINT64_MAX / 2 || recovery->end.number > UINT64_MAX / 2 || !recovery->end.number)
 		return error_set(SLF_ECORRUPT, core->store.spindles[0].path, 0, position_offset(recovery->end.position),
-				 "the numbers of the commits are out of range");
+				 "the numbers of the commits, or of the slabs, are out of range");
 	if (!core->log.live_count)
 		result = log_add_live(&core->log, recovery->extent, recovery->end.number);
 	core->log.salt = salt;

@@ -198,11 +198,19 @@ static int emit_image(struct edit *edit, uint32_t tree, struct slf_slice fence, 
 	return 0;
 }
 
+/* Nodes of a forged file may be larger than its settings allow: they are cut into pieces of more than `limit` bytes, so that
+ * there are not too many of them, and none is larger than a node can be. */
+static size_t piece_limit(size_t limit, size_t bytes)
+{
+	return u64_max(limit, bytes / (PIECES_MAX / 2));
+}
+
 /* Whole leaves on the heap for the records. */
 static int emit_leaves(struct edit *edit, uint32_t tree, struct slf_slice fence, const struct records *records,
 		       bool append, struct pieces *pieces)
 {
-	size_t limit = edit->store->settings.leaf_bytes;
+	size_t bytes = node_leaf_bytes(records->items, records->count, records->count, fence.size, false);
+	size_t limit = piece_limit(edit->store->settings.leaf_bytes, bytes);
 	size_t cuts[PIECES_MAX - 1], from = 0;
 
 	pieces->count = 0;
@@ -430,7 +438,7 @@ static void path_add(struct tree_root *root, const struct path *path, unsigned l
 static int emit_branches(struct edit *edit, uint32_t tree, unsigned level, struct slf_slice fence,
 			 const struct child *children, size_t count, bool append, struct pieces *pieces)
 {
-	size_t limit = edit->store->settings.branch_bytes;
+	size_t limit = piece_limit(edit->store->settings.branch_bytes, node_branch_bytes(children, count, fence.size));
 	size_t cuts[PIECES_MAX - 1], from = 0;
 	size_t pieces_count = node_branch_cut(children, count, limit, append, cuts, ARRAY_SIZE(cuts));
 
@@ -488,8 +496,12 @@ static int replace_root(struct edit *edit, uint32_t tree, struct tree_root *root
 {
 	while (pieces->count > 1) {
 		struct pieces above = { 0 };
-		int result = emit_branches(edit, tree, root->height, slice("", 0), pieces->items, pieces->count, append,
-					   &above);
+		int result;
+
+		if (root->height == NODE_LEVELS_MAX) /* forged: no tree grows so high */
+			return store_corrupt(edit->store, 0, 0, 0, "tree has all the levels that a tree can have");
+		result = emit_branches(edit, tree, root->height, slice("", 0), pieces->items, pieces->count, append,
+				       &above);
 		if (result)
 			return result;
 		root->height++;

@@ -720,6 +720,48 @@ Test(recover, limit_of_seqs_at_the_end_of_numbers)
 	sim_disk_free(origin);
 }
 
+/* The same of slabs: the next would have number 0, which none has. */
+Test(recover, slabs_at_the_end_of_numbers)
+{
+	static const uint64_t last[] = { UINT64_MAX / 2 - 1, UINT64_MAX / 2, UINT64_MAX - 1, UINT64_MAX };
+	struct sim_disk *origin = sim_disk_new();
+	struct slf_db *db = NULL;
+
+	must_work(open_three(origin, SLF_CREATE, NULL, &db));
+	db_put(db, "key", "value");
+	for (unsigned i = 0; i < ARRAY_SIZE(last); i++) {
+		static struct slab_forger forger;
+		struct sim_disk *disk = sim_disk_kill(origin);
+		struct slf_db *forged = NULL;
+		uint64_t shift;
+		size_t slab = 0;
+		uint8_t *mark;
+
+		slab_forger_read(&forger, disk);
+		shift = last[i] - forger.slabs[forger.count - 1].number;
+		for (size_t j = 0; j < forger.count; j++)
+			forger.slabs[j].number += shift;
+		for (unsigned slot = 0; slot < 2; slot++) {
+			forger.meta[slot].mark_number += shift;
+			forger.meta[slot].log_number = 0;
+		}
+		mark = slab_forger_find(&forger, LOG_MARK, &slab);
+		put_u64(mark + 40, get_u64(mark + 40) + shift);
+		slab_forger_write(&forger, disk, 0);
+		if (i) {
+			cr_assert_eq(open_three(disk, 0, NULL, &forged), SLF_ECORRUPT);
+		} else {
+			must_work(open_three(disk, 0, NULL, &forged));
+			must(db_has(forged, "key", "value"));
+			db_put(forged, "more", "1");
+			must_work(slf_close(forged));
+		}
+		sim_disk_free(disk);
+	}
+	must_work(slf_close(db));
+	sim_disk_free(origin);
+}
+
 /* A checkpoint of another database, whose record has as many bytes, would be taken for ours. */
 Test(recover, checkpoint_of_other_files)
 {

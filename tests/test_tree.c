@@ -539,3 +539,79 @@ Test(tree, every_failure_of_joining_large_branches, .timeout = 300)
 	check_empty_heap();
 	cr_assert_gt(failures, 2000);
 }
+
+/* ---- Forged trees ------------------------------------------------------------------------------------------------ */
+
+#define LONG_KEY_BYTES 60000
+
+static struct slf_slice long_key(uint8_t *key, char first, unsigned number)
+{
+	memset(key, first, LONG_KEY_BYTES);
+	key[LONG_KEY_BYTES - 1] = (uint8_t)number;
+	return slice(key, LONG_KEY_BYTES);
+}
+
+/* Nodes larger than the settings of their file allow, which a forger can make: there were at most so many pieces, and what was
+ * left over became a node larger than any can be. */
+Test(tree, nodes_larger_than_the_settings)
+{
+	for (unsigned branches = 0; branches < 2; branches++) {
+		struct rig_options options = { .map = true, .leaf_bytes = 1000000, .branch_bytes = 4096, .inline_bytes = 128 };
+		static uint8_t key[LONG_KEY_BYTES];
+
+		if (branches) {
+			options.leaf_bytes = 256;
+			options.branch_bytes = 1000000;
+		}
+		rig_init(&rig, &options);
+		memset(key, 'a', 100);
+		for (unsigned i = 0; i < 6500; i++)
+			rig_put(&rig, slice(key, 100 + (size_t)snprintf((char *)key + 100, 16, "%06u", i)),
+				slice(key, branches ? 100 : 20));
+		rig_write(&rig);
+		rig.store.settings.leaf_bytes = 256;
+		rig.store.settings.branch_bytes = 256;
+		for (unsigned i = 0; i < 8; i++)
+			rig_put(&rig, long_key(key, 'b', i), slice("", 0));
+		rig_write(&rig);
+		check();
+		rig_release(&rig);
+	}
+	rig_init(&rig, &shapes[0]);
+}
+
+/* A tree of all levels that there can be, whose branches are full: it would grow by one more. */
+Test(tree, all_levels)
+{
+	struct child children[5] = { 0 };
+	uint8_t separators[5][200];
+	int result = 0;
+
+	rig_init(&rig, &shapes[0]);
+	rig_put(&rig, slice("", 0), slice("", 0));
+	for (unsigned level = 1; level < NODE_LEVELS_MAX; level++) {
+		struct block *block;
+		size_t bytes;
+
+		for (size_t i = 0; i < ARRAY_SIZE(children); i++) {
+			memset(separators[i], 'b' + (int)i, sizeof(separators[i]));
+			children[i] = (struct child){ .word = rig.root.word, .count = 1,
+						      .separator = slice(separators[i], sizeof(separators[i])) };
+		}
+		bytes = node_branch_bytes(children, ARRAY_SIZE(children), 0);
+		block = edit_alloc(&rig.edit, bytes, BLOCK_NODE);
+		rig_must(block != NULL);
+		node_branch_build(block_payload(block), bytes, RIG_TREE, level, slice("", 0), children, ARRAY_SIZE(children));
+		rig.root.word = node_word(block_payload(block));
+		rig.root.height = level + 1;
+	}
+	for (unsigned i = 0; i < 100 && !result; i++) {
+		uint8_t key[2] = { 'a', (uint8_t)i };
+		struct record record = { .key = slice(key, 2), .value = slice(separators, 60), .kind = RECORD_INLINE };
+
+		result = tree_put(&rig.edit, RIG_TREE, &rig.root, &record);
+	}
+	cr_assert_eq(result, SLF_ECORRUPT);
+	rig_undo(&rig);
+	check();
+}
