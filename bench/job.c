@@ -111,7 +111,7 @@ uint64_t order_mixed(const struct job *job, uint64_t i)
 
 static int put_once(struct job *job, uint64_t first, uint64_t count, job_order_fn *order, uint64_t version)
 {
-	int result = job->store->begin(job->session, true);
+	int result = job->store->begin(job->session, count == 1 ? STORE_WRITE_SINGLE : STORE_WRITE);
 	uint64_t i = 0;
 
 	if (result)
@@ -141,7 +141,7 @@ void job_put(struct job *job, uint64_t first, uint64_t count, job_order_fn *orde
 
 void job_read_begin(struct job *job)
 {
-	expect(job, job->store->begin(job->session, false), "begin");
+	expect(job, job->store->begin(job->session, STORE_READ), "begin");
 }
 
 void job_get(struct job *job, uint64_t number)
@@ -174,7 +174,7 @@ void job_check_all(struct job *job, uint64_t expected, bool thorough)
 	int result = 0;
 
 	job_read_begin(job);
-	expect(job, store->cursor_open(job->session), "cursor");
+	expect(job, store->cursor_open(job->session, STORE_ALL), "cursor");
 	while ((result = store->move(job->session, move, &key, &value)) == 0) {
 		if (key.size != job->shape->key_bytes || (seen && memcmp(last, key.data, key.size) >= 0))
 			wrong(job->shared, "keys are not in order");
@@ -206,6 +206,8 @@ void shared_open(struct shared *shared, bool durable)
 		.value_bytes = measured->shape.value_bytes,
 		.threads = measured->workload->threads,
 		.trees = measured->workload->trees,
+		.puts_in_order = measured->workload->puts_in_order && !shared->filling,
+		.reads_in_order = measured->workload->reads_in_order && !shared->filling,
 	};
 
 	expect_shared(shared, shared->store->open(&setup, &shared->handle), "open");

@@ -242,6 +242,7 @@ static void make_filled(struct shared *shared)
 
 	if (job_init(&job, shared, 0))
 		wrong(shared, "no memory");
+	shared->filling = true;
 	shared_open(shared, false);
 	expect_shared(shared, shared->store->attach(shared->handle, &job.session), "attach");
 	job_fill(&job);

@@ -8,6 +8,11 @@
  * A handle is the open database, shared by all threads. A session is what one thread has of it; it has at most one
  * transaction at a time, and that at most one cursor. What get(), multi_get() and move() give is valid until the next
  * call on the session. An operation that a store lacks is NULL; the harness then reports "not supported".
+ *
+ * A writing transaction reads nothing, so what it is given may be kept until commit(), which then tells the failure.
+ * What a session makes for a transaction or a cursor may be kept for its next one.
+ *
+ * Hints say what a program would know that does this work, so that a store can be told. 0 means that nothing is known.
  */
 #ifndef STORE_H
 #define STORE_H
@@ -28,6 +33,21 @@ struct bytes {
 /* Where a cursor goes. STORE_SEEK takes *key and gives the first entry that is not below it. */
 enum store_move { STORE_FIRST, STORE_LAST, STORE_NEXT, STORE_PREV, STORE_SEEK };
 
+/*
+ * What begin() starts. The single ones promise that there is exactly one get(), multi_get() or cursor until end(), or
+ * exactly one put() or del() until commit(): a store that does such a thing atomically needs no transaction for it. If
+ * that put() or del() fails, end() follows; else commit() does.
+ */
+enum store_txn { STORE_READ, STORE_WRITE, STORE_READ_SINGLE, STORE_WRITE_SINGLE };
+
+static inline bool store_writes(enum store_txn kind)
+{
+	return kind == STORE_WRITE || kind == STORE_WRITE_SINGLE;
+}
+
+/* For cursor_open(): about how many entries are visited in a row, from each place that the cursor is sent to. */
+#define STORE_ALL SIZE_MAX
+
 struct store_setup {
 	const char *directory; /* exists and is empty, or holds what this store left there */
 	bool durable;          /* a commit returns when it is on stable storage; else a crash may undo it */
@@ -37,6 +57,8 @@ struct store_setup {
 	size_t value_bytes;    /* the largest value */
 	unsigned threads;      /* sessions that will be attached, about */
 	unsigned trees;        /* that tree_put() will be used for; 0: none */
+	bool puts_in_order;    /* each key that is put is above all that are there */
+	bool reads_in_order;   /* entries are read in the order of their keys; else at random, where anything is */
 };
 
 struct store {
@@ -52,7 +74,7 @@ struct store {
 	int (*attach)(void *handle, void **session);
 	void (*detach)(void *session);
 
-	int (*begin)(void *session, bool write);
+	int (*begin)(void *session, enum store_txn kind);
 	int (*commit)(void *session); /* ends the transaction either way */
 	void (*end)(void *session);   /* ends a reading transaction, or a writing one without its changes */
 	int (*put)(void *session, struct bytes key, struct bytes value);
@@ -60,7 +82,7 @@ struct store {
 	int (*get)(void *session, struct bytes key, struct bytes *value);
 	/* missing keys are a failure here */
 	int (*multi_get)(void *session, const struct bytes *keys, size_t count, struct bytes *values);
-	int (*cursor_open)(void *session);
+	int (*cursor_open)(void *session, size_t entries);
 	int (*move)(void *session, enum store_move move, struct bytes *key, struct bytes *value);
 	void (*cursor_close)(void *session);
 

@@ -182,12 +182,12 @@ static void bdb_detach(void *session)
 	free(own);
 }
 
-static int bdb_begin(void *session, bool write)
+static int bdb_begin(void *session, enum store_txn kind)
 {
 	struct bdb_session *own = session;
 
 	own->txn = NULL;
-	return write ? own->bdb->env->txn_begin(own->bdb->env, NULL, &own->txn, 0) : 0;
+	return store_writes(kind) ? own->bdb->env->txn_begin(own->bdb->env, NULL, &own->txn, 0) : 0;
 }
 
 static int bdb_commit(void *session)
@@ -279,10 +279,11 @@ static int bdb_multi_get(void *session, const struct bytes *keys, size_t count, 
 	return result;
 }
 
-static int bdb_cursor_open(void *session)
+static int bdb_cursor_open(void *session, size_t entries)
 {
 	struct bdb_session *own = session;
 
+	(void)entries;
 	return own->bdb->db->cursor(own->bdb->db, NULL, &own->cursor, DB_READ_COMMITTED);
 }
 

@@ -136,11 +136,11 @@ static void leveldb_detach(void *session)
 	free(own);
 }
 
-static int leveldb_begin(void *session, bool write)
+static int leveldb_begin(void *session, enum store_txn kind)
 {
 	struct leveldb_session *own = session;
 
-	if (!write) {
+	if (!store_writes(kind)) {
 		own->snapshot = leveldb_create_snapshot(own->leveldb->db);
 		leveldb_readoptions_set_snapshot(own->read, own->snapshot);
 	}
@@ -216,10 +216,11 @@ static int leveldb_multi_get(void *session, const struct bytes *keys, size_t cou
 	return result;
 }
 
-static int leveldb_cursor_open(void *session)
+static int leveldb_cursor_open(void *session, size_t entries)
 {
 	struct leveldb_session *own = session;
 
+	(void)entries;
 	own->iterator = leveldb_create_iterator(own->leveldb->db, own->read);
 	return 0;
 }

@@ -134,12 +134,12 @@ static void lmdb_detach(void *session)
 	free(own);
 }
 
-static int lmdb_begin(void *session, bool write)
+static int lmdb_begin(void *session, enum store_txn kind)
 {
 	struct lmdb_session *own = session;
 	int result = 0;
 
-	if (write)
+	if (store_writes(kind))
 		return mdb_txn_begin(own->lmdb->env, NULL, 0, &own->txn);
 	if (own->read)
 		result = mdb_txn_renew(own->read);
@@ -211,10 +211,11 @@ static int lmdb_multi_get(void *session, const struct bytes *keys, size_t count,
 	return result;
 }
 
-static int lmdb_cursor_open(void *session)
+static int lmdb_cursor_open(void *session, size_t entries)
 {
 	struct lmdb_session *own = session;
 
+	(void)entries;
 	return mdb_cursor_open(own->txn, own->lmdb->dbi, &own->cursor);
 }
 

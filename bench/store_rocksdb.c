@@ -208,11 +208,11 @@ static void rocksdb_detach(void *session)
 	free(own);
 }
 
-static int rocksdb_begin(void *session, bool write)
+static int rocksdb_begin(void *session, enum store_txn kind)
 {
 	struct rocksdb_session *own = session;
 
-	if (!write) {
+	if (!store_writes(kind)) {
 		own->snapshot = rocksdb_create_snapshot(own->rocksdb->db);
 		rocksdb_readoptions_set_snapshot(own->read, own->snapshot);
 	}
@@ -312,10 +312,11 @@ static int rocksdb_multi(void *session, const struct bytes *keys, size_t count, 
 	return result;
 }
 
-static int rocksdb_cursor_open(void *session)
+static int rocksdb_cursor_open(void *session, size_t entries)
 {
 	struct rocksdb_session *own = session;
 
+	(void)entries;
 	own->iterator = rocksdb_create_iterator(own->rocksdb->db, own->read);
 	return 0;
 }

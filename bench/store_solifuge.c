@@ -78,11 +78,11 @@ static void solifuge_detach(void *session)
 	free(session);
 }
 
-static int solifuge_begin(void *session, bool write)
+static int solifuge_begin(void *session, enum store_txn kind)
 {
 	struct solifuge_session *own = session;
 
-	return slf_begin(own->solifuge->db, write ? SLF_WRITE : SLF_READ, &own->txn);
+	return slf_begin(own->solifuge->db, store_writes(kind) ? SLF_WRITE : SLF_READ, &own->txn);
 }
 
 static int solifuge_commit(void *session)
@@ -152,11 +152,12 @@ static int solifuge_multi_get(void *session, const struct bytes *keys, size_t co
 	return result;
 }
 
-static int solifuge_cursor_open(void *session)
+static int solifuge_cursor_open(void *session, size_t entries)
 {
 	struct solifuge_session *own = session;
 	struct slf_range range = { .flags = SLF_TRANSIENT };
 
+	(void)entries;
 	return slf_cursor_open(own->txn, SLF_MAIN, &range, &own->cursor);
 }
 

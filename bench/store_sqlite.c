@@ -244,8 +244,9 @@ static void leave(struct sqlite_session *own)
 	own->link = NULL;
 }
 
-static int sqlite_begin(void *session, bool write)
+static int sqlite_begin(void *session, enum store_txn kind)
 {
+	bool write = store_writes(kind);
 	struct sqlite_session *own = session;
 	int result = 0;
 
@@ -368,10 +369,11 @@ static int sqlite_multi_get(void *session, const struct bytes *keys, size_t coun
 	return seen == count ? 0 : BENCH_MISSING;
 }
 
-static int sqlite_cursor_open(void *session)
+static int sqlite_cursor_open(void *session, size_t entries)
 {
 	struct sqlite_session *own = session;
 
+	(void)entries;
 	own->scan = FORWARD;
 	return 0;
 }

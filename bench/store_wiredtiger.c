@@ -148,11 +148,11 @@ static int wiredtiger_attach(void *handle, void **session)
 	return result;
 }
 
-static int wiredtiger_begin(void *session, bool write)
+static int wiredtiger_begin(void *session, enum store_txn kind)
 {
 	struct wiredtiger_session *own = session;
 
-	(void)write;
+	(void)kind;
 	return own->session->begin_transaction(own->session, NULL);
 }
 
@@ -237,10 +237,11 @@ static int wiredtiger_multi_get(void *session, const struct bytes *keys, size_t 
 	return result;
 }
 
-static int wiredtiger_cursor_open(void *session)
+static int wiredtiger_cursor_open(void *session, size_t entries)
 {
 	struct wiredtiger_session *own = session;
 
+	(void)entries;
 	return own->session->open_cursor(own->session, "table:main", NULL, NULL, &own->scan);
 }
 

@@ -104,7 +104,7 @@ static void walk(struct job *job, enum store_move first, enum store_move next)
 	bool more = true;
 
 	job_read_begin(job);
-	expect(job, job->store->cursor_open(job->session), "cursor");
+	expect(job, job->store->cursor_open(job->session, STORE_ALL), "cursor");
 	while (more && (result = job->store->move(job->session, move, &key, &value)) == 0) {
 		if (key.size != job->shape->key_bytes || value.size < ENTRY_VALUE_BYTES_MIN ||
 		    !entry_value_is(job->shape, entry_number(value), value) || entry_number(value) >= job->count)
@@ -144,7 +144,7 @@ void seek_random(struct job *job)
 		unsigned left = READS_PER_TXN;
 
 		job_read_begin(job);
-		expect(job, job->store->cursor_open(job->session), "cursor");
+		expect(job, job->store->cursor_open(job->session, 1), "cursor");
 		for (; more && left && job->done < job->count; left--) {
 			uint64_t number = job_random(job) % job->count;
 

@@ -17,7 +17,7 @@ static unsigned tree_of(const struct job *job, uint64_t number)
 
 static int put_once(struct job *job, uint64_t first, uint64_t count)
 {
-	int result = job->store->begin(job->session, true);
+	int result = job->store->begin(job->session, STORE_WRITE);
 	uint64_t i = 0;
 
 	if (result)

@@ -87,7 +87,7 @@ void check_overwritten(struct job *job)
 	job_check_all(job, job->count, true);
 	latest = latest_versions(job, count);
 	job_read_begin(job);
-	expect(job, job->store->cursor_open(job->session), "cursor");
+	expect(job, job->store->cursor_open(job->session, STORE_ALL), "cursor");
 	for (; (result = job->store->move(job->session, move, &key, &value)) == 0; move = STORE_NEXT)
 		if (entry_version(value) != latest[entry_number(value)])
 			wrong(job->shared, "an entry is not what it was overwritten with last");
@@ -100,7 +100,7 @@ void check_overwritten(struct job *job)
 
 static int delete_once(struct job *job, uint64_t number)
 {
-	int result = job->store->begin(job->session, true);
+	int result = job->store->begin(job->session, STORE_WRITE_SINGLE);
 
 	if (result)
 		return result;

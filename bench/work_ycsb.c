@@ -38,7 +38,7 @@ static uint64_t choose(struct job *job, bool latest)
 
 static void read_entry(struct job *job, uint64_t number)
 {
-	job_read_begin(job);
+	expect(job, job->store->begin(job->session, STORE_READ_SINGLE), "begin");
 	job_get(job, number);
 	job->store->end(job->session);
 }
@@ -50,8 +50,8 @@ static void scan_entries(struct job *job, uint64_t number)
 	enum store_move move = STORE_SEEK;
 	int result = 0;
 
-	job_read_begin(job);
-	expect(job, job->store->cursor_open(job->session), "cursor");
+	expect(job, job->store->begin(job->session, STORE_READ_SINGLE), "begin");
+	expect(job, job->store->cursor_open(job->session, wanted), "cursor");
 	for (i = 0; i < wanted && result == 0; i++) {
 		result = job->store->move(job->session, move, &key, &value);
 		if (result == BENCH_MISSING || result == BENCH_CONFLICT)

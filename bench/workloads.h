@@ -35,6 +35,7 @@ struct shared {
 	_Atomic uint64_t inserted; /* entries, those of the database included */
 	_Atomic bool stop;         /* a thread without an end of its own has to end */
 	uint64_t memory_bytes;     /* what the store was told to use */
+	bool filling;              /* makes the filled database, whatever the workload does with it then */
 	bool thorough;             /* check every byte before and after */
 	json_object *record;       /* what the run tells */
 };
@@ -75,6 +76,7 @@ struct workload {
 	bool sampled;            /* each 16th call is timed: for calls that take less than a microsecond */
 	bool cold;               /* starts with nothing in the page cache or a cache of the store's own */
 	bool timed;              /* runs for a time; the others until they have done all, or time is up */
+	bool puts_in_order, reads_in_order; /* what the store is told, see store_setup */
 	unsigned longer;         /* timed: so many times as long as the others; 0: 1 */
 	unsigned trees;
 	size_t put_per_txn;      /* for those that differ in nothing else */
