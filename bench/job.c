@@ -211,6 +211,8 @@ void shared_open(struct shared *shared, bool durable)
 	};
 
 	expect_shared(shared, shared->store->open(&setup, &shared->handle), "open");
+	json_object_object_add(shared->record, "cache_bytes",
+			       json_object_new_int64((int64_t)store_cache_bytes(shared->store, &setup)));
 }
 
 void shared_close(struct shared *shared)

@@ -30,7 +30,10 @@ struct bytes {
 	size_t size;
 };
 
-/* Where a cursor goes. STORE_SEEK takes *key and gives the first entry that is not below it. */
+/*
+ * Where a cursor goes. STORE_SEEK takes *key and gives the first entry that is not below it. Only STORE_NEXT follows on
+ * STORE_FIRST and STORE_SEEK, only STORE_PREV on STORE_LAST.
+ */
 enum store_move { STORE_FIRST, STORE_LAST, STORE_NEXT, STORE_PREV, STORE_SEEK };
 
 /*
@@ -48,9 +51,17 @@ static inline bool store_writes(enum store_txn kind)
 /* For cursor_open(): about how many entries are visited in a row, from each place that the cursor is sent to. */
 #define STORE_ALL SIZE_MAX
 
+/*
+ * There are two classes of durability. durable: a commit returns when it is on stable storage. Not durable: what was
+ * committed may stay in the memory of the process for STORE_BUFFER_MS, so the end of the process without a close may undo
+ * that much, and a crash of the machine all that the kernel has not written. That is what programs ask for that want
+ * speed; a store that has no such setting hands over at each commit, and its file says so.
+ */
+#define STORE_BUFFER_MS 100
+
 struct store_setup {
 	const char *directory; /* exists and is empty, or holds what this store left there */
-	bool durable;          /* a commit returns when it is on stable storage; else a crash may undo it */
+	bool durable;          /* the class */
 	uint64_t data_bytes;   /* keys and values that will be stored, about */
 	uint64_t memory_bytes; /* what the store and the page cache may use together */
 	size_t entry_bytes;    /* a key and a value */
@@ -66,6 +77,7 @@ struct store {
 	const char *package;  /* of Debian 12 */
 	const char *settings; /* what it runs with; printed with the results. The reasons stand in its file. */
 	size_t key_bytes_max; /* the longest key; SIZE_MAX: no limit worth naming */
+	unsigned cache_percent; /* of memory_bytes, for a cache of its own; 0: it has none and uses the page cache */
 	const char *(*version)(void);
 	const char *(*text)(int result);
 
@@ -100,7 +112,7 @@ extern const struct store *const stores[];
 /* Names of those that this build lacks; ends with NULL. */
 extern const char *const stores_not_built[];
 
-/* The part of memory_bytes for a cache of the store's own: not much above twice what will be stored, 8 MiB at least. */
-uint64_t store_cache_bytes(const struct store_setup *setup, unsigned percent);
+/* The size of the cache of the store's own: cache_percent of the memory, 8 MiB at least; 0 when it has none. */
+uint64_t store_cache_bytes(const struct store *store, const struct store_setup *setup);
 
 #endif

@@ -2,14 +2,15 @@
 /*
  * LevelDB, settings by its documentation (doc/index.md and the headers):
  *
- * - A block cache ("the cache holds uncompressed contents", 8 MiB by default) for all that is stored; a third where
- *   memory is short, for the page cache holds the compressed blocks.
+ * - A block cache ("the cache holds uncompressed contents", 8 MiB by default) of a third of the memory, for the page
+ *   cache holds the compressed blocks. Scans fill it, since what they read here is read again.
  * - A Bloom filter of 10 bits a key, which the documentation recommends for point reads.
  * - write_buffer_size 64 MiB: "larger values increase performance, especially during bulk loads" (4 MiB by default, and
  *   RocksDB's default is 64). max_open_files 1000 is the default.
  * - Snappy compression and blocks of 4 KiB, the defaults; large values get blocks of their own anyway.
- * - durable: sync writes. Not durable: the log is written without a flush, the default. A transaction is a WriteBatch,
- *   applied atomically. Reading transactions take a snapshot.
+ * - durable: sync writes. Not durable: the log is written without a flush, the default; each commit is a write, there is
+ *   no setting that keeps it in the process. A transaction is a WriteBatch, applied atomically. Reading transactions take
+ *   a snapshot; single reads do not, for a get and an iterator are consistent by themselves.
  * - settle: the whole range is compacted, as db_bench's "compact" does before reads.
  * - There is no call for many keys, no hot copy and no second tree.
  */
@@ -21,6 +22,8 @@
 #include "store.h"
 
 #define WRITE_BUFFER_BYTES ((size_t)64 << 20)
+
+extern const struct store store_leveldb;
 
 struct leveldb {
 	leveldb_t *db;
@@ -85,7 +88,7 @@ static int leveldb_store_open(const struct store_setup *setup, void **handle)
 
 	leveldb->options = leveldb_options_create();
 	leveldb->write = leveldb_writeoptions_create();
-	leveldb->cache = leveldb_cache_create_lru(store_cache_bytes(setup, 33));
+	leveldb->cache = leveldb_cache_create_lru(store_cache_bytes(&store_leveldb, setup));
 	leveldb->filter = leveldb_filterpolicy_create_bloom(10);
 	leveldb_options_set_create_if_missing(leveldb->options, 1);
 	leveldb_options_set_cache(leveldb->options, leveldb->cache);
@@ -140,7 +143,7 @@ static int leveldb_begin(void *session, enum store_txn kind)
 {
 	struct leveldb_session *own = session;
 
-	if (!store_writes(kind)) {
+	if (kind == STORE_READ) {
 		own->snapshot = leveldb_create_snapshot(own->leveldb->db);
 		leveldb_readoptions_set_snapshot(own->read, own->snapshot);
 	}
@@ -264,13 +267,13 @@ static int leveldb_settle(void *handle)
 	return 0;
 }
 
-extern const struct store store_leveldb;
 const struct store store_leveldb = {
 	.name = "leveldb",
 	.package = "libleveldb-dev",
-	.settings = "block cache for all data (33 % of memory when short), Bloom filter 10 bits, write buffer 64 MiB, "
-		    "Snappy; sync writes when durable",
+	.settings = "block cache 33 % of memory, Bloom filter 10 bits, write buffer 64 MiB, Snappy; no snapshot for "
+		    "single reads; sync writes when durable",
 	.key_bytes_max = SIZE_MAX,
+	.cache_percent = 33,
 	.version = leveldb_version,
 	.text = leveldb_text,
 	.open = leveldb_store_open,

@@ -2,8 +2,12 @@
 /*
  * Solifuge with its default options: budgets, node sizes, compression and checksums as a user gets them.
  *
- * - Only the sync mode follows the workload: SLF_SYNC_COMMIT when commits have to be durable, else SLF_SYNC_NONE.
- * - Cursors are SLF_TRANSIENT, which the manual recommends for long scans: slices live until the cursor moves.
+ * - Only the sync mode follows the workload: SLF_SYNC_COMMIT when commits have to be durable, else SLF_SYNC_NONE, where
+ *   the newest commits are in the process for some milliseconds.
+ * - Cursors are SLF_TRANSIENT, which the manual recommends for long scans: slices live until the cursor moves, which is
+ *   all that iterators of RocksDB, LevelDB, WiredTiger and SQLite and the buffer of Berkeley DB give. LMDB's live until
+ *   the transaction ends. What gets give lives until the transaction ends here, longer than asked for.
+ * - No hint is used: there is no call that would take one.
  * - Many trees: named trees, opened once. Hot copies are not there yet.
  */
 #include <stdio.h>

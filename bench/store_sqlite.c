@@ -3,16 +3,21 @@
  * SQLite in WAL mode, settings by its documentation (wal.html, pragma.html, withoutrowid.html, mmap.html,
  * intern-v-extern-blob.html):
  *
- * - durable: synchronous=FULL, which flushes the WAL at each commit. Not durable: synchronous=OFF, which still survives
- *   the end of the process, as all others here do; NORMAL would flush at checkpoints.
+ * - durable: synchronous=FULL, which flushes the WAL at each commit. Not durable: synchronous=OFF; NORMAL would flush at
+ *   checkpoints. Each commit is a write, there is no setting that keeps it in the process.
  * - The table is WITHOUT ROWID where rows are small (the documentation's rule of thumb: a twentieth of a page, about
  *   200 bytes), else an ordinary one with an index on the key, which it recommends for larger rows.
  * - Pages of 4 KiB, the default, and 16 KiB for large values, which it found best for large BLOBs.
- * - mmap_size covers the whole file, for reads without copying, and the page cache of each connection is 64 MiB for the
- *   writer, 8 MiB for readers, which read through the map.
+ * - mmap_size is as large as it can be, for reads without copying: 2 GiB less 64 KiB, the limit of the default build
+ *   (SQLITE_MAX_MMAP_SIZE). What lies behind it is read by pread into the page cache of the connection.
+ * - The page caches of the connections together have half of the memory, as other stores' have: a half of that for the
+ *   writer, the other for all readers.
  * - Memory statistics are off (compile.html recommends it): they take a mutex at each allocation.
- * - Checkpoints after 64 MiB of WAL, not 4: the documentation says that larger ones make writing faster, and it is the
- *   log budget that the other stores get.
+ * - Checkpoints after 64 MiB of WAL, not 4: the documentation says that larger ones make writing faster, and it is as
+ *   much log as Solifuge, RocksDB, LevelDB and Berkeley DB have here.
+ * - Single operations run without BEGIN and COMMIT: a statement outside of them is a transaction ("autocommit").
+ * - Puts are REPLACE where the key is the only index, for then it overwrites without a search for a conflict, and upserts
+ *   where there are rows beside the index, which REPLACE would delete and make again.
  * - Statements are prepared once. One connection writes, under a mutex: connections that wait by sleeping, as the busy
  *   handler does, would lose much time with many threads. Each thread has a connection for reading.
  * - Many keys at once: one SELECT joins a list of values. Hot copy: the backup interface, in one step, so that writers
@@ -27,13 +32,19 @@
 #include "store.h"
 
 #define WAL_BYTES (64 << 20)
+#define MMAP_BYTES 2147418112u
 #define SMALL_ROW_BYTES 200
 #define LARGE_VALUE_BYTES 16384
+#define COPY_CACHE_BYTES (8u << 20)
+
+#define UPSERT "INSERT INTO %s(k, v) VALUES(?1, ?2) ON CONFLICT(k) DO UPDATE SET v = excluded.v"
+#define REPLACE "REPLACE INTO %s(k, v) VALUES(?1, ?2)"
+
+extern const struct store store_sqlite;
 
 enum query { PUT, DEL, GET, MULTI_GET, FORWARD, BACKWARD, SEEK, BEGIN_READ, BEGIN_WRITE, COMMIT, ROLLBACK, QUERIES };
 
 static const char *const queries[QUERIES] = {
-	[PUT] = "INSERT INTO main_tree(k, v) VALUES(?1, ?2) ON CONFLICT(k) DO UPDATE SET v = excluded.v",
 	[DEL] = "DELETE FROM main_tree WHERE k = ?1",
 	[GET] = "SELECT v FROM main_tree WHERE k = ?1",
 	[FORWARD] = "SELECT k, v FROM main_tree ORDER BY k",
@@ -65,6 +76,7 @@ struct sqlite_session {
 	struct link reader;
 	struct link *link; /* the one that the running transaction uses */
 	enum query scan;
+	bool single;
 	char *values; /* BENCH_BATCH of them, for multi_get */
 };
 
@@ -107,7 +119,7 @@ static void link_release(struct link *link, unsigned trees)
 	sqlite3_close(link->db);
 }
 
-static int link_open(struct link *link, const struct sqlite *sqlite, unsigned cache_mib)
+static int link_open(struct link *link, const struct sqlite *sqlite, uint64_t cache_bytes)
 {
 	const struct store_setup *setup = &sqlite->setup;
 	unsigned page = setup->value_bytes >= LARGE_VALUE_BYTES ? 16384 : 4096;
@@ -116,10 +128,10 @@ static int link_open(struct link *link, const struct sqlite *sqlite, unsigned ca
 				     SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
 
 	snprintf(pragmas, sizeof(pragmas),
-		 "PRAGMA page_size=%u; PRAGMA journal_mode=WAL; PRAGMA synchronous=%s; PRAGMA cache_size=-%u;"
-		 "PRAGMA mmap_size=%llu; PRAGMA wal_autocheckpoint=%u; PRAGMA busy_timeout=10000;",
-		 page, setup->durable ? "FULL" : "OFF", cache_mib << 10,
-		 (unsigned long long)setup->data_bytes * 4 + (1u << 30), WAL_BYTES / page);
+		 "PRAGMA page_size=%u; PRAGMA journal_mode=WAL; PRAGMA synchronous=%s; PRAGMA cache_size=-%llu;"
+		 "PRAGMA mmap_size=%u; PRAGMA wal_autocheckpoint=%u; PRAGMA busy_timeout=10000;",
+		 page, setup->durable ? "FULL" : "OFF", (unsigned long long)cache_bytes >> 10, MMAP_BYTES,
+		 WAL_BYTES / page);
 	if (result == SQLITE_OK)
 		result = sqlite3_exec(link->db, pragmas, NULL, NULL, NULL);
 	return result == SQLITE_OK ? 0 : fail(link, result);
@@ -187,7 +199,7 @@ static int sqlite_open(const struct store_setup *setup, void **handle)
 	pthread_mutex_init(&sqlite->mutex, NULL);
 	sqlite->setup = *setup;
 	snprintf(sqlite->path, sizeof(sqlite->path), "%s/db", setup->directory);
-	result = link_open(&sqlite->writer, sqlite, (unsigned)(store_cache_bytes(setup, 10) >> 20) < 64 ? 8 : 64);
+	result = link_open(&sqlite->writer, sqlite, store_cache_bytes(&store_sqlite, setup) / 2);
 	if (result == 0)
 		result = make_table(&sqlite->writer, "main_tree", setup->entry_bytes);
 	if (result)
@@ -209,11 +221,13 @@ static void sqlite_detach(void *session)
 static int sqlite_attach(void *handle, void **session)
 {
 	struct sqlite_session *own = calloc(1, sizeof(*own));
+	const struct store_setup *setup = NULL;
 	int result = 0;
 
 	own->sqlite = handle;
-	own->values = malloc(own->sqlite->setup.value_bytes * BENCH_BATCH + 1);
-	result = link_open(&own->reader, own->sqlite, 8);
+	setup = &own->sqlite->setup;
+	own->values = malloc(setup->value_bytes * BENCH_BATCH + 1);
+	result = link_open(&own->reader, own->sqlite, store_cache_bytes(&store_sqlite, setup) / 2 / setup->threads);
 	if (result)
 		sqlite_detach(own);
 	else
@@ -253,7 +267,9 @@ static int sqlite_begin(void *session, enum store_txn kind)
 	if (write)
 		pthread_mutex_lock(&own->sqlite->mutex);
 	own->link = write ? &own->sqlite->writer : &own->reader;
-	result = run_query(own->link, write ? BEGIN_WRITE : BEGIN_READ);
+	own->single = kind == STORE_READ_SINGLE || kind == STORE_WRITE_SINGLE;
+	if (!own->single)
+		result = run_query(own->link, write ? BEGIN_WRITE : BEGIN_READ);
 	if (result)
 		leave(own);
 	return result;
@@ -262,7 +278,7 @@ static int sqlite_begin(void *session, enum store_txn kind)
 static int sqlite_commit(void *session)
 {
 	struct sqlite_session *own = session;
-	int result = run_query(own->link, COMMIT);
+	int result = own->single ? 0 : run_query(own->link, COMMIT);
 
 	leave(own);
 	return result;
@@ -274,7 +290,8 @@ static void sqlite_end(void *session)
 
 	if (own->link->statements[GET])
 		sqlite3_reset(own->link->statements[GET]);
-	(void)run_query(own->link, own->link == &own->reader ? COMMIT : ROLLBACK);
+	if (!own->single)
+		(void)run_query(own->link, own->link == &own->reader ? COMMIT : ROLLBACK);
 	leave(own);
 }
 
@@ -290,10 +307,29 @@ static int put_by(struct link *link, sqlite3_stmt *statement, struct bytes key, 
 	return run(link, statement);
 }
 
+/* The statement that puts into the tree. */
+static void put_query(const struct store_setup *setup, const char *tree, char *query, size_t size)
+{
+	if (setup->entry_bytes <= SMALL_ROW_BYTES)
+		snprintf(query, size, REPLACE, tree);
+	else
+		snprintf(query, size, UPSERT, tree);
+}
+
+static int prepare_put(struct sqlite_session *own)
+{
+	char query[256] = "";
+
+	if (own->link->statements[PUT])
+		return 0;
+	put_query(&own->sqlite->setup, "main_tree", query, sizeof(query));
+	return prepare(own->link, query, &own->link->statements[PUT]);
+}
+
 static int sqlite_put(void *session, struct bytes key, struct bytes value)
 {
 	struct sqlite_session *own = session;
-	int result = link_prepare(own->link, PUT);
+	int result = prepare_put(own);
 
 	return result ? result : put_by(own->link, own->link->statements[PUT], key, value);
 }
@@ -420,7 +456,7 @@ static int sqlite_copy(void *handle, const char *directory)
 	struct link source = { 0 }, target = { 0 };
 	sqlite3_backup *backup = NULL;
 	char path[4096] = "";
-	int result = link_open(&source, sqlite, 8);
+	int result = link_open(&source, sqlite, COPY_CACHE_BYTES);
 
 	snprintf(path, sizeof(path), "%s/db", directory);
 	if (result == 0 && sqlite3_open(path, &target.db) != SQLITE_OK)
@@ -452,17 +488,18 @@ static int sqlite_trees_make(void *handle, unsigned count)
 }
 
 /* The statement for one tree, prepared at first use. */
-static sqlite3_stmt *tree_statement(struct sqlite_session *own, sqlite3_stmt ***list, const char *form, unsigned tree)
+static sqlite3_stmt *tree_statement(struct sqlite_session *own, sqlite3_stmt ***list, bool put, unsigned tree)
 {
-	char query[256] = "";
+	char query[256] = "", name[32] = "";
 
 	if (!*list)
 		*list = calloc(own->sqlite->tree_count, sizeof(**list));
 	if (!(*list)[tree]) {
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-		snprintf(query, sizeof(query), form, tree);
-#pragma GCC diagnostic pop
+		snprintf(name, sizeof(name), "tree_%u", tree);
+		if (put)
+			put_query(&own->sqlite->setup, name, query, sizeof(query));
+		else
+			snprintf(query, sizeof(query), "SELECT v FROM %s WHERE k = ?1", name);
 		if (prepare(own->link, query, &(*list)[tree]))
 			return NULL;
 	}
@@ -472,9 +509,7 @@ static sqlite3_stmt *tree_statement(struct sqlite_session *own, sqlite3_stmt ***
 static int sqlite_tree_put(void *session, unsigned tree, struct bytes key, struct bytes value)
 {
 	struct sqlite_session *own = session;
-	sqlite3_stmt *statement = tree_statement(own, &own->link->tree_puts,
-						 "INSERT INTO tree_%u(k, v) VALUES(?1, ?2) ON CONFLICT(k) "
-						 "DO UPDATE SET v = excluded.v", tree);
+	sqlite3_stmt *statement = tree_statement(own, &own->link->tree_puts, true, tree);
 
 	return statement ? put_by(own->link, statement, key, value) : -1;
 }
@@ -482,19 +517,19 @@ static int sqlite_tree_put(void *session, unsigned tree, struct bytes key, struc
 static int sqlite_tree_get(void *session, unsigned tree, struct bytes key, struct bytes *value)
 {
 	struct sqlite_session *own = session;
-	sqlite3_stmt *statement = tree_statement(own, &own->link->tree_gets,
-						 "SELECT v FROM tree_%u WHERE k = ?1", tree);
+	sqlite3_stmt *statement = tree_statement(own, &own->link->tree_gets, false, tree);
 
 	return statement ? get_by(own->link, statement, key, value) : -1;
 }
 
-extern const struct store store_sqlite;
 const struct store store_sqlite = {
 	.name = "sqlite",
 	.package = "libsqlite3-dev",
-	.settings = "WAL, checkpoint at 64 MiB, WITHOUT ROWID for small rows, mmap over all, one writing connection "
-		    "under a mutex; synchronous FULL when durable, else OFF",
+	.settings = "WAL, checkpoint at 64 MiB, WITHOUT ROWID and REPLACE for small rows, mmap of 2 GiB (the most it "
+		    "allows), page caches 50 % of memory, single operations without BEGIN, one writing connection under "
+		    "a mutex; synchronous FULL when durable, else OFF",
 	.key_bytes_max = 1000000000,
+	.cache_percent = 50,
 	.version = sqlite_version,
 	.text = sqlite_text,
 	.open = sqlite_open,

@@ -3,12 +3,17 @@
  * WiredTiger, settings by its documentation ("Tuning", "Commit-level durability", "Multithreading"):
  *
  * - One B-tree table of raw byte items; one session and one cursor per thread, kept and reused.
- * - A cache for all that is stored; half where memory is short, which is what its largest user, MongoDB, sets. Two to
- *   four eviction threads, and a checkpoint every 60 s or 2 GiB of log, that user's settings as well.
- * - The log is on, since without it a commit would not even survive the end of the process. durable:
- *   transaction_sync=(enabled,method=fsync), whose flushes are shared by threads. Not durable: the log without flushes.
- * - Transactions have snapshot isolation; when two of them write one key, one is rolled back and done again.
- * - No compression, the default. Values above the page size become overflow items by themselves.
+ * - A cache of half the memory, however small the data: its size is "the single most important tuning knob", and what
+ *   throttles writers is the dirty part of it. MongoDB, its largest user, sets half as well.
+ * - A checkpoint every 60 s or 2 GiB of log and four eviction threads, that user's settings too: other stores here keep
+ *   64 MiB of log, and less would only slow this one down. Opening after a crash pays for it.
+ * - The log is on, since without it a crash would undo all since the last checkpoint. durable:
+ *   transaction_sync=(enabled,method=fsync), whose flushes are shared by threads. Not durable: transaction_sync off, the
+ *   default, where a thread of WiredTiger hands the log over every 50 ms.
+ * - Transactions have snapshot isolation; when two of them write one key, one is rolled back and done again. Single
+ *   operations run without one: each is atomic then, and a cursor has a snapshot until it is reset.
+ * - leaf_value_max=64MB, as MongoDB has it: values stay on their page, since "referencing overflow items is more
+ *   expensive than referencing on-page items". No compression, the default.
  * - There is no call for many keys: one after the other, the values copied, for a cursor's value lives until it moves.
  * - Hot copy: a backup cursor names the files, which the application copies. Many trees: a table each.
  */
@@ -21,6 +26,10 @@
 #include "files.h"
 #include "store.h"
 
+#define TABLE "key_format=u,value_format=u,leaf_value_max=64MB"
+
+extern const struct store store_wiredtiger;
+
 struct wiredtiger {
 	WT_CONNECTION *connection;
 	unsigned tree_count;
@@ -32,9 +41,10 @@ struct wiredtiger_session {
 	struct wiredtiger *wiredtiger;
 	WT_SESSION *session;
 	WT_CURSOR *table; /* for puts, deletes and gets */
-	WT_CURSOR *scan;
+	WT_CURSOR *scan; /* kept, and reset when it is closed */
 	WT_CURSOR **trees;
 	char *values; /* BENCH_BATCH of them, for multi_get */
+	bool in_txn;
 };
 
 static const char *wiredtiger_version_text(void)
@@ -61,7 +71,7 @@ static int make_table(WT_CONNECTION *connection)
 
 	if (result)
 		return result;
-	result = session->create(session, "table:main", "key_format=u,value_format=u");
+	result = session->create(session, "table:main", TABLE);
 	session->close(session, NULL);
 	return result;
 }
@@ -75,9 +85,9 @@ static int wiredtiger_store_open(const struct store_setup *setup, void **handle)
 	snprintf(wiredtiger->directory, sizeof(wiredtiger->directory), "%s", setup->directory);
 	wiredtiger->value_bytes = setup->value_bytes;
 	snprintf(config, sizeof(config),
-		 "create,cache_size=%lluMB,session_max=%u,eviction=(threads_min=2,threads_max=4),"
+		 "create,cache_size=%lluMB,session_max=%u,eviction=(threads_min=4,threads_max=4),"
 		 "checkpoint=(wait=60,log_size=2GB),log=(enabled=true),transaction_sync=(enabled=%s,method=fsync)",
-		 (unsigned long long)(store_cache_bytes(setup, 50) >> 20), setup->threads + 64,
+		 (unsigned long long)(store_cache_bytes(&store_wiredtiger, setup) >> 20), setup->threads + 64,
 		 setup->durable ? "true" : "false");
 	result = wiredtiger_open(setup->directory, NULL, config, &wiredtiger->connection);
 	if (result == 0)
@@ -152,22 +162,25 @@ static int wiredtiger_begin(void *session, enum store_txn kind)
 {
 	struct wiredtiger_session *own = session;
 
-	(void)kind;
-	return own->session->begin_transaction(own->session, NULL);
+	own->in_txn = kind == STORE_READ || kind == STORE_WRITE;
+	return own->in_txn ? own->session->begin_transaction(own->session, NULL) : 0;
 }
 
 static int wiredtiger_commit(void *session)
 {
 	struct wiredtiger_session *own = session;
 
-	return condition(own->session->commit_transaction(own->session, NULL));
+	return own->in_txn ? condition(own->session->commit_transaction(own->session, NULL)) : 0;
 }
 
 static void wiredtiger_end(void *session)
 {
 	struct wiredtiger_session *own = session;
 
-	own->session->rollback_transaction(own->session, NULL);
+	if (own->in_txn)
+		own->session->rollback_transaction(own->session, NULL);
+	else
+		own->table->reset(own->table); /* else it would keep its page */
 }
 
 static WT_ITEM item(struct bytes from)
@@ -242,7 +255,7 @@ static int wiredtiger_cursor_open(void *session, size_t entries)
 	struct wiredtiger_session *own = session;
 
 	(void)entries;
-	return own->session->open_cursor(own->session, "table:main", NULL, NULL, &own->scan);
+	return own->scan ? 0 : own->session->open_cursor(own->session, "table:main", NULL, NULL, &own->scan);
 }
 
 static int seek(WT_CURSOR *cursor, struct bytes key)
@@ -287,7 +300,7 @@ static void wiredtiger_cursor_close(void *session)
 {
 	struct wiredtiger_session *own = session;
 
-	own->scan->close(own->scan);
+	own->scan->reset(own->scan);
 }
 
 static int copy_files(struct wiredtiger *wiredtiger, WT_CURSOR *cursor, const char *directory)
@@ -337,7 +350,7 @@ static int wiredtiger_trees_make(void *handle, unsigned count)
 		return result;
 	for (i = 0; i < count && result == 0; i++) {
 		snprintf(uri, sizeof(uri), "table:tree-%u", i);
-		result = session->create(session, uri, "key_format=u,value_format=u");
+		result = session->create(session, uri, TABLE);
 	}
 	session->close(session, NULL);
 	wiredtiger->tree_count = count;
@@ -358,13 +371,14 @@ static int wiredtiger_tree_get(void *session, unsigned tree, struct bytes key, s
 	return get_by(own->trees[tree], key, value);
 }
 
-extern const struct store store_wiredtiger;
 const struct store store_wiredtiger = {
 	.name = "wiredtiger",
 	.package = "libwiredtiger-dev",
-	.settings = "B-tree table, cache for all data (50 % of memory when short), log on, checkpoint every 60 s or 2 "
-		    "GiB of log, 2 to 4 eviction threads; transaction_sync fsync when durable",
+	.settings = "B-tree table, cache 50 % of memory, leaf_value_max 64 MB, log on, checkpoint every 60 s or 2 GiB "
+		    "of log, 4 eviction threads; single operations without a transaction; transaction_sync fsync when "
+		    "durable, else off",
 	.key_bytes_max = SIZE_MAX,
+	.cache_percent = 50,
 	.version = wiredtiger_version_text,
 	.text = wiredtiger_text,
 	.open = wiredtiger_store_open,

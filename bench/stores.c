@@ -53,11 +53,9 @@ const char *const stores_not_built[] = {
 	NULL,
 };
 
-uint64_t store_cache_bytes(const struct store_setup *setup, unsigned percent)
+uint64_t store_cache_bytes(const struct store *store, const struct store_setup *setup)
 {
-	uint64_t bytes = setup->memory_bytes / 100 * percent, enough = setup->data_bytes * 2 + 64 * MIB;
+	uint64_t bytes = setup->memory_bytes / 100 * store->cache_percent;
 
-	if (bytes > enough)
-		bytes = enough;
-	return bytes < 8 * MIB ? 8 * MIB : bytes;
+	return store->cache_percent && bytes < 8 * MIB ? 8 * MIB : bytes;
 }
