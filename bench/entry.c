@@ -16,6 +16,7 @@
 #define POOL_SPAN ((size_t)1 << 20) /* places where a slice may begin */
 #define HEAD_BYTES 16
 #define TAIL_BYTES 8
+#define LINE_BYTES 64
 
 static unsigned char *pool;
 
@@ -35,6 +36,12 @@ int entry_init(size_t value_bytes_max)
 	return 0;
 }
 
+/* Where the slice of a key or value begins. */
+static const unsigned char *middle_of(uint64_t hash)
+{
+	return pool + random_mix(hash) % POOL_SPAN;
+}
+
 static void write_digits(unsigned char *to, size_t count, uint64_t number)
 {
 	while (count--) {
@@ -43,15 +50,14 @@ static void write_digits(unsigned char *to, size_t count, uint64_t number)
 	}
 }
 
+/* The rest of a long key is cut from the pool, as values are: it does not compress, and costs a memcpy. */
 static void write_hashed(unsigned char *key, size_t size, uint64_t number)
 {
 	uint64_t parts[2] = { random_mix(number), random_mix(~number) };
-	size_t i = 0, piece = 0;
+	size_t first = size < sizeof(parts) ? size : sizeof(parts);
 
-	for (i = 0; i < size; i += piece) {
-		piece = size - i < sizeof(parts) ? size - i : sizeof(parts);
-		memcpy(key + i, parts, piece);
-	}
+	memcpy(key, parts, first);
+	memcpy(key + first, middle_of(parts[1]), size - first);
 }
 
 struct bytes entry_key(const struct entry_shape *shape, uint64_t number, unsigned char *key)
@@ -91,11 +97,6 @@ static uint64_t tail_of(uint64_t number, uint64_t version)
 	return random_mix(number ^ random_mix(version));
 }
 
-static const unsigned char *middle_of(uint64_t tail)
-{
-	return pool + random_mix(tail) % POOL_SPAN;
-}
-
 struct bytes entry_value(const struct entry_shape *shape, uint64_t number, uint64_t version, unsigned char *value)
 {
 	uint64_t head[2] = { number, version }, tail = tail_of(number, version);
@@ -127,10 +128,23 @@ uint64_t entry_version(struct bytes value)
 	return word_at(value, 8);
 }
 
+/* Does the first half repeat in the second one, as far as a word of each cache line tells? An incompressible value is its
+ * own twin, and is read all the same. */
+static bool halves_agree(const struct entry_shape *shape, struct bytes value)
+{
+	size_t unit = unit_bytes(shape), twin = value.size - unit, i = 0;
+	uint64_t differences = 0;
+
+	for (i = 0; i + sizeof(uint64_t) <= unit; i += LINE_BYTES)
+		differences |= word_at(value, i) ^ word_at(value, i + twin);
+	return differences == 0;
+}
+
 bool entry_value_is(const struct entry_shape *shape, uint64_t number, struct bytes value)
 {
 	return value.size == shape->value_bytes && entry_number(value) == number &&
-	       word_at(value, value.size - TAIL_BYTES) == tail_of(number, entry_version(value));
+	       word_at(value, value.size - TAIL_BYTES) == tail_of(number, entry_version(value)) &&
+	       halves_agree(shape, value);
 }
 
 bool entry_is(const struct entry_shape *shape, struct bytes key, struct bytes value)

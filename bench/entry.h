@@ -37,7 +37,8 @@ struct bytes entry_value(const struct entry_shape *shape, uint64_t number, uint6
 uint64_t entry_number(struct bytes value);
 uint64_t entry_version(struct bytes value);
 
-/* Is value one of entry number, as its size, number, version and tail say? For measured loops. */
+/* Is value one of entry number, as its size, number, version, tail and a word of each cache line say? For measured loops:
+ * a store that gives a pointer has to fetch the value as one that copies it. */
 bool entry_value_is(const struct entry_shape *shape, uint64_t number, struct bytes value);
 
 /* Do key and value belong together, in every byte? */
