@@ -23,6 +23,16 @@ static int write_limit(const char *path, const char *name, uint64_t bytes)
 	return result;
 }
 
+/* Version 2 has a limit of its own for swap, version 1 one for both; neither is there where there is no swap at all. */
+static int forbid_swap(const char *path, uint64_t memory_bytes)
+{
+	int result = write_limit(path, "memory.swap.max", 0);
+
+	if (result == -ENOENT || result == -EACCES)
+		result = write_limit(path, "memory.memsw.limit_in_bytes", memory_bytes);
+	return result == -ENOENT || result == -EACCES ? 0 : result;
+}
+
 int cgroup_make(const char *parent, uint64_t memory_bytes, char *path)
 {
 	int result = 0;
@@ -35,6 +45,8 @@ int cgroup_make(const char *parent, uint64_t memory_bytes, char *path)
 	result = write_limit(path, "memory.max", memory_bytes);
 	if (result == -ENOENT || result == -EACCES)
 		result = write_limit(path, "memory.limit_in_bytes", memory_bytes);
+	if (result == 0) /* a store's cache would be swapped, which the page cache is not */
+		result = forbid_swap(path, memory_bytes);
 	if (result) {
 		cgroup_remove(path);
 		path[0] = 0;

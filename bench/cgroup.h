@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A control group that limits memory and page cache of one child at a time. */
+/* A control group that limits memory and page cache of one child at a time, without swap. */
 #ifndef CGROUP_H
 #define CGROUP_H
 
