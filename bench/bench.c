@@ -33,7 +33,7 @@ enum {
 #define BASIC "fill-batch,get-1,get-2,multi-get,scan,fill-single,overwrite,durable-1,durable-16"
 
 static struct settings settings = {
-	.mode = PLAN_FULL, .seed = 1, .repetitions = 3, .seconds = 3, .cap_seconds = NO_CAP_SECONDS,
+	.mode = PLAN_FULL, .seed = 1, .seconds = 3, .long_seconds = 18, .cap_seconds = NO_CAP_SECONDS,
 };
 static const char *output;
 static bool planned;            /* --quick, --full or --smoke */
@@ -41,16 +41,16 @@ static char directory[2048];    /* where all files go; removed at the end */
 static pid_t owner;             /* the children do not remove it */
 
 static const struct argp_option options[] = {
-	{ "quick", OPTION_QUICK, NULL, 0, "everything with small numbers, within 10 minutes", 0 },
+	{ "quick", OPTION_QUICK, NULL, 0, "most of it with small numbers, within 5 minutes", 0 },
 	{ "full", OPTION_FULL, NULL, 0, "everything, within 2 hours", 0 },
-	{ "smoke", OPTION_SMOKE, NULL, 0, "everything with tiny numbers: does it work?", 0 },
+	{ "smoke", OPTION_SMOKE, NULL, 0, "most of it with tiny numbers: does it work?", 0 },
 	{ "only", 'o', "NAMES", 0, "these workloads, separated by commas (" BASIC ")", 0 },
 	{ "sections", 'g', "NAMES", 0, "these sections of the plan, separated by commas (with --only: the first that has a workload)", 0 },
 	{ "stores", 't', "NAMES", 0, "these stores, separated by commas", 0 },
 	{ "list", OPTION_LIST, NULL, 0, "list sections, workloads and stores, and end", 0 },
 	{ "count", 'n', "N", 0, "entries of the database (as the plan has them; main: 1000000)", 1 },
-	{ "repetitions", 'r', "N", 0, "how often everything is measured (3)", 1 },
-	{ "seconds", 's', "S", 0, "how long workloads run that run for a time (3)", 1 },
+	{ "repetitions", 'r', "N", 0, "how often everything is measured (as the plan has it; main: 3)", 1 },
+	{ "seconds", 's', "S", 0, "how long workloads run that run for a time (3; overwrite-long 6 times that)", 1 },
 	{ "cap", 'c', "S", 0, "the longest that the others run (no limit)", 1 },
 	{ "budget", 'b', "S", 0, "start nothing more after this time (no limit)", 1 },
 	{ "seed", 'e', "N", 0, "of all orders (1)", 1 },
@@ -63,12 +63,12 @@ static const struct argp_option options[] = {
 	{ 0 },
 };
 
-static void plan(enum plan_mode mode, double seconds, double cap_seconds, unsigned repetitions, double budget_seconds)
+static void plan(enum plan_mode mode, double seconds, double long_seconds, double cap_seconds, double budget_seconds)
 {
 	settings.mode = mode;
 	settings.seconds = seconds;
 	settings.cap_seconds = cap_seconds;
-	settings.repetitions = repetitions;
+	settings.long_seconds = long_seconds;
 	settings.budget_seconds = budget_seconds;
 	planned = true;
 }
@@ -94,13 +94,13 @@ static error_t parse_plan(int key)
 {
 	switch (key) {
 	case OPTION_SMOKE:
-		plan(PLAN_SMOKE, 0.02, 0.1, 1, 0);
+		plan(PLAN_SMOKE, 0.02, 0.1, 0.1, 0);
 		return 0;
 	case OPTION_QUICK:
-		plan(PLAN_QUICK, 0.15, 0.3, 3, 480);
+		plan(PLAN_QUICK, 0.1, 0.8, 0.5, 270);
 		return 0;
 	case OPTION_FULL:
-		plan(PLAN_FULL, 2, 6, 3, 6600);
+		plan(PLAN_FULL, 1, 60, 30, 6900);
 		return 0;
 	case OPTION_LIST:
 		list_all();
@@ -153,6 +153,7 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 		break;
 	case 's':
 		settings.seconds = strtod(argument, NULL);
+		settings.long_seconds = 6 * settings.seconds;
 		break;
 	case 'c':
 		settings.cap_seconds = strtod(argument, NULL);
@@ -171,7 +172,7 @@ static error_t parse(int key, char *argument, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (!settings.parent)
 			argp_error(state, "DIRECTORY is missing");
-		if (settings.repetitions < 1 || settings.repetitions > REPETITIONS_MAX || settings.seconds <= 0)
+		if (settings.repetitions > REPETITIONS_MAX || settings.seconds <= 0)
 			argp_error(state, "a number is out of range");
 		break;
 	default:
@@ -259,8 +260,10 @@ static void print_run(FILE *out)
 	add_text(run, "started", text);
 	add_text(run, "mode", planned ? modes[settings.mode] : "named");
 	json_object_object_add(run, "seed", json_object_new_int64((int64_t)settings.seed));
-	json_object_object_add(run, "repetitions", json_object_new_int64(settings.repetitions));
+	json_object_object_add(run, "repetitions", json_object_new_int64(
+		settings.repetitions ? settings.repetitions : sections[0].repetitions[settings.mode]));
 	json_object_object_add(run, "seconds", json_object_new_double(settings.seconds));
+	json_object_object_add(run, "long_seconds", json_object_new_double(settings.long_seconds));
 	if (settings.cap_seconds < NO_CAP_SECONDS)
 		json_object_object_add(run, "cap_seconds", json_object_new_double(settings.cap_seconds));
 	if (settings.memory_bytes)

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A section is a set of workloads with one filled database per store. Each of its repetitions runs every workload on
- * every store in turn and starts with another store each time, so that a disturbance hits all of them. When there is a
- * limit to the time, first repetitions run in any case; the others get what is left, shared among the sections by
- * weight. What does not fit any more is reported as skipped, never left out silently.
+ * every store, in a random order that is another one each time, so that a disturbance hits all of them and none always
+ * follows the same other one. When there is a limit to the time, first repetitions run in any case; the others get what
+ * is left, shared among the sections by weight. What does not fit any more is reported as skipped, never left out
+ * silently.
  */
 #include "campaign.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,15 +17,11 @@
 #include "files.h"
 #include "limit.h"
 #include "machine.h"
-#include "meter.h"
 #include "run.h"
 
 #define STORES_MAX 16
 #define WORKLOADS_MAX 64
 #define SPREAD_MAX 0.25         /* greatest less smallest, in parts of the median */
-#define FOREIGN_CPUS_MAX 0.15   /* CPUs that others used meanwhile */
-#define STEAL_MAX 0.02          /* part of all CPU time that the hypervisor took */
-#define NOTICED_SECONDS 0.02    /* the kernel counts CPU time in steps of about that */
 #define LIMIT_FILE_BYTES_MAX ((uint64_t)512 << 20)
 
 /* Rates of one workload on one store in a section. */
@@ -94,49 +90,7 @@ static void show(const struct campaign *campaign, const char *section, const cha
 			campaign->repetition + 1, campaign->settings->repetitions, section, workload, store);
 }
 
-/* ---- What disturbs ----------------------------------------------------------------------------------------------- */
-
-struct watch {
-	struct meter_machine machine;
-	double own_seconds;
-};
-
-static void watch_start(struct watch *watch)
-{
-	struct rusage usage = { 0 };
-
-	meter_machine_read(&watch->machine);
-	getrusage(RUSAGE_CHILDREN, &usage);
-	watch->own_seconds = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-			     (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
-}
-
-/* Adds what other processes took of the machine meanwhile, and says when that was too much. What threads of the kernel do
- * they do for the store: they write and flush. */
-static void watch_end(struct campaign *campaign, const struct watch *before, json_object *record)
-{
-	json_object *reasons = json_object_new_array();
-	double elapsed = 0, kernel = 0, foreign = 0, steal = 0;
-	struct watch after = { 0 };
-
-	watch_start(&after);
-	elapsed = (double)(after.machine.ns - before->machine.ns) / 1e9;
-	kernel = after.machine.kernel - before->machine.kernel;
-	foreign = after.machine.busy - before->machine.busy - (after.own_seconds - before->own_seconds);
-	foreign -= kernel > 0 ? kernel : 0;
-	steal = after.machine.steal - before->machine.steal;
-	add_double(record, "kernel_cpus", kernel > 0 ? kernel / elapsed : 0);
-	add_double(record, "foreign_cpus", foreign > 0 ? foreign / elapsed : 0);
-	add_double(record, "steal", steal / elapsed / (double)sysconf(_SC_NPROCESSORS_ONLN));
-	add_double(record, "load", after.machine.load);
-	if (foreign > NOTICED_SECONDS && foreign / elapsed > FOREIGN_CPUS_MAX)
-		json_object_array_add(reasons, json_object_new_string("other processes"));
-	if (steal > NOTICED_SECONDS && steal / elapsed / (double)sysconf(_SC_NPROCESSORS_ONLN) > STEAL_MAX)
-		json_object_array_add(reasons, json_object_new_string("steal"));
-	if (json_object_array_length(reasons))
-		campaign->disturbed++;
-	json_object_object_add(record, "disturbed", reasons);
-}
+/* ---- What differs too much -------------------------------------------------------------------------------------- */
 
 static int by_value(const void *a, const void *b)
 {
@@ -168,6 +122,27 @@ static void judge_spread(struct campaign *campaign, const struct workload *workl
 
 /* ---- One measurement --------------------------------------------------------------------------------------------- */
 
+/*
+ * The name of the physical limit of the workload in this section. False when there is none: what is larger than its
+ * durable write, what the store may give without copying it, a search in what is not all in memory.
+ */
+static bool limit_find(const struct section *section, const struct workload *workload, char *name, size_t size)
+{
+	size_t entry_bytes = section->shape.key_bytes + section->shape.value_bytes;
+	const struct limit *limit = limit_named(workload->limit);
+
+	if (!limit)
+		return false;
+	if (limit->bytes == LIMIT_SECTOR_BYTES && entry_bytes > limit->bytes)
+		limit = limit_named("write-durable-1");
+	if ((limit->bytes == LIMIT_BLOCK_BYTES && workload->durable && entry_bytes > limit->bytes) ||
+	    (!limit->bytes && !limit->searches && entry_bytes > LIMIT_BLOCK_BYTES) ||
+	    (limit->searches && (section->memory_parts || section->shape.key_bytes != LIMIT_KEY_BYTES)))
+		return false;
+	snprintf(name, size, limit->searches && section != sections ? "%s:%s" : "%s", limit->name, section->name);
+	return true;
+}
+
 static json_object *new_record(const struct campaign *campaign, const struct workload *workload,
 			       const struct store *store)
 {
@@ -192,8 +167,8 @@ static json_object *new_record(const struct campaign *campaign, const struct wor
 	if (measured->memory_bytes)
 		add_integer(record, "memory_limit_bytes", measured->memory_bytes);
 	add_integer(record, "seed", measured->seed);
-	if (workload->limit)
-		add_text(record, "limit", workload->limit);
+	if (limit_find(campaign->section, workload, name, sizeof(name)))
+		add_text(record, "limit", name);
 	return record;
 }
 
@@ -220,13 +195,14 @@ static bool possible(struct campaign *campaign, const struct workload *workload,
 	return false;
 }
 
+/* Far more than it takes on a slow machine: this is for what hangs. */
 static unsigned seconds_max(const struct campaign *campaign)
 {
 	const struct bench_case *measured = &campaign->measured;
 	uint64_t bytes = measured->count * (measured->shape.key_bytes + measured->shape.value_bytes);
 
-	return 120 + (unsigned)(20 * campaign->settings->seconds) + (unsigned)(measured->count / 5000) +
-	       (unsigned)(bytes >> 22);
+	return 900 + (unsigned)(20 * campaign->settings->seconds) + (unsigned)(measured->count / 1000) +
+	       (unsigned)(bytes >> 20);
 }
 
 static void path_of(const struct campaign *campaign, const struct store *store, const char *what, char *path)
@@ -242,22 +218,29 @@ static void make_directory(const char *path)
 	exit(1);
 }
 
-static uint64_t memory_bytes(const struct settings *settings)
+/* What the store and the page cache have. */
+static uint64_t memory_bytes(const struct campaign *campaign)
 {
-	return settings->memory_bytes ? settings->memory_bytes : machine_memory_bytes();
+	if (campaign->measured.memory_bytes)
+		return campaign->measured.memory_bytes;
+	return campaign->settings->memory_bytes ? campaign->settings->memory_bytes : machine_memory_bytes();
 }
 
-/* The filled database of a store, made when it is not there yet. 0, or -ECHILD: record says why. */
+/* The filled database of a store, made when it is not there yet, with the settings that it is used with. 0, or -ECHILD:
+ * record says why, and there is none. */
 static int provide_filled(struct campaign *campaign, const struct store *store, const char *path, json_object *record)
 {
 	struct run run = { .measured = &campaign->measured, .store = store, .directory = path, .fill = true,
-			   .memory_bytes = memory_bytes(campaign->settings),
-			   .seconds_max = 2 * seconds_max(campaign) };
+			   .memory_bytes = memory_bytes(campaign), .seconds_max = seconds_max(campaign) };
+	int result = 0;
 
 	if (access(path, F_OK) == 0)
 		return 0;
 	make_directory(path);
-	return run_in_child(&run, record);
+	result = run_in_child(&run, record);
+	if (result)
+		files_remove_tree(path);
+	return result;
 }
 
 /* The directory that the workload runs on. */
@@ -294,12 +277,10 @@ static bool time_is_up(const struct campaign *campaign)
 static void measure(struct campaign *campaign, const struct workload *workload, const struct store *store,
 		    struct rates *rates)
 {
-	const struct settings *settings = campaign->settings;
 	json_object *record = new_record(campaign, workload, store), *rate = NULL;
 	struct run run = { .measured = &campaign->measured, .store = store, .thorough = campaign->repetition == 0,
 			   .seconds_max = seconds_max(campaign) };
-	struct watch watch = { 0 };
-	char path[4096] = "";
+	char path[4096] = "", copy[4096] = "";
 	int result = 0;
 
 	if (!possible(campaign, workload, store, record))
@@ -309,14 +290,14 @@ static void measure(struct campaign *campaign, const struct workload *workload, 
 		return;
 	}
 	run.directory = path;
-	run.memory_bytes = campaign->measured.memory_bytes ? campaign->measured.memory_bytes : memory_bytes(settings);
+	run.memory_bytes = memory_bytes(campaign);
 	run.cgroup = campaign->cgroup[0] ? campaign->cgroup : NULL;
 	result = provide(campaign, workload, store, path, record);
 	files_write_out(campaign->directory);
-	watch_start(&watch);
 	if (result == 0)
 		result = run_in_child(&run, record);
-	watch_end(campaign, &watch, record);
+	path_of(campaign, store, "work-copy", copy);
+	files_remove_tree(copy); /* a hot copy that failed */
 	if (workload->base != BASE_FILLED)
 		files_remove_tree(path);
 	if (result == 0)
@@ -326,6 +307,7 @@ static void measure(struct campaign *campaign, const struct workload *workload, 
 		rates->values[rates->count++] = json_object_get_double(rate);
 	campaign->done++;
 	campaign->failed += result != 0;
+	campaign->disturbed += json_object_array_length(json_object_object_get(record, "disturbed")) > 0;
 	emit(campaign, record);
 }
 
@@ -342,6 +324,8 @@ static bool wanted(const struct settings *settings, const struct section *sectio
 	for (const struct section *before = sections; settings->first_only && before < section; before++)
 		if (campaign_listed(before->workloads, workload->name))
 			return false;
+	if (workload->scaling && workload->threads > sysconf(_SC_NPROCESSORS_ONLN))
+		return false;
 	return campaign_listed(workloads_of(settings, section), workload->name) &&
 	       campaign_listed(settings->only, workload->name);
 }
@@ -373,11 +357,10 @@ static void run_repetition(struct campaign *campaign)
 		if (!wanted(settings, campaign->section, workload))
 			continue;
 		campaign->measured.workload = workload;
-		campaign->measured.seconds = settings->cap_seconds;
-		if (workload->timed)
-			campaign->measured.seconds = settings->seconds * (workload->longer ? workload->longer : 1);
+		campaign->measured.seconds = workload->longer ? settings->long_seconds :
+					     workload->timed ? settings->seconds : settings->cap_seconds;
 		for (turn = 0; turn < total; turn++) {
-			unsigned s = (turn + campaign->repetition) % total;
+			unsigned s = (unsigned)random_permute(turn, total, campaign->measured.seed * WORKLOADS_MAX + w);
 
 			if (!campaign_listed(settings->stores, stores[s]->name))
 				continue;
@@ -427,14 +410,16 @@ static void end_section(struct campaign *campaign)
 static void run_section(struct campaign *campaign, const struct section *section)
 {
 	const struct settings *settings = campaign->settings;
+	unsigned repetitions = settings->repetitions ? settings->repetitions : section->repetitions[settings->mode];
 
 	campaign->section = section;
 	memset(campaign->rates, 0, sizeof(campaign->rates));
 	campaign->measured = (struct bench_case){ .shape = section->shape };
 	campaign->measured.shape.incompressible = settings->incompressible;
 	campaign->measured.count = settings->count ? settings->count : section->counts[settings->mode];
+	campaign->measured.order_seed = settings->seed;
 	prepare_section(campaign);
-	for (campaign->repetition = 0; campaign->repetition < settings->repetitions; campaign->repetition++) {
+	for (campaign->repetition = 0; campaign->repetition < repetitions; campaign->repetition++) {
 		campaign->measured.seed = settings->seed + campaign->repetition;
 		run_repetition(campaign);
 	}
@@ -474,43 +459,73 @@ static void run_sections(struct campaign *campaign)
 
 /* ---- Limits ------------------------------------------------------------------------------------------------------ */
 
+static void run_limit(struct campaign *campaign, const struct limit *limit, const struct limit_setup *setup,
+		      const char *name)
+{
+	struct run run = { .limit = limit, .limit_setup = setup, .seconds_max = seconds_max(campaign) };
+	json_object *record = json_object_new_object();
+
+	show(campaign, "limits", name, "");
+	add_text(record, "type", "limit");
+	add_text(record, "limit", name);
+	add_text(record, "description", limit->description);
+	add_integer(record, "repetition", campaign->repetition);
+	if (run_in_child(&run, record) == 0)
+		add_text(record, "status", "ok");
+	else
+		campaign->failed++;
+	emit(campaign, record);
+}
+
+/* Does a workload of the section that runs have this limit? */
+static bool limit_wanted(const struct settings *settings, const struct section *section, const struct limit *limit,
+			 char *name, size_t size)
+{
+	unsigned w = 0;
+
+	for (w = 0; section_wanted(settings, section) && w < workload_count; w++)
+		if (workloads[w].limit && strcmp(workloads[w].limit, limit->name) == 0 &&
+		    wanted(settings, section, &workloads[w]) && limit_find(section, &workloads[w], name, size))
+			return true;
+	return false;
+}
+
+/* Searches have the keys of a section and as many. */
+static void run_searches(struct campaign *campaign, const struct section *section, struct limit_setup *setup)
+{
+	const struct settings *settings = campaign->settings;
+	char name[256] = "";
+	unsigned i = 0;
+
+	setup->shape = section->shape;
+	setup->entries = settings->count ? settings->count : section->counts[settings->mode];
+	for (i = 0; i < limit_count; i++)
+		if (limits[i].searches && limit_wanted(settings, section, &limits[i], name, sizeof(name)))
+			run_limit(campaign, &limits[i], setup, name);
+}
+
 static void run_limits(struct campaign *campaign, unsigned first, unsigned end)
 {
 	const struct settings *settings = campaign->settings;
 	uint64_t count = settings->count ? settings->count : sections[0].counts[settings->mode];
-	struct limit_setup setup = { .directory = campaign->directory, .seconds = settings->seconds, .entries = count };
-	struct run run = { .limit_setup = &setup, .seconds_max = 300 + (unsigned)(10 * settings->seconds) };
+	struct limit_setup setup = { .directory = campaign->directory, .seconds = settings->seconds };
 	unsigned i = 0;
 
 	setup.file_bytes = count * 512 < LIMIT_FILE_BYTES_MAX ? (count * 512 | 0xffffff) + 1 : LIMIT_FILE_BYTES_MAX;
 	for (; first < end; first++) {
 		setup.seed = settings->seed + first;
-		for (i = 0; i < limit_count; i++) {
-			json_object *record = json_object_new_object();
-			struct watch watch = { 0 };
-
-			campaign->repetition = first;
-			show(campaign, "limits", limits[i].name, "");
-			add_text(record, "type", "limit");
-			add_text(record, "limit", limits[i].name);
-			add_text(record, "description", limits[i].description);
-			add_integer(record, "repetition", first);
-			run.limit = &limits[i];
-			watch_start(&watch);
-			if (run_in_child(&run, record) == 0)
-				add_text(record, "status", "ok");
-			else
-				campaign->failed++;
-			watch_end(campaign, &watch, record);
-			emit(campaign, record);
-		}
+		campaign->repetition = first;
+		for (i = 0; i < limit_count; i++)
+			if (!limits[i].searches)
+				run_limit(campaign, &limits[i], &setup, limits[i].name);
+		for (i = 0; i < section_count; i++)
+			run_searches(campaign, &sections[i], &setup);
 	}
 }
 
 static void emit_summary(struct campaign *campaign)
 {
 	json_object *summary = json_object_new_object();
-	bool disturbed = campaign->disturbed * 20 > campaign->done || json_object_array_length(campaign->spreads);
 
 	add_text(summary, "type", "summary");
 	add_double(summary, "seconds", (double)(now_ns() - campaign->start_ns) / 1e9);
@@ -518,7 +533,8 @@ static void emit_summary(struct campaign *campaign)
 	add_integer(summary, "failed", campaign->failed);
 	add_integer(summary, "skipped", campaign->skipped);
 	add_integer(summary, "disturbed_measurements", campaign->disturbed);
-	json_object_object_add(summary, "disturbed", json_object_new_boolean(disturbed));
+	json_object_object_add(summary, "disturbed", json_object_new_boolean(campaign->disturbed * 20 > campaign->done));
+	json_object_object_add(summary, "unstable", json_object_new_boolean(json_object_array_length(campaign->spreads) > 0));
 	json_object_object_add(summary, "spread_too_large", campaign->spreads);
 	if (isatty(STDERR_FILENO))
 		fprintf(stderr, "\r%*s\r", 90, "");
@@ -539,7 +555,8 @@ bool campaign_planned(const struct settings *settings)
 int campaign_run(const struct settings *settings, const char *directory, FILE *out)
 {
 	struct campaign *campaign = calloc(1, sizeof(*campaign));
-	unsigned first = (settings->repetitions + 1) / 2;
+	unsigned repetitions = settings->repetitions ? settings->repetitions : sections[0].repetitions[settings->mode];
+	unsigned first = (repetitions + 1) / 2;
 	int result = 0;
 
 	campaign->settings = settings;
@@ -551,7 +568,7 @@ int campaign_run(const struct settings *settings, const char *directory, FILE *o
 		run_limits(campaign, 0, first);
 	run_sections(campaign);
 	if (!settings->no_limits) /* the rest at the end: a machine that has changed shows */
-		run_limits(campaign, first, settings->repetitions);
+		run_limits(campaign, first, repetitions);
 	emit_summary(campaign);
 	result = campaign->failed ? 1 : 0;
 	free(campaign);

@@ -19,8 +19,9 @@ struct settings {
 	enum plan_mode mode;
 	uint64_t count;            /* entries, for all sections; 0: as planned */
 	uint64_t seed;
-	unsigned repetitions;
+	unsigned repetitions;      /* of all sections; 0: as planned */
 	double seconds;            /* of workloads that run for a time */
+	double long_seconds;       /* of those among them that run for long */
 	double cap_seconds;        /* the longest of the others */
 	double budget_seconds;     /* of everything; 0: no limit */
 	bool first_only;           /* each workload in the first section that has it */

@@ -7,8 +7,7 @@
 
 #include "workloads.h"
 
-#define SAMPLE_MASK 15u
-#define ORDER_SEED 7 /* of the order in which filled databases are filled */
+#define SAMPLE_GAP 31u /* calls between two that are timed: 0 to 30, so one in 16 is */
 
 uint64_t now_ns(void)
 {
@@ -55,7 +54,7 @@ int job_init(struct job *job, struct shared *shared, unsigned thread)
 	job->thread = thread;
 	job->seed = random_mix(measured->seed * THREADS_MAX + thread);
 	job->random = job->seed;
-	job->sample_mask = measured->workload->sampled ? SAMPLE_MASK : 0;
+	job->sampled = measured->workload->sampled;
 	job->latency = calloc(1, sizeof(*job->latency));
 	job->key = malloc(job->shape->key_bytes);
 	job->value = malloc(job->shape->value_bytes);
@@ -77,18 +76,30 @@ void job_start(struct job *job)
 	job->end_ns = job->last_ns + (uint64_t)(job->shared->measured->seconds * 1e9);
 }
 
-/* With a mask, the clock is read before and after each call whose number it divides. */
+/* Which calls are timed is random: a fixed step would always meet, or never, what the store does at each so many. */
+static unsigned next_gap(const struct job *job)
+{
+	return job->sampled ? (unsigned)(random_mix(job->seed ^ ~job->calls) % SAMPLE_GAP) : 0;
+}
+
+/* The clock is read before and after each call that is timed; it has begun when the one before it ended. */
 bool job_step(struct job *job, uint64_t operations)
 {
-	unsigned phase = (unsigned)job->calls++ & job->sample_mask;
 	uint64_t now = 0;
 
 	job->done += operations;
-	if (phase + 1 < job->sample_mask)
+	job->calls++;
+	if (job->gap > 1) {
+		job->gap--;
 		return true;
+	}
 	now = now_ns();
-	if (phase == job->sample_mask)
+	if (job->gap == 0) {
 		histogram_add(job->latency, now - job->last_ns);
+		job->gap = next_gap(job);
+	} else {
+		job->gap = 0;
+	}
 	job->last_ns = now;
 	return now < job->end_ns;
 }
@@ -106,7 +117,7 @@ uint64_t order_same(const struct job *job, uint64_t i)
 
 uint64_t order_mixed(const struct job *job, uint64_t i)
 {
-	return random_permute(i, job->count, ORDER_SEED);
+	return random_permute(i, job->count, job->shared->measured->order_seed);
 }
 
 static int put_once(struct job *job, uint64_t first, uint64_t count, job_order_fn *order, uint64_t version)

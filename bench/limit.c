@@ -2,12 +2,16 @@
 /*
  * Files are transferred past the page cache (O_DIRECT, where the file system has it) by io_uring, into space that has
  * been written before: the device's own speed, which no store can exceed with the same transfers. The durable writes
- * are one pwritev2(RWF_DSYNC) each, of 4 KiB, by as many threads as the workload has. A store that shares one flush
- * among several commits can be faster than that with more than one thread; and one that writes less than 4 KiB, with
- * one: the 512-byte writes show how much that is worth. Where the device refuses those they are of 4 KiB too.
+ * are one pwritev2(RWF_DSYNC) each. A commit that fits into 512 bytes may be one of those; where the device refuses them
+ * they are of 4 KiB. Threads that commit at once may share a flush, but none of them can be faster than one flush takes:
+ * N commits in each durable write is what N threads cannot exceed. A transaction of many puts has to write all of them.
+ *
+ * Searches are made in a sorted array with the keys of a section, without a branch in their loop; as many at once as the
+ * workload has keys in a call, each fetching its next place while the others are compared.
  */
 #include "limit.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
@@ -21,12 +25,11 @@
 #include "random.h"
 #include "workloads.h"
 
-#define SECTOR_BYTES 512u
-#define BLOCK_BYTES 4096u
 #define LARGE_BYTES (1u << 20)
 #define COPY_BYTES ((size_t)64 << 20)
 #define DEPTH_MAX 64
-#define SEARCH_KEY_BYTES 16
+#define DURABLE_PARTS 5 /* of the time: the best one is the limit, for others may write too */
+#define HOT_PART 100    /* as read_hot() has it */
 
 static void record_rate(json_object *record, uint64_t operations, uint64_t ns, uint64_t bytes)
 {
@@ -42,7 +45,7 @@ static void record_rate(json_object *record, uint64_t operations, uint64_t ns, u
 
 static int write_all(int file, uint64_t bytes)
 {
-	char *block = aligned_alloc(BLOCK_BYTES, LARGE_BYTES);
+	char *block = aligned_alloc(LIMIT_BLOCK_BYTES, LARGE_BYTES);
 	uint64_t at = 0;
 	int result = block ? 0 : -ENOMEM;
 
@@ -85,23 +88,23 @@ struct durable_writer {
 	pthread_t thread;
 	int file;
 	uint64_t first, blocks, end_ns, done;
-	unsigned bytes;
+	unsigned bytes, step;
 	int result;
 };
 
 static void *write_durably(void *context)
 {
 	struct durable_writer *writer = context;
-	void *block = aligned_alloc(BLOCK_BYTES, BLOCK_BYTES);
+	void *block = aligned_alloc(LIMIT_BLOCK_BYTES, writer->step);
 	struct iovec piece = { .iov_base = block, .iov_len = writer->bytes };
 
 	if (!block) {
 		writer->result = -ENOMEM;
 		return NULL;
 	}
-	memset(block, 0x5a, BLOCK_BYTES);
+	memset(block, 0x5a, writer->step);
 	while (writer->result == 0 && now_ns() < writer->end_ns) {
-		off_t at = (off_t)((writer->first + writer->done % writer->blocks) * BLOCK_BYTES);
+		off_t at = (off_t)((writer->first + writer->done % writer->blocks) * writer->step);
 
 		if (pwritev2(writer->file, &piece, 1, at, RWF_DSYNC) == (ssize_t)writer->bytes)
 			writer->done++;
@@ -114,41 +117,61 @@ static void *write_durably(void *context)
 
 static bool can_write(int file, unsigned bytes)
 {
-	void *block = aligned_alloc(BLOCK_BYTES, BLOCK_BYTES);
-	bool written = block && pwrite(file, memset(block, 0, BLOCK_BYTES), bytes, 0) == (ssize_t)bytes;
+	void *block = aligned_alloc(LIMIT_BLOCK_BYTES, LIMIT_BLOCK_BYTES);
+	bool written = block && pwrite(file, memset(block, 0, LIMIT_BLOCK_BYTES), bytes, 0) == (ssize_t)bytes;
 
 	free(block);
 	return written;
 }
 
-static int measure_durable(const struct limit *limit, const struct limit_setup *setup, json_object *record)
+/* One part of the time. */
+static int write_part(const struct limit *limit, const struct limit_setup *setup, int file, unsigned bytes, uint64_t *done,
+		      uint64_t *ns)
 {
 	struct durable_writer writers[DEPTH_MAX] = { 0 };
-	uint64_t blocks = setup->file_bytes / BLOCK_BYTES / limit->depth, start = 0, done = 0;
-	unsigned i = 0, bytes = limit->bytes;
-	int file = make_file(setup->directory, setup->file_bytes), result = 0;
+	unsigned i = 0, step = bytes > LIMIT_BLOCK_BYTES ? bytes : LIMIT_BLOCK_BYTES;
+	uint64_t blocks = setup->file_bytes / step / limit->depth, start = now_ns();
+	int result = 0;
 
-	if (file < 0)
-		return file;
-	if (!can_write(file, bytes))
-		bytes = BLOCK_BYTES;
-	start = now_ns();
 	for (i = 0; i < limit->depth; i++) {
 		writers[i].file = file;
 		writers[i].first = blocks * i;
 		writers[i].blocks = blocks;
 		writers[i].bytes = bytes;
-		writers[i].end_ns = start + (uint64_t)(setup->seconds * 1e9);
+		writers[i].step = step;
+		writers[i].end_ns = start + (uint64_t)(setup->seconds * 1e9 / DURABLE_PARTS);
 		if (pthread_create(&writers[i].thread, NULL, write_durably, &writers[i]))
 			exit(1);
 	}
+	*done = 0;
 	for (i = 0; i < limit->depth; i++) {
 		pthread_join(writers[i].thread, NULL);
-		done += writers[i].done;
+		*done += writers[i].done;
 		if (writers[i].result)
 			result = writers[i].result;
 	}
-	record_rate(record, done, now_ns() - start, bytes);
+	*ns = now_ns() - start;
+	return result;
+}
+
+static int measure_durable(const struct limit *limit, const struct limit_setup *setup, json_object *record)
+{
+	uint64_t done = 0, ns = 0, best_done = 0, best_ns = 1;
+	unsigned part = 0, bytes = limit->bytes, operations = limit->operations ? limit->operations : 1;
+	int file = make_file(setup->directory, setup->file_bytes), result = 0;
+
+	if (file < 0)
+		return file;
+	if (bytes < LIMIT_BLOCK_BYTES && !can_write(file, bytes))
+		bytes = LIMIT_BLOCK_BYTES;
+	for (part = 0; part < DURABLE_PARTS && result == 0; part++) {
+		result = write_part(limit, setup, file, bytes, &done, &ns);
+		if ((double)done / (double)ns > (double)best_done / (double)best_ns) {
+			best_done = done;
+			best_ns = ns;
+		}
+	}
+	record_rate(record, best_done * operations, best_ns, bytes / operations);
 	close(file);
 	return result;
 }
@@ -221,7 +244,7 @@ static int measure_transfer(const struct limit *limit, const struct limit_setup 
 	transfer.file = make_file(setup->directory, setup->file_bytes);
 	if (transfer.file < 0)
 		return transfer.file;
-	transfer.buffers = aligned_alloc(BLOCK_BYTES, (size_t)transfer.bytes * transfer.depth);
+	transfer.buffers = aligned_alloc(LIMIT_BLOCK_BYTES, (size_t)transfer.bytes * transfer.depth);
 	result = transfer.buffers ? io_uring_queue_init(DEPTH_MAX, &transfer.ring, 0) : -ENOMEM;
 	if (result == 0) {
 		memset(transfer.buffers, 0x5a, (size_t)transfer.bytes * transfer.depth);
@@ -263,58 +286,138 @@ static int measure_memcpy(const struct limit *limit, const struct limit_setup *s
 	return result;
 }
 
-static int by_bytes(const void *a, const void *b)
+/* ---- Searches ---------------------------------------------------------------------------------------------------- */
+
+/* Both halves as numbers, which have the order of the bytes. */
+struct search_key {
+	uint64_t high, low;
+};
+
+static bool is_above(const struct search_key *a, const struct search_key *b)
 {
-	return memcmp(a, b, SEARCH_KEY_BYTES);
+	return a->high > b->high || (a->high == b->high && a->low > b->low);
 }
 
-/* Looks for keys that are there; every answer is checked. */
-static uint64_t search(const unsigned char *keys, const struct limit_setup *setup, uint64_t *ns)
+static int by_key(const void *a, const void *b)
 {
-	struct entry_shape shape = { .form = ENTRY_HASHED, .key_bytes = SEARCH_KEY_BYTES };
+	return is_above(a, b) - is_above(b, a);
+}
+
+static struct search_key key_of(struct bytes bytes)
+{
+	struct search_key key = { 0 };
+
+	memcpy(&key, bytes.data, sizeof(key));
+	return (struct search_key){ .high = be64toh(key.high), .low = be64toh(key.low) };
+}
+
+static struct search_key choose_key(const struct limit *limit, const struct limit_setup *setup, uint64_t i)
+{
+	uint64_t span = limit->searches == LIMIT_HOT_KEY ? setup->entries / HOT_PART + 1 : setup->entries;
+	uint64_t number = random_mix(setup->seed + i) % (span < setup->entries ? span : setup->entries);
+	unsigned char key[LIMIT_KEY_BYTES];
+
+	return key_of(limit->searches == LIMIT_MISSING_KEY ? entry_missing(&setup->shape, number, key) :
+		      entry_key(&setup->shape, number, key));
+}
+
+/* The last places that are not above their keys, of as many keys as the limit searches at once. */
+static void search_all(const struct search_key *sorted, uint64_t entries, const struct search_key *wanted, unsigned count,
+		       const struct search_key **found)
+{
+	uint64_t left = 0, half = 0;
+	unsigned i = 0;
+
+	for (i = 0; i < count; i++)
+		found[i] = sorted;
+	for (left = entries; left > 1; left -= half) {
+		half = left / 2;
+		for (i = 0; i < count; i++) {
+			found[i] += is_above(&found[i][half], &wanted[i]) ? 0 : half;
+			__builtin_prefetch(&found[i][(left - half) / 2]);
+		}
+	}
+}
+
+/* Every answer is checked. */
+static uint64_t search(const struct limit *limit, const struct limit_setup *setup, const struct search_key *sorted,
+		       uint64_t *ns)
+{
+	struct search_key wanted[DEPTH_MAX];
+	const struct search_key *found[DEPTH_MAX] = { NULL };
 	uint64_t done = 0, start = now_ns(), end = start + (uint64_t)(setup->seconds * 1e9);
-	unsigned char key[SEARCH_KEY_BYTES];
+	bool there = limit->searches != LIMIT_MISSING_KEY;
+	unsigned i = 0;
 
 	do {
-		entry_key(&shape, random_mix(setup->seed + done) % setup->entries, key);
-		if (!bsearch(key, keys, setup->entries, SEARCH_KEY_BYTES, by_bytes))
-			exit(1);
-	} while (++done % 64 || now_ns() < end);
+		for (i = 0; i < limit->depth; i++)
+			wanted[i] = choose_key(limit, setup, done + i);
+		search_all(sorted, setup->entries, wanted, limit->depth, found);
+		for (i = 0; i < limit->depth; i++)
+			if ((by_key(found[i], &wanted[i]) == 0) != there)
+				exit(1);
+		done += limit->depth;
+	} while (done % DEPTH_MAX || now_ns() < end);
 	*ns = now_ns() - start;
 	return done;
 }
 
 static int measure_search(const struct limit *limit, const struct limit_setup *setup, json_object *record)
 {
-	struct entry_shape shape = { .form = ENTRY_HASHED, .key_bytes = SEARCH_KEY_BYTES };
-	unsigned char *keys = malloc(setup->entries * SEARCH_KEY_BYTES);
+	struct search_key *sorted = malloc(setup->entries * sizeof(*sorted));
+	unsigned char key[LIMIT_KEY_BYTES];
 	uint64_t i = 0, done = 0, ns = 0;
 
-	(void)limit;
-	if (!keys)
+	if (!sorted)
 		return -ENOMEM;
 	for (i = 0; i < setup->entries; i++)
-		entry_key(&shape, i, keys + i * SEARCH_KEY_BYTES);
-	qsort(keys, setup->entries, SEARCH_KEY_BYTES, by_bytes);
-	done = search(keys, setup, &ns);
-	record_rate(record, done, ns, SEARCH_KEY_BYTES);
+		sorted[i] = key_of(entry_key(&setup->shape, i, key));
+	qsort(sorted, setup->entries, sizeof(*sorted), by_key);
+	done = search(limit, setup, sorted, &ns);
+	record_rate(record, done, ns, LIMIT_KEY_BYTES);
 	json_object_object_add(record, "entries", json_object_new_int64((int64_t)setup->entries));
-	free(keys);
+	free(sorted);
 	return 0;
 }
 
+#define DURABLE(called, text, threads, size, shared) \
+	{ .name = called, .description = text, .depth = threads, .bytes = size, .operations = shared, \
+	  .measure = measure_durable }
+#define TRANSFER(called, text, at_once, size) \
+	{ .name = called, .description = text, .depth = at_once, .bytes = size, .measure = measure_transfer }
+#define SEARCH(called, text, at_once, keys) \
+	{ .name = called, .description = text, .depth = at_once, .searches = keys, .measure = measure_search }
+
 const struct limit limits[] = {
-	{ "write-durable-1", "4 KiB pwritev2(RWF_DSYNC), 1 thread", 1, BLOCK_BYTES, measure_durable },
-	{ "write-durable-4", "4 KiB pwritev2(RWF_DSYNC), 4 threads", 4, BLOCK_BYTES, measure_durable },
-	{ "write-durable-16", "4 KiB pwritev2(RWF_DSYNC), 16 threads", 16, BLOCK_BYTES, measure_durable },
-	{ "write-durable-64", "4 KiB pwritev2(RWF_DSYNC), 64 threads", 64, BLOCK_BYTES, measure_durable },
-	{ "write-durable-512", "512-byte pwritev2(RWF_DSYNC), 1 thread", 1, SECTOR_BYTES, measure_durable },
-	{ "write-sequential", "1 MiB io_uring writes in order, 4 at once, then fdatasync", 4, LARGE_BYTES,
-	  measure_transfer },
-	{ "read-sequential", "1 MiB io_uring reads in order, 4 at once", 4, LARGE_BYTES, measure_transfer },
-	{ "read-random-1", "4 KiB io_uring reads at random, 1 at once", 1, BLOCK_BYTES, measure_transfer },
-	{ "read-random-32", "4 KiB io_uring reads at random, 32 at once", 32, BLOCK_BYTES, measure_transfer },
-	{ "memcpy", "copying 64 MiB in memory", 1, 0, measure_memcpy },
-	{ "binary-search", "bsearch() in a sorted array of 16-byte keys", 1, 0, measure_search },
+	DURABLE("write-durable-1", "4 KiB pwritev2(RWF_DSYNC), 1 thread", 1, LIMIT_BLOCK_BYTES, 1),
+	DURABLE("write-durable-4", "4 KiB pwritev2(RWF_DSYNC), 4 threads", 4, LIMIT_BLOCK_BYTES, 1),
+	DURABLE("write-durable-16", "4 KiB pwritev2(RWF_DSYNC), 16 threads", 16, LIMIT_BLOCK_BYTES, 1),
+	DURABLE("write-durable-64", "4 KiB pwritev2(RWF_DSYNC), 64 threads", 64, LIMIT_BLOCK_BYTES, 1),
+	DURABLE("write-durable-512", "512-byte pwritev2(RWF_DSYNC), 1 thread", 1, LIMIT_SECTOR_BYTES, 1),
+	DURABLE("write-shared-4", "4 commits in each 4 KiB pwritev2(RWF_DSYNC)", 1, LIMIT_BLOCK_BYTES, 4),
+	DURABLE("write-shared-16", "16 commits in each 4 KiB pwritev2(RWF_DSYNC)", 1, LIMIT_BLOCK_BYTES, 16),
+	DURABLE("write-shared-64", "64 commits in each 4 KiB pwritev2(RWF_DSYNC)", 1, LIMIT_BLOCK_BYTES, 64),
+	DURABLE("write-txn-10", "10 puts in each 4 KiB pwritev2(RWF_DSYNC)", 1, LIMIT_BLOCK_BYTES, 10),
+	DURABLE("write-txn-100", "100 puts in each 12 KiB pwritev2(RWF_DSYNC)", 1, 3 * LIMIT_BLOCK_BYTES, 100),
+	DURABLE("write-txn-1000", "1,000 puts in each 116 KiB pwritev2(RWF_DSYNC)", 1, 29 * LIMIT_BLOCK_BYTES, 1000),
+	TRANSFER("write-sequential", "1 MiB io_uring writes in order, 4 at once, then fdatasync", 4, LARGE_BYTES),
+	TRANSFER("read-sequential", "1 MiB io_uring reads in order, 4 at once", 4, LARGE_BYTES),
+	TRANSFER("read-random-1", "4 KiB io_uring reads at random, 1 at once", 1, LIMIT_BLOCK_BYTES),
+	TRANSFER("read-random-32", "4 KiB io_uring reads at random, 32 at once", 32, LIMIT_BLOCK_BYTES),
+	{ .name = "memcpy", .description = "copying 64 MiB in memory", .depth = 1, .measure = measure_memcpy },
+	SEARCH("binary-search", "searches in a sorted array of 16-byte keys", 1, LIMIT_ANY_KEY),
+	SEARCH("binary-search-64", "the same, 64 at once", 64, LIMIT_ANY_KEY),
+	SEARCH("binary-search-hot", "searches for 1 % of the keys", 1, LIMIT_HOT_KEY),
+	SEARCH("binary-search-missing", "searches for keys that are not there", 1, LIMIT_MISSING_KEY),
 };
 const unsigned limit_count = sizeof(limits) / sizeof(limits[0]);
+
+const struct limit *limit_named(const char *name)
+{
+	unsigned i = 0;
+
+	for (i = 0; name && i < limit_count; i++)
+		if (strcmp(limits[i].name, name) == 0)
+			return &limits[i];
+	return NULL;
+}

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "machine.h"
 
+#include "commit.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -127,6 +129,9 @@ json_object *machine_describe(const char *directory)
 	add_text(machine, "transparent_hugepage", text);
 	read_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", text, sizeof(text));
 	add_text(machine, "frequency_governor", text[0] ? text : "unknown");
+	add_text(machine, "compiler", "cc " __VERSION__);
+	add_text(machine, "build", BENCH_BUILD);
+	add_text(machine, "commit", BENCH_COMMIT);
 	read_line("/proc/loadavg", text, sizeof(text));
 	add_text(machine, "load_at_start", text);
 	if (stat(directory, &status) == 0) {

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Bytes written are those of /proc/self/io: pages count when they become dirty, direct writes when they are submitted,
- * so what the kernel writes back later is in it. Those of the device count when they reach it, with the journal of the
- * file system and whatever others write: they are only right on a quiet machine after a sync.
+ * Bytes written are those of /proc/self/io: pages count when they become dirty, direct writes when they are submitted;
+ * what was deleted before it was written back is taken off again. A page counts whole, with large folios even its
+ * neighbours, and the journal of the file system not at all, so this is near the truth for direct writes only. Those of
+ * the device count when they reach it, the journal included, and whatever others write: they are right after a sync on
+ * a quiet machine, and the bytes of other processes tell whether it was quiet.
+ *
+ * What other processes take is summed over /proc, with the children that they have waited for, so that those which end
+ * meanwhile are still counted. Threads of the kernel are told apart: they write and flush for the store.
  */
 #include "meter.h"
 
@@ -11,6 +16,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -76,7 +82,8 @@ void meter_read(struct meter *meter, const char *path)
 
 	meter->device = read_device(path, &meter->device_written_bytes);
 	meter->read_bytes = read_field("/proc/self/io", "read_bytes");
-	meter->written_bytes = read_field("/proc/self/io", "write_bytes");
+	meter->written_bytes = read_field("/proc/self/io", "write_bytes") -
+			       read_field("/proc/self/io", "cancelled_write_bytes");
 	getrusage(RUSAGE_SELF, &usage);
 	meter->cpu_seconds = timeval_seconds(usage.ru_utime) + timeval_seconds(usage.ru_stime);
 	meter->ns = clock_ns();
@@ -120,13 +127,16 @@ void meter_memory_stop(struct meter_memory *memory)
 	memory->anonymous_bytes = anonymous_peak;
 }
 
-/* CPU time in ticks of the process when it is a thread of the kernel, else 0. */
-static unsigned long long kernel_thread_ticks(const char *pid)
+/* ---- What others take -------------------------------------------------------------------------------------------- */
+
+/* Adds what the process has taken so far, unless it is this one, the one that waits for it, or a child. */
+static void add_process(const char *pid, struct meter_machine *machine)
 {
-	char path[300] = "", line[512] = "";
-	unsigned long long user = 0, system = 0;
-	unsigned flags = 0;
+	char path[300] = "", line[1024] = "";
+	unsigned long long user = 0, system = 0, children_user = 0, children_system = 0;
 	const char *rest = NULL;
+	unsigned flags = 0;
+	int parent = 0, own = atoi(pid);
 	FILE *file = NULL;
 
 	snprintf(path, sizeof(path), "/proc/%s/stat", pid);
@@ -135,38 +145,40 @@ static unsigned long long kernel_thread_ticks(const char *pid)
 		rest = strrchr(line, ')');
 	if (file)
 		fclose(file);
-	/* state ppid pgrp session tty tpgid flags minflt cminflt majflt cmajflt utime stime */
-	if (!rest || sscanf(rest + 1, " %*c %*d %*d %*d %*d %*d %u %*u %*u %*u %*u %llu %llu", &flags, &user, &system) != 3)
-		return 0;
-	return flags & KERNEL_THREAD_FLAG ? user + system : 0;
+	/* state ppid pgrp session tty tpgid flags minflt cminflt majflt cmajflt utime stime cutime cstime */
+	if (!rest || sscanf(rest + 1, " %*c %d %*d %*d %*d %*d %u %*u %*u %*u %*u %llu %llu %llu %llu", &parent, &flags, &user,
+			    &system, &children_user, &children_system) != 6)
+		return;
+	if (flags & KERNEL_THREAD_FLAG) {
+		machine->kernel += (double)(user + system);
+	} else if (own != getpid() && own != getppid() && parent != getpid()) {
+		machine->foreign += (double)(user + system + children_user + children_system);
+		snprintf(path, sizeof(path), "/proc/%s/io", pid);
+		machine->foreign_bytes += read_field(path, "read_bytes") + read_field(path, "write_bytes");
+	}
 }
 
-static double kernel_threads_seconds(void)
+static void add_processes(struct meter_machine *machine)
 {
 	DIR *directory = opendir("/proc");
-	unsigned long long ticks = 0;
 	struct dirent *entry = NULL;
 
 	while (directory && (entry = readdir(directory)))
 		if (isdigit((unsigned char)entry->d_name[0]))
-			ticks += kernel_thread_ticks(entry->d_name);
+			add_process(entry->d_name, machine);
 	if (directory)
 		closedir(directory);
-	return (double)ticks / (double)sysconf(_SC_CLK_TCK);
 }
 
 void meter_machine_read(struct meter_machine *machine)
 {
-	double tick = (double)sysconf(_SC_CLK_TCK), times[8] = { 0 };
+	double tick = (double)sysconf(_SC_CLK_TCK), steal = 0;
 	FILE *file = fopen("/proc/stat", "re");
 
 	memset(machine, 0, sizeof(*machine));
 	/* user nice system idle iowait irq softirq steal */
-	if (file && fscanf(file, "cpu %lf %lf %lf %lf %lf %lf %lf %lf", &times[0], &times[1], &times[2], &times[3],
-			   &times[4], &times[5], &times[6], &times[7]) == 8) {
-		machine->busy = (times[0] + times[1] + times[2]) / tick;
-		machine->steal = times[7] / tick;
-	}
+	if (file && fscanf(file, "cpu %*f %*f %*f %*f %*f %*f %*f %lf", &steal) == 1)
+		machine->steal = steal / tick;
 	if (file)
 		fclose(file);
 	file = fopen("/proc/loadavg", "re");
@@ -174,6 +186,8 @@ void meter_machine_read(struct meter_machine *machine)
 		machine->load = 0;
 	if (file)
 		fclose(file);
-	machine->kernel = kernel_threads_seconds();
+	add_processes(machine);
+	machine->kernel /= tick;
+	machine->foreign /= tick;
 	machine->ns = clock_ns();
 }

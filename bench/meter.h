@@ -10,7 +10,7 @@ struct meter {
 	uint64_t ns;
 	double cpu_seconds;            /* all threads, user and system */
 	uint64_t read_bytes;           /* that the process caused the device to read */
-	uint64_t written_bytes;        /* that the process handed to the kernel to be written to the device */
+	uint64_t written_bytes;        /* that the process handed to the kernel to be written, as the kernel counts them */
 	uint64_t device_written_bytes; /* by everybody, the file system's journal included */
 	bool device;                   /* the device has statistics */
 };
@@ -26,13 +26,14 @@ struct meter_memory {
 void meter_memory_start(void);
 void meter_memory_stop(struct meter_memory *memory);
 
-/* The whole machine, for what disturbs a run; in seconds since boot. */
+/* What others take of the machine, for what disturbs a run: CPU seconds since boot, of all CPUs together. */
 struct meter_machine {
 	uint64_t ns;
-	double busy;        /* CPU time of all CPUs, without that of interrupts */
-	double kernel;      /* the part of it that threads of the kernel took; less when one of them has ended */
-	double steal;
-	double load;        /* of the last minute */
+	double foreign;         /* other processes than this one, its parent and its children */
+	double kernel;          /* threads of the kernel; less when one of them has ended */
+	double steal;           /* the hypervisor */
+	double load;            /* of the last minute */
+	uint64_t foreign_bytes; /* read and written by those other processes, as far as we may know */
 };
 void meter_machine_read(struct meter_machine *machine);
 

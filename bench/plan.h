@@ -7,7 +7,7 @@
 
 enum plan_mode {
 	PLAN_SMOKE, /* does everything work? */
-	PLAN_QUICK, /* within 10 minutes */
+	PLAN_QUICK, /* within 5 minutes */
 	PLAN_FULL,  /* within 2 hours; also the numbers of a run that names its workloads */
 	PLAN_MODES,
 };
@@ -17,6 +17,7 @@ struct section {
 	const char *name;
 	struct entry_shape shape;
 	uint64_t counts[PLAN_MODES]; /* entries; 0: the section is not part of that mode */
+	unsigned repetitions[PLAN_MODES];
 	unsigned memory_parts;       /* memory is limited to this part of the data; 0: no limit */
 	unsigned weight;             /* of the time that there is, in PLAN_FULL */
 	unsigned quick_weight;       /* the same in PLAN_QUICK */

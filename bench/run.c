@@ -22,6 +22,11 @@
 #include "meter.h"
 
 #define WARM_GETS_MAX 200000
+#define SAMPLES_BEYOND 10                     /* calls that have to be slower than a quantile for it to be told */
+#define FOREIGN_CPUS_MAX 0.15                 /* CPUs that others used meanwhile */
+#define FOREIGN_BYTES_MAX ((uint64_t)8 << 20) /* that others read and wrote per second */
+#define STEAL_MAX 0.02                        /* part of all CPU time that the hypervisor took */
+#define NOTICED_SECONDS 0.02                  /* the kernel counts CPU time in steps of about that */
 
 static void add_integer(json_object *record, const char *name, uint64_t value)
 {
@@ -31,6 +36,11 @@ static void add_integer(json_object *record, const char *name, uint64_t value)
 static void add_double(json_object *record, const char *name, double value)
 {
 	json_object_object_add(record, name, json_object_new_double(value));
+}
+
+static void add_boolean(json_object *record, const char *name, bool value)
+{
+	json_object_object_add(record, name, json_object_new_boolean(value));
 }
 
 void record_operations(struct shared *shared, uint64_t operations, double seconds)
@@ -59,10 +69,11 @@ void record_latency(struct shared *shared, const struct histogram *latency, unsi
 	add_integer(summary, "sample", sample);
 	add_double(summary, "mean", (double)latency->sum / (double)latency->count);
 	for (i = 0; i < sizeof(points) / sizeof(points[0]); i++)
-		add_integer(summary, points[i].name, histogram_at(latency, points[i].fraction));
+		if ((1 - points[i].fraction) * (double)latency->count >= SAMPLES_BEYOND)
+			add_integer(summary, points[i].name, histogram_at(latency, points[i].fraction));
 	add_integer(summary, "max", latency->max);
 	/* four points each time that the rest becomes a tenth */
-	for (rest = 1; rest * (double)latency->count >= 0.5; rest *= 0.5623413) {
+	for (rest = 1; rest * (double)latency->count >= SAMPLES_BEYOND; rest *= 0.5623413) {
 		json_object *point = json_object_new_array();
 
 		json_object_array_add(point, json_object_new_double(1 - rest));
@@ -71,6 +82,60 @@ void record_latency(struct shared *shared, const struct histogram *latency, unsi
 	}
 	json_object_object_add(shared->record, "latency_ns", summary);
 	json_object_object_add(shared->record, "latency_curve", curve);
+}
+
+/* ---- A stretch of work ------------------------------------------------------------------------------------------- */
+
+void stretch_begin(const char *directory, struct stretch *stretch)
+{
+	meter_machine_read(&stretch->machine);
+	meter_memory_start();
+	meter_read(&stretch->meter, directory);
+}
+
+/* Says what others took of the machine meanwhile, and when that was too much. */
+static void record_machine(json_object *record, const struct meter_machine *from, const struct meter_machine *to)
+{
+	double elapsed = (double)(to->ns - from->ns) / 1e9, foreign = to->foreign - from->foreign;
+	double kernel = to->kernel - from->kernel, steal = to->steal - from->steal;
+	double cpus = (double)sysconf(_SC_NPROCESSORS_ONLN);
+	uint64_t bytes = to->foreign_bytes > from->foreign_bytes ? to->foreign_bytes - from->foreign_bytes : 0;
+	json_object *reasons = json_object_new_array();
+
+	add_double(record, "kernel_cpus", kernel > 0 ? kernel / elapsed : 0);
+	add_double(record, "foreign_cpus", foreign > 0 ? foreign / elapsed : 0);
+	add_integer(record, "foreign_io_bytes", bytes);
+	add_double(record, "steal", steal / elapsed / cpus);
+	add_double(record, "load", to->load);
+	if (foreign > NOTICED_SECONDS && foreign / elapsed > FOREIGN_CPUS_MAX)
+		json_object_array_add(reasons, json_object_new_string("other processes"));
+	if ((double)bytes > FOREIGN_BYTES_MAX * (elapsed > 1 ? elapsed : 1))
+		json_object_array_add(reasons, json_object_new_string("reading and writing of other processes"));
+	if (steal > NOTICED_SECONDS && steal / elapsed / cpus > STEAL_MAX)
+		json_object_array_add(reasons, json_object_new_string("steal"));
+	json_object_object_add(record, "disturbed", reasons);
+}
+
+double stretch_end(const char *directory, const struct stretch *stretch, json_object *record)
+{
+	const struct meter *from = &stretch->meter;
+	uint64_t end_ns = now_ns();
+	struct meter_memory memory = { 0 };
+	struct meter_machine machine = { 0 };
+	struct meter to = { 0 };
+
+	meter_read(&to, directory);
+	meter_memory_stop(&memory);
+	meter_machine_read(&machine);
+	add_double(record, "cpu_seconds", to.cpu_seconds - from->cpu_seconds);
+	add_integer(record, "read_bytes", to.read_bytes - from->read_bytes);
+	add_integer(record, "written_bytes", to.written_bytes - from->written_bytes);
+	if (to.device)
+		add_integer(record, "device_written_bytes", to.device_written_bytes - from->device_written_bytes);
+	add_integer(record, "peak_resident_bytes", memory.resident_bytes);
+	add_integer(record, "peak_anonymous_bytes", memory.anonymous_bytes);
+	record_machine(record, &stretch->machine, &machine);
+	return (double)(end_ns - from->ns) / 1e9;
 }
 
 /* ---- Threads ----------------------------------------------------------------------------------------------------- */
@@ -85,14 +150,17 @@ static void *work(void *context)
 {
 	struct worker *worker = context;
 
-	pthread_barrier_wait(worker->barrier);
+	pthread_barrier_wait(worker->barrier); /* all are there */
+	pthread_barrier_wait(worker->barrier); /* the meters have been read */
 	job_start(&worker->job);
 	worker->job.shared->measured->workload->run(&worker->job);
 	return NULL;
 }
 
-static void start_and_join(struct worker *workers, unsigned count)
+/* The seconds that it took, from when all threads were there to when the last one had ended. */
+static double start_and_join(struct shared *shared, struct worker *workers, unsigned count)
 {
+	struct stretch stretch = { 0 };
 	pthread_barrier_t barrier;
 	unsigned i = 0;
 
@@ -100,66 +168,69 @@ static void start_and_join(struct worker *workers, unsigned count)
 	for (i = 0; i < count; i++) {
 		workers[i].barrier = &barrier;
 		if (pthread_create(&workers[i].thread, NULL, work, &workers[i]))
-			wrong(workers[i].job.shared, "no thread");
+			wrong(shared, "no thread");
 	}
+	pthread_barrier_wait(&barrier);
+	stretch_begin(shared->directory, &stretch);
 	pthread_barrier_wait(&barrier);
 	for (i = 0; i < count; i++)
 		pthread_join(workers[i].thread, NULL);
 	pthread_barrier_destroy(&barrier);
+	return stretch_end(shared->directory, &stretch, shared->record);
 }
 
-/* Reads everything once, so that the store and the kernel have in memory what they keep there. */
-static void warm_up(struct job *job)
+/* Reads everything once, and then each session at random, so that the store and the kernel have in memory what they keep
+ * there. */
+static void warm_up(struct worker *workers, unsigned count)
 {
-	uint64_t gets = job->count < WARM_GETS_MAX ? job->count : WARM_GETS_MAX, i = 0;
+	struct job *job = &workers[0].job;
+	uint64_t gets = (job->count < WARM_GETS_MAX ? job->count : WARM_GETS_MAX) / count, i = 0;
+	unsigned w = 0;
 
 	job_check_all(job, job->count, job->shared->thorough);
-	job_read_begin(job);
-	for (i = 0; i < gets; i++)
-		job_get(job, random_mix(~i) % job->count);
-	job->store->end(job->session);
+	for (w = 0; w < count; w++) {
+		job = &workers[w].job;
+		job_read_begin(job);
+		for (i = 0; i < gets; i++)
+			job_get(job, random_mix(~(i * count + w)) % job->count);
+		job->store->end(job->session);
+	}
 }
 
 static void record_workers(struct shared *shared, struct worker *workers, unsigned count, double seconds)
 {
+	const struct workload *workload = shared->measured->workload;
 	struct histogram *latency = workers[0].job.latency;
-	uint64_t operations = 0, put_bytes = 0, conflicts = 0;
+	uint64_t operations = 0, wanted = 0, put_bytes = 0, conflicts = 0, calls = workers[0].job.calls;
 	unsigned i = 0;
 
 	for (i = 0; i < count; i++) {
 		operations += workers[i].job.done;
+		wanted += workers[i].job.wanted;
 		put_bytes += workers[i].job.put_bytes;
 		conflicts += workers[i].job.conflicts;
 		if (i)
 			histogram_merge(latency, workers[i].job.latency);
 	}
 	record_operations(shared, operations, seconds);
-	record_latency(shared, latency, workers[0].job.sample_mask + 1);
+	record_latency(shared, latency, workers[0].job.sampled ? 16 : 1);
+	if (workers[0].job.done != calls)
+		add_double(shared->record, "operations_per_call", (double)workers[0].job.done / (double)calls);
+	if (!workload->timed && operations < wanted)
+		add_boolean(shared->record, "capped", true);
+	add_integer(shared->record, "entries", workload->base == BASE_EMPTY && !workload->fill ? operations :
+		    shared->measured->count);
 	add_integer(shared->record, "put_bytes", put_bytes);
+	if (shared->written)
+		add_double(shared->record, "writer_per_second", (double)shared->written / seconds);
 	if (conflicts)
 		add_integer(shared->record, "conflicts", conflicts);
-}
-
-static void record_stretch(struct shared *shared, const struct meter *from, const struct meter *to)
-{
-	struct meter_memory memory = { 0 };
-
-	meter_memory_stop(&memory);
-	add_double(shared->record, "cpu_seconds", to->cpu_seconds - from->cpu_seconds);
-	add_integer(shared->record, "read_bytes", to->read_bytes - from->read_bytes);
-	add_integer(shared->record, "written_bytes", to->written_bytes - from->written_bytes);
-	if (to->device)
-		add_integer(shared->record, "device_written_bytes",
-			    to->device_written_bytes - from->device_written_bytes);
-	add_integer(shared->record, "peak_resident_bytes", memory.resident_bytes);
-	add_integer(shared->record, "peak_anonymous_bytes", memory.anonymous_bytes);
 }
 
 void run_threads(struct shared *shared)
 {
 	const struct workload *workload = shared->measured->workload;
 	struct worker *workers = calloc(workload->threads, sizeof(*workers));
-	struct meter before = { 0 }, after = { 0 };
 	unsigned i = 0;
 
 	for (i = 0; i < workload->threads; i++) {
@@ -168,16 +239,11 @@ void run_threads(struct shared *shared)
 		expect_shared(shared, shared->store->attach(shared->handle, &workers[i].job.session), "attach");
 	}
 	if (workload->base != BASE_EMPTY && !workload->cold)
-		warm_up(&workers[0].job);
+		warm_up(workers, workload->threads);
 	if (workload->prepare)
 		workload->prepare(&workers[0].job);
 	files_write_out(shared->directory);
-	meter_memory_start();
-	meter_read(&before, shared->directory);
-	start_and_join(workers, workload->threads);
-	meter_read(&after, shared->directory);
-	record_stretch(shared, &before, &after);
-	record_workers(shared, workers, workload->threads, (double)(after.ns - before.ns) / 1e9);
+	record_workers(shared, workers, workload->threads, start_and_join(shared, workers, workload->threads));
 	for (i = 0; i < workload->threads; i++) {
 		if (workload->check)
 			workload->check(&workers[i].job);
@@ -189,68 +255,104 @@ void run_threads(struct shared *shared)
 
 /* ---- A whole measurement ----------------------------------------------------------------------------------------- */
 
-static void add_to(json_object *record, const char *name, uint64_t more)
+static uint64_t integer_of(json_object *record, const char *name)
 {
-	json_object *old = json_object_object_get(record, name);
-
-	add_integer(record, name, (uint64_t)json_object_get_int64(old) + more);
+	return (uint64_t)json_object_get_int64(json_object_object_get(record, name));
 }
 
-/* Closing, and what the kernel still has to write, belongs to the bytes of the run, but not to its time. */
-static void close_measured(struct shared *shared)
+static void add_to(json_object *record, const char *name, uint64_t more)
 {
+	add_integer(record, name, integer_of(record, name) + more);
+}
+
+void open_measured(struct shared *shared)
+{
+	struct meter before = { 0 }, after = { 0 };
+
+	meter_read(&before, shared->directory);
+	shared_open(shared, shared->measured->workload->durable);
+	meter_read(&after, shared->directory);
+	add_double(shared->record, "open_seconds", (double)(after.ns - before.ns) / 1e9);
+	add_integer(shared->record, "open_read_bytes", after.read_bytes - before.read_bytes);
+}
+
+/* What reached the device, in parts of what was put; what was handed to the kernel where the device has no statistics. */
+static void record_amplification(json_object *record)
+{
+	uint64_t put_bytes = integer_of(record, "put_bytes");
+	bool device = json_object_object_get(record, "device_written_bytes");
+
+	if (put_bytes)
+		add_double(record, "write_amplification",
+			   (double)integer_of(record, device ? "device_written_bytes" : "written_bytes") / (double)put_bytes);
+}
+
+void close_measured(struct shared *shared)
+{
+	json_object *record = shared->record;
 	struct meter before = { 0 }, closed = { 0 }, after = { 0 };
-	uint64_t put_bytes = 0;
+	double seconds = json_object_get_double(json_object_object_get(record, "seconds"));
 
 	meter_read(&before, shared->directory);
 	shared_close(shared);
 	meter_read(&closed, shared->directory);
 	files_write_out(shared->directory);
 	meter_read(&after, shared->directory);
-	add_double(shared->record, "close_seconds", (double)(closed.ns - before.ns) / 1e9);
-	add_double(shared->record, "close_cpu_seconds", closed.cpu_seconds - before.cpu_seconds);
-	add_to(shared->record, "written_bytes", after.written_bytes - before.written_bytes);
+	seconds += (double)(closed.ns - before.ns) / 1e9;
+	add_double(record, "close_seconds", (double)(closed.ns - before.ns) / 1e9);
+	add_double(record, "close_cpu_seconds", closed.cpu_seconds - before.cpu_seconds);
+	add_double(record, "per_second_closed", (double)integer_of(record, "operations") / seconds);
+	add_to(record, "written_bytes", after.written_bytes - before.written_bytes);
 	if (after.device)
-		add_to(shared->record, "device_written_bytes",
-		       after.device_written_bytes - before.device_written_bytes);
-	add_integer(shared->record, "allocated_bytes", files_allocated_bytes(shared->directory));
-	put_bytes = (uint64_t)json_object_get_int64(json_object_object_get(shared->record, "put_bytes"));
-	if (put_bytes)
-		add_double(shared->record, "write_amplification",
-			   (double)json_object_get_int64(json_object_object_get(shared->record, "written_bytes")) /
-				   (double)put_bytes);
+		add_to(record, "device_written_bytes", after.device_written_bytes - before.device_written_bytes);
+	add_integer(record, "allocated_bytes", files_allocated_bytes(shared->directory));
+	record_amplification(record);
 }
 
-static void measure(struct shared *shared)
+/* Makes the database that is read or changed afterwards, and tells what its store does to have it at its best. */
+static void make_filled(struct shared *shared, void (*fill)(struct job *job))
 {
-	const struct workload *workload = shared->measured->workload;
-
-	if (workload->whole) {
-		workload->whole(shared);
-		return;
-	}
-	shared_open(shared, workload->durable);
-	if (workload->trees)
-		expect_shared(shared, shared->store->trees_make(shared->handle, workload->trees), "trees");
-	run_threads(shared);
-	close_measured(shared);
-}
-
-static void make_filled(struct shared *shared)
-{
+	uint64_t start = now_ns(), filled = 0;
 	struct job job;
 
 	if (job_init(&job, shared, 0))
 		wrong(shared, "no memory");
 	shared->filling = true;
 	shared_open(shared, false);
+	if (shared->measured->workload->trees)
+		expect_shared(shared, shared->store->trees_make(shared->handle, shared->measured->workload->trees), "trees");
 	expect_shared(shared, shared->store->attach(shared->handle, &job.session), "attach");
-	job_fill(&job);
+	fill(&job);
 	shared->store->detach(job.session);
+	filled = now_ns();
 	if (shared->store->settle)
 		expect_shared(shared, shared->store->settle(shared->handle), "settle");
 	shared_close(shared);
+	add_double(shared->record, "filled_seconds", (double)(filled - start) / 1e9);
+	add_double(shared->record, "settle_seconds", (double)(now_ns() - filled) / 1e9);
 	job_release(&job);
+}
+
+static void measure(struct shared *shared)
+{
+	const struct workload *workload = shared->measured->workload;
+	json_object *record = shared->record;
+
+	if (workload->fill)
+		make_filled(shared, workload->fill);
+	shared->filling = false;
+	if (workload->whole) {
+		workload->whole(shared);
+	} else {
+		open_measured(shared);
+		if (workload->trees)
+			expect_shared(shared, shared->store->trees_make(shared->handle, workload->trees), "trees");
+		run_threads(shared);
+		close_measured(shared);
+	}
+	/* what the device was not asked for was in memory all the same */
+	if (workload->cold)
+		add_boolean(record, "cold", integer_of(record, "read_bytes") + integer_of(record, "open_read_bytes") > 0);
 }
 
 /* ---- The child --------------------------------------------------------------------------------------------------- */
@@ -299,7 +401,7 @@ static void measure_store(const struct run *run, json_object *record)
 	if (run->measured->workload->cold || run->cgroup)
 		files_drop_cache(run->directory);
 	if (run->fill)
-		make_filled(&shared);
+		make_filled(&shared, job_fill);
 	else
 		measure(&shared);
 }
@@ -307,14 +409,19 @@ static void measure_store(const struct run *run, json_object *record)
 static void child(const struct run *run, int to)
 {
 	json_object *record = json_object_new_object();
+	struct meter_machine before = { 0 }, after = { 0 };
 	int result = 0;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	alarm(run->seconds_max);
-	if (run->limit)
+	if (run->limit) {
+		meter_machine_read(&before);
 		result = run->limit->measure(run->limit, run->limit_setup, record);
-	else
+		meter_machine_read(&after);
+		record_machine(record, &before, &after);
+	} else {
 		measure_store(run, record);
+	}
 	if (result < 0) {
 		fprintf(stderr, "bench: %s: %s\n", run->limit->name, strerror(-result));
 		exit(1);

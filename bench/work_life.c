@@ -14,12 +14,21 @@
 #include "meter.h"
 #include "workloads.h"
 
-#define CRASH_PUTS 100    /* per durable transaction */
-#define SERIES_POINTS 40  /* of long overwriting */
+#define CRASH_PUTS 100           /* per durable transaction */
+#define CRASH_PART 10            /* so many times less than the database has entries */
+#define CRASH_ENTRIES_MAX 100000
+#define SERIES_POINTS_MIN 4      /* of long overwriting */
+#define SERIES_POINTS_MAX 40
+#define SERIES_SECONDS 1.0       /* from one point to the next, if that gives a number between those */
 
 static void add_double(json_object *to, const char *name, double value)
 {
 	json_object_object_add(to, name, json_object_new_double(value));
+}
+
+static void add_integer(json_object *to, const char *name, uint64_t value)
+{
+	json_object_object_add(to, name, json_object_new_int64((int64_t)value));
 }
 
 static void attach(struct shared *shared, struct job *job, unsigned thread)
@@ -38,29 +47,35 @@ static void detach(struct job *job)
 
 /* ---- Open after a crash ------------------------------------------------------------------------------------------ */
 
-/* Durable transactions, while there is time, and then the process is gone; tells how many entries there are. */
+/* So many for every store, however long it takes: what an opening has to do depends on it. */
+static uint64_t crash_entries(const struct job *job)
+{
+	uint64_t part = job->count / CRASH_PART;
+
+	return part < CRASH_ENTRIES_MAX ? part : CRASH_ENTRIES_MAX;
+}
+
+/* Durable transactions, and then the process is gone. */
 static void write_and_crash(struct shared *shared, int to)
 {
+	uint64_t done = 0, now = 0, entries = 0;
 	struct job job;
-	uint64_t done = 0, now = 0;
 
 	shared_open(shared, true);
 	attach(shared, &job, 0);
-	while (done < job.count) {
-		now = job.count - done < CRASH_PUTS ? job.count - done : CRASH_PUTS;
+	entries = crash_entries(&job);
+	for (done = 0; done < entries; done += now) {
+		now = entries - done < CRASH_PUTS ? entries - done : CRASH_PUTS;
 		job_put(&job, done, now, order_mixed, 0);
-		done += now;
-		if (!job_step(&job, now))
-			break;
 	}
-	if (write(to, &done, sizeof(done)) != sizeof(done))
+	if (write(to, &job.put_bytes, sizeof(job.put_bytes)) != sizeof(job.put_bytes))
 		exit(1);
 	kill(getpid(), SIGKILL);
 }
 
-static uint64_t crash(struct shared *shared)
+static void crash(struct shared *shared)
 {
-	uint64_t done = 0;
+	uint64_t put_bytes = 0;
 	int ends[2] = { -1, -1 };
 	pid_t pid = -1;
 
@@ -71,37 +86,46 @@ static uint64_t crash(struct shared *shared)
 		write_and_crash(shared, ends[1]);
 	}
 	close(ends[1]);
-	if (read(ends[0], &done, sizeof(done)) != sizeof(done))
+	if (read(ends[0], &put_bytes, sizeof(put_bytes)) != sizeof(put_bytes))
 		wrong(shared, "the writer failed before its crash");
 	close(ends[0]);
 	waitpid(pid, NULL, 0);
-	return done;
+}
+
+static void check_crashed(struct shared *shared, struct job *job)
+{
+	uint64_t entries = crash_entries(job), i = 0;
+
+	job_read_begin(job);
+	for (i = 0; i < entries; i++)
+		job_get(job, order_mixed(job, i));
+	job->store->end(job->session);
+	job_check_all(job, entries, shared->thorough);
 }
 
 void open_after_crash(struct shared *shared)
 {
-	struct meter before = { 0 }, after = { 0 };
-	uint64_t entries = crash(shared), i = 0;
+	struct stretch stretch = { 0 };
+	uint64_t start = 0;
 	struct job job;
 
+	crash(shared);
 	files_drop_cache(shared->directory);
-	json_object_object_add(shared->record, "crashed_allocated_bytes",
-			       json_object_new_int64((int64_t)files_allocated_bytes(shared->directory)));
-	meter_read(&before, shared->directory);
+	add_integer(shared->record, "crashed_allocated_bytes", files_allocated_bytes(shared->directory));
+	files_write_out(shared->directory);
+	stretch_begin(shared->directory, &stretch);
+	start = now_ns();
 	shared_open(shared, true);
+	add_double(shared->record, "open_seconds", (double)(now_ns() - start) / 1e9);
 	attach(shared, &job, 0);
 	job_read_begin(&job);
-	job_get(&job, order_mixed(&job, entries - 1));
-	meter_read(&after, shared->directory);
-	record_operations(shared, 1, (double)(after.ns - before.ns) / 1e9);
-	json_object_object_add(shared->record, "entries", json_object_new_int64((int64_t)entries));
-	add_double(shared->record, "cpu_seconds", after.cpu_seconds - before.cpu_seconds);
-	for (i = 0; i < entries; i++)
-		job_get(&job, order_mixed(&job, i));
+	job_get(&job, order_mixed(&job, crash_entries(&job) - 1));
 	job.store->end(job.session);
-	job_check_all(&job, entries, shared->thorough);
+	record_operations(shared, 1, stretch_end(shared->directory, &stretch, shared->record));
+	add_integer(shared->record, "entries", crash_entries(&job));
+	check_crashed(shared, &job);
 	detach(&job);
-	shared_close(shared);
+	close_measured(shared);
 }
 
 /* ---- Hot copy ---------------------------------------------------------------------------------------------------- */
@@ -118,137 +142,187 @@ static void *keep_overwriting(void *context)
 	while (!atomic_load(&job->shared->stop)) {
 		job_put(job, job_random(job) % job->count, 1, order_same, job->done + 1);
 		(void)job_step(job, 1);
+		atomic_store(&job->shared->written, job->done);
 	}
 	return NULL;
 }
 
-static double copy_while_writing(struct shared *shared, const char *directory, struct job *writer)
+/* The overwrites that were committed before the copy began. */
+static uint64_t copy_while_writing(struct shared *shared, const char *directory, struct job *writer)
 {
-	struct meter before = { 0 }, after = { 0 };
+	struct stretch stretch = { 0 };
+	uint64_t before = 0, after = 0;
+	double seconds = 0;
 	pthread_t thread;
 
 	if (pthread_create(&thread, NULL, keep_overwriting, writer))
 		wrong(shared, "no thread");
-	usleep(10000); /* it is writing then */
-	meter_read(&before, shared->directory);
+	while (!atomic_load(&shared->written))
+		usleep(1000);
+	stretch_begin(shared->directory, &stretch);
+	before = atomic_load(&shared->written);
 	expect_shared(shared, shared->store->copy(shared->handle, directory), "copy");
 	files_sync(directory); /* some stores do that themselves: all of them have to */
-	meter_read(&after, shared->directory);
+	after = atomic_load(&shared->written);
+	seconds = stretch_end(shared->directory, &stretch, shared->record);
 	atomic_store(&shared->stop, true);
 	pthread_join(thread, NULL);
-	add_double(shared->record, "cpu_seconds", after.cpu_seconds - before.cpu_seconds);
-	return (double)(after.ns - before.ns) / 1e9;
+	record_operations(shared, writer->count, seconds);
+	add_double(shared->record, "writer_per_second", (double)(after - before) / seconds);
+	return before;
+}
+
+/* The copy has to be one state of the original, and none from before the copy began. */
+static void check_copy(struct shared *shared, const char *directory, uint64_t before, uint64_t after)
+{
+	const char *original = shared->directory;
+	uint64_t newest = 0;
+	struct job job;
+
+	shared->directory = directory;
+	add_integer(shared->record, "copy_allocated_bytes", files_allocated_bytes(directory));
+	shared_open(shared, false);
+	attach(shared, &job, 0);
+	job_check_all(&job, job.count, true);
+	newest = newest_version(&job);
+	if (newest < before || newest > after)
+		wrong(shared, "the copy is not of the time when it was made");
+	check_versions(&job, newest);
+	detach(&job);
+	shared_close(shared);
+	shared->directory = original;
 }
 
 void copy_hot(struct shared *shared)
 {
+	uint64_t before = 0, after = 0;
 	char directory[4096] = "";
-	const char *original = shared->directory;
 	struct job job;
-	double seconds = 0;
 
-	snprintf(directory, sizeof(directory), "%s-copy", original);
+	snprintf(directory, sizeof(directory), "%s-copy", shared->directory);
 	if (mkdir(directory, 0700))
 		wrong(shared, "no directory for the copy");
-	shared_open(shared, false);
+	open_measured(shared);
 	attach(shared, &job, 0);
-	seconds = copy_while_writing(shared, directory, &job);
-	record_operations(shared, job.count, seconds);
-	add_double(shared->record, "writer_per_second", (double)job.done / seconds);
+	files_write_out(shared->directory);
+	before = copy_while_writing(shared, directory, &job);
+	after = job.done;
 	record_latency(shared, job.latency, 1); /* the writer's */
+	add_integer(shared->record, "entries", job.count);
 	detach(&job);
-	shared_close(shared);
-	shared->directory = directory;
-	json_object_object_add(shared->record, "allocated_bytes",
-			       json_object_new_int64((int64_t)files_allocated_bytes(directory)));
-	shared_open(shared, false);
-	attach(shared, &job, 0);
-	job_check_all(&job, job.count, true);
-	detach(&job);
-	shared_close(shared);
-	shared->directory = original;
+	close_measured(shared);
+	check_copy(shared, directory, before, after);
 	files_remove_tree(directory);
 }
 
 /* ---- Long overwriting -------------------------------------------------------------------------------------------- */
 
+/*
+ * Without durability most of what a store writes would not reach the device while it is measured, for some stores and
+ * not for others. So everything is written out at each point of the series, within the time, and the device's bytes are
+ * those that count.
+ */
 struct series {
 	struct shared *shared;
 	json_object *points;
-	struct meter start;
-	_Atomic uint64_t done;
-	double interval;
+	struct meter start, last;
+	uint64_t last_done;
+	unsigned count;
 };
 
-static void add_point(struct series *series, struct meter *last, uint64_t *last_done)
+static unsigned series_points(double seconds)
+{
+	double points = seconds / SERIES_SECONDS;
+
+	return points < SERIES_POINTS_MIN ? SERIES_POINTS_MIN : points > SERIES_POINTS_MAX ? SERIES_POINTS_MAX : (unsigned)points;
+}
+
+static uint64_t bytes_between(const struct meter *from, const struct meter *to)
+{
+	return to->device ? to->device_written_bytes - from->device_written_bytes : to->written_bytes - from->written_bytes;
+}
+
+static void add_point(struct series *series)
 {
 	const struct bench_case *measured = series->shared->measured;
 	uint64_t entry_bytes = measured->shape.key_bytes + measured->shape.value_bytes;
-	uint64_t done = atomic_load(&series->done);
-	uint64_t allocated = files_allocated_bytes(series->shared->directory);
+	uint64_t done = 0, put_bytes = 0, allocated = 0;
 	json_object *point = json_object_new_object();
 	struct meter now = { 0 };
 
+	files_write_out(series->shared->directory);
+	done = atomic_load(&series->shared->written);
+	put_bytes = (done - series->last_done) * entry_bytes;
+	allocated = files_allocated_bytes(series->shared->directory);
 	meter_read(&now, series->shared->directory);
 	add_double(point, "seconds", (double)(now.ns - series->start.ns) / 1e9);
-	add_double(point, "per_second", (double)(done - *last_done) / ((double)(now.ns - last->ns) / 1e9));
-	json_object_object_add(point, "allocated_bytes", json_object_new_int64((int64_t)allocated));
+	add_double(point, "per_second", (double)(done - series->last_done) / ((double)(now.ns - series->last.ns) / 1e9));
+	add_integer(point, "allocated_bytes", allocated);
 	add_double(point, "space_amplification", (double)allocated / (double)(measured->count * entry_bytes));
-	if (done > *last_done)
-		add_double(point, "write_amplification", (double)(now.written_bytes - last->written_bytes) /
-			   (double)((done - *last_done) * entry_bytes));
+	add_integer(point, "device_written_bytes", bytes_between(&series->last, &now));
+	if (put_bytes)
+		add_double(point, "write_amplification", (double)bytes_between(&series->last, &now) / (double)put_bytes);
 	json_object_array_add(series->points, point);
-	*last = now;
-	*last_done = done;
+	series->last = now;
+	series->last_done = done;
 }
 
+/* All points but the last one, which belongs to the end of the writing. */
 static void *watch(void *context)
 {
 	struct series *series = context;
-	struct meter last = series->start;
-	uint64_t last_done = 0;
+	uint64_t step_ns = (uint64_t)(series->shared->measured->seconds * 1e9) / series->count, now = 0;
+	unsigned i = 0;
 
-	while (!atomic_load(&series->shared->stop)) {
-		usleep((useconds_t)(series->interval * 1e6));
-		add_point(series, &last, &last_done);
+	for (i = 1; i < series->count; i++) {
+		uint64_t at = series->start.ns + i * step_ns;
+
+		while ((now = now_ns()) < at)
+			usleep((useconds_t)((at - now) / 1000 + 1));
+		if (atomic_load(&series->shared->stop))
+			break;
+		add_point(series);
 	}
 	return NULL;
 }
 
-void overwrite_long(struct shared *shared)
+static double overwrite_and_watch(struct shared *shared, struct job *job)
 {
 	struct series series = { .shared = shared, .points = json_object_new_array() };
-	struct meter after = { 0 };
+	struct stretch stretch = { 0 };
 	pthread_t watcher;
-	struct job job;
 
-	shared_open(shared, false);
-	attach(shared, &job, 0);
-	meter_read(&series.start, shared->directory);
-	series.interval = shared->measured->seconds / SERIES_POINTS;
+	series.count = series_points(shared->measured->seconds);
+	stretch_begin(shared->directory, &stretch);
+	series.start = series.last = stretch.meter;
 	if (pthread_create(&watcher, NULL, watch, &series))
 		wrong(shared, "no thread");
+	job_start(job);
 	do {
-		job_put(&job, job_random(&job) % job.count, 1, order_same, job.done + 1);
-		atomic_store_explicit(&series.done, job.done + 1, memory_order_relaxed);
-	} while (job_step(&job, 1));
-	meter_read(&after, shared->directory);
+		job_put(job, job_random(job) % job->count, 1, order_same, job->done + 1);
+		atomic_store_explicit(&shared->written, job->done + 1, memory_order_relaxed);
+	} while (job_step(job, 1));
 	atomic_store(&shared->stop, true);
 	pthread_join(watcher, NULL);
-	record_operations(shared, job.done, (double)(after.ns - series.start.ns) / 1e9);
-	record_latency(shared, job.latency, 1);
-	add_double(shared->record, "cpu_seconds", after.cpu_seconds - series.start.cpu_seconds);
+	add_point(&series);
 	json_object_object_add(shared->record, "series", series.points);
-	check_overwritten(&job);
-	json_object_object_add(shared->record, "put_bytes", json_object_new_int64((int64_t)job.put_bytes));
-	detach(&job);
-	shared_close(shared);
+	return stretch_end(shared->directory, &stretch, shared->record);
+}
+
+void overwrite_long(struct shared *shared)
+{
+	double seconds = 0;
+	struct job job;
+
+	open_measured(shared);
+	attach(shared, &job, 0);
 	files_write_out(shared->directory);
-	meter_read(&after, shared->directory);
-	json_object_object_add(shared->record, "written_bytes",
-			       json_object_new_int64((int64_t)(after.written_bytes - series.start.written_bytes)));
-	add_double(shared->record, "write_amplification",
-		   (double)(after.written_bytes - series.start.written_bytes) / (double)job.put_bytes);
-	json_object_object_add(shared->record, "allocated_bytes",
-			       json_object_new_int64((int64_t)files_allocated_bytes(shared->directory)));
+	seconds = overwrite_and_watch(shared, &job);
+	record_operations(shared, job.done, seconds);
+	record_latency(shared, job.latency, 1);
+	add_integer(shared->record, "entries", job.count);
+	add_integer(shared->record, "put_bytes", job.put_bytes);
+	check_overwritten(&job);
+	detach(&job);
+	close_measured(shared);
 }

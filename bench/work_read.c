@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Workloads that read a filled database. Gets run in transactions of READS_PER_TXN; every answer is checked. */
+/*
+ * Workloads that read a filled database, for a time. Gets run in transactions of READS_PER_TXN; every answer is checked.
+ * From the cold only so much is read that most of the file stays cold: one get for each COLD_BYTES, which is more than
+ * what the kernel reads around a page. A cold scan goes once over everything.
+ */
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,14 +12,32 @@
 
 #define READS_PER_TXN 1024
 #define HOT_PART 100 /* one entry of that many is hot */
-#define COLD_PART 50 /* gets from the cold: one for that many entries, so that most of them meet a cold page */
+#define COLD_BYTES ((uint64_t)256 << 10)
+#define CHECKED_ENTRIES 64 /* of a scan: one in so many is checked in every byte */
 
 typedef void read_one_fn(struct job *job);
 
-static void read_many(struct job *job, uint64_t most, uint64_t per_call, read_one_fn *read_one)
+/* What is read from the cold is not read before, so it is checked afterwards. */
+void check_read(struct job *job)
 {
+	if (job->shared->thorough)
+		job_check_all(job, job->count, true);
+}
+
+static uint64_t cold_gets(const struct job *job)
+{
+	uint64_t gets = job->count * (job->shape->key_bytes + job->shape->value_bytes) / COLD_BYTES;
+
+	return gets > BENCH_BATCH ? gets : BENCH_BATCH;
+}
+
+static void read_many(struct job *job, uint64_t per_call, read_one_fn *read_one)
+{
+	uint64_t most = UINT64_MAX;
 	bool more = true;
 
+	if (job->shared->measured->workload->cold)
+		job->wanted = most = cold_gets(job);
 	while (more && job->done < most) {
 		uint64_t left = READS_PER_TXN;
 
@@ -28,15 +50,6 @@ static void read_many(struct job *job, uint64_t most, uint64_t per_call, read_on
 	}
 }
 
-static uint64_t gets_of(const struct job *job)
-{
-	uint64_t part = job->count / COLD_PART;
-
-	if (!job->shared->measured->workload->cold)
-		return job->count;
-	return part > BENCH_BATCH ? part : BENCH_BATCH;
-}
-
 static void get_any(struct job *job)
 {
 	job_get(job, job_random(job) % job->count);
@@ -44,7 +57,7 @@ static void get_any(struct job *job)
 
 void read_random(struct job *job)
 {
-	read_many(job, gets_of(job), 1, get_any);
+	read_many(job, 1, get_any);
 }
 
 static void get_hot(struct job *job)
@@ -56,7 +69,7 @@ static void get_hot(struct job *job)
 
 void read_hot(struct job *job)
 {
-	read_many(job, job->count, 1, get_hot);
+	read_many(job, 1, get_hot);
 }
 
 static void get_missing(struct job *job)
@@ -70,7 +83,7 @@ static void get_missing(struct job *job)
 
 void read_missing(struct job *job)
 {
-	read_many(job, job->count, 1, get_missing);
+	read_many(job, 1, get_missing);
 }
 
 static void get_batch(struct job *job)
@@ -91,36 +104,56 @@ static void get_batch(struct job *job)
 
 void multi_get_random(struct job *job)
 {
-	read_many(job, gets_of(job), BENCH_BATCH, get_batch);
+	read_many(job, BENCH_BATCH, get_batch);
 }
 
-/* Steps through everything, again from its beginning while there is time; checks order, number and content. */
-static void walk(struct job *job, enum store_move first, enum store_move next)
+/* Is it an entry that was put, behind the last one? The key is made again only for some: that would take longer than a step. */
+static void check_step(const struct job *job, uint64_t seen, const unsigned char *last, int order, struct bytes key,
+		       struct bytes value)
+{
+	if (key.size != job->shape->key_bytes || value.size != job->shape->value_bytes ||
+	    !entry_value_is(job->shape, entry_number(value), value) || entry_number(value) >= job->count ||
+	    (job->calls % CHECKED_ENTRIES == 0 && !entry_is(job->shape, key, value)))
+		wrong(job->shared, "a scan gives an entry that was not put");
+	if (seen && memcmp(last, key.data, key.size) * order <= 0)
+		wrong(job->shared, "keys are not in order");
+}
+
+/* Goes once over everything, unless the time is over before; tells whether there is time for another one. */
+static bool walk_once(struct job *job, unsigned char *last, enum store_move first, enum store_move next)
 {
 	struct bytes key = { 0 }, value = { 0 };
-	unsigned char *last = malloc(job->shape->key_bytes);
 	enum store_move move = first;
 	int order = first == STORE_FIRST ? -1 : 1, result = 0;
+	uint64_t seen = 0;
 	bool more = true;
 
 	job_read_begin(job);
 	expect(job, job->store->cursor_open(job->session, STORE_ALL), "cursor");
 	while (more && (result = job->store->move(job->session, move, &key, &value)) == 0) {
-		if (key.size != job->shape->key_bytes || value.size < ENTRY_VALUE_BYTES_MIN ||
-		    !entry_value_is(job->shape, entry_number(value), value) || entry_number(value) >= job->count)
-			wrong(job->shared, "a scan gives an entry that was not put");
-		if (job->done && memcmp(last, key.data, key.size) * order <= 0)
-			wrong(job->shared, "keys are not in order");
+		check_step(job, seen++, last, order, key, value);
 		memcpy(last, key.data, key.size);
 		move = next;
 		more = job_step(job, 1);
 	}
 	if (result && result != BENCH_MISSING)
 		expect(job, result, "scan");
-	if (result == BENCH_MISSING && job->done != job->count)
+	if (result == BENCH_MISSING && seen != job->count)
 		wrong(job->shared, "a scan gives another number of entries than were put");
 	job->store->cursor_close(job->session);
 	job->store->end(job->session);
+	return more;
+}
+
+static void walk(struct job *job, enum store_move first, enum store_move next)
+{
+	unsigned char *last = malloc(job->shape->key_bytes);
+	bool cold = job->shared->measured->workload->cold;
+
+	if (cold)
+		job->wanted = job->count;
+	while (walk_once(job, last, first, next) && !cold)
+		;
 	free(last);
 }
 
@@ -140,12 +173,12 @@ void seek_random(struct job *job)
 	struct bytes key = { 0 }, value = { 0 };
 	bool more = true;
 
-	while (more && job->done < job->count) {
+	while (more) {
 		unsigned left = READS_PER_TXN;
 
 		job_read_begin(job);
 		expect(job, job->store->cursor_open(job->session, 1), "cursor");
-		for (; more && left && job->done < job->count; left--) {
+		for (; more && left; left--) {
 			uint64_t number = job_random(job) % job->count;
 
 			key = entry_key(job->shape, number, job->key);
@@ -159,7 +192,7 @@ void seek_random(struct job *job)
 	}
 }
 
-/* The second thread overwrites as fast as it can while the first one reads; what it did is not counted. */
+/* The second thread overwrites as fast as it can while the first one reads; what it did is told apart. */
 void read_while_writing(struct job *job)
 {
 	if (job->thread == 0) {
@@ -167,6 +200,8 @@ void read_while_writing(struct job *job)
 		atomic_store(&job->shared->stop, true);
 		return;
 	}
-	while (!atomic_load(&job->shared->stop))
+	while (!atomic_load(&job->shared->stop)) {
 		job_put(job, job_random(job) % job->count, 1, order_same, ++job->calls);
+		atomic_store(&job->shared->written, job->calls);
+	}
 }

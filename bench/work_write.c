@@ -10,6 +10,7 @@ static void fill(struct job *job, job_order_fn *order, uint64_t per_txn)
 {
 	uint64_t first = 0, now = 0;
 
+	job->wanted = job->count;
 	for (first = 0; first < job->count; first += now) {
 		now = job->count - first < per_txn ? job->count - first : per_txn;
 		job_put(job, first, now, order, 0);
@@ -31,6 +32,11 @@ void fill_random(struct job *job)
 void fill_batch(struct job *job)
 {
 	fill(job, order_mixed, BATCH_PUTS);
+}
+
+void fill_batch_sequential(struct job *job)
+{
+	fill(job, order_same, BATCH_PUTS);
 }
 
 static void check_filled(struct job *job, job_order_fn *order)
@@ -57,9 +63,30 @@ void check_filled_random(struct job *job)
 
 void overwrite_random(struct job *job)
 {
+	job->wanted = job->count;
 	do
 		job_put(job, job_random(job) % job->count, 1, order_same, job->done + 1);
-	while (job->done + 1 < job->count && job_step(job, 1));
+	while (job_step(job, 1) && job->done < job->wanted);
+}
+
+/* The greatest version of all entries: how many of those overwrites there were. */
+uint64_t newest_version(struct job *job)
+{
+	struct bytes key = { 0 }, value = { 0 };
+	enum store_move move = STORE_FIRST;
+	uint64_t newest = 0;
+	int result = 0;
+
+	job_read_begin(job);
+	expect(job, job->store->cursor_open(job->session, STORE_ALL), "cursor");
+	for (; (result = job->store->move(job->session, move, &key, &value)) == 0; move = STORE_NEXT)
+		if (entry_version(value) > newest)
+			newest = entry_version(value);
+	if (result != BENCH_MISSING)
+		expect(job, result, "scan");
+	job->store->cursor_close(job->session);
+	job->store->end(job->session);
+	return newest;
 }
 
 /* The version that each entry has to have after count random overwrites of this thread. */
@@ -74,18 +101,13 @@ static uint64_t *latest_versions(const struct job *job, uint64_t count)
 	return latest;
 }
 
-/* Does it over: every entry has the version that it was given last. */
-void check_overwritten(struct job *job)
+void check_versions(struct job *job, uint64_t count)
 {
-	uint64_t count = job->put_bytes / (job->shape->key_bytes + job->shape->value_bytes), *latest = NULL;
+	uint64_t *latest = latest_versions(job, count);
 	struct bytes key = { 0 }, value = { 0 };
 	enum store_move move = STORE_FIRST;
 	int result = 0;
 
-	if (!job->shared->thorough || !count)
-		return;
-	job_check_all(job, job->count, true);
-	latest = latest_versions(job, count);
 	job_read_begin(job);
 	expect(job, job->store->cursor_open(job->session, STORE_ALL), "cursor");
 	for (; (result = job->store->move(job->session, move, &key, &value)) == 0; move = STORE_NEXT)
@@ -96,6 +118,16 @@ void check_overwritten(struct job *job)
 	job->store->cursor_close(job->session);
 	job->store->end(job->session);
 	free(latest);
+}
+
+void check_overwritten(struct job *job)
+{
+	uint64_t count = job->put_bytes / (job->shape->key_bytes + job->shape->value_bytes);
+
+	if (!job->shared->thorough || !count)
+		return;
+	job_check_all(job, job->count, true);
+	check_versions(job, count);
 }
 
 static int delete_once(struct job *job, uint64_t number)
@@ -115,7 +147,8 @@ static void delete_all(struct job *job, job_order_fn *order)
 {
 	int result = 0;
 
-	while (job->done < job->count) {
+	job->wanted = job->count;
+	while (job->done < job->wanted) {
 		uint64_t number = order(job, job->done);
 
 		while ((result = delete_once(job, number)) == BENCH_CONFLICT)

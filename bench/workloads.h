@@ -7,6 +7,7 @@
 
 #include "entry.h"
 #include "histogram.h"
+#include "meter.h"
 #include "random.h"
 #include "store.h"
 
@@ -23,6 +24,7 @@ struct bench_case {
 	uint64_t memory_bytes; /* limit to memory and page cache; 0: none */
 	double seconds;        /* the longest that it runs */
 	uint64_t seed;
+	uint64_t order_seed;   /* of the order in which databases are filled: one for all repetitions */
 };
 
 /* What the threads of one run share. */
@@ -33,7 +35,9 @@ struct shared {
 	const char *directory;
 	struct zipf zipf;
 	_Atomic uint64_t inserted; /* entries, those of the database included */
+	uint64_t greatest;         /* the entry whose key comes last */
 	_Atomic bool stop;         /* a thread without an end of its own has to end */
+	_Atomic uint64_t written;  /* puts of that thread */
 	uint64_t memory_bytes;     /* what the store was told to use */
 	bool filling;              /* makes the filled database, whatever the workload does with it then */
 	bool thorough;             /* check every byte before and after */
@@ -53,8 +57,10 @@ struct job {
 	uint64_t done;      /* out: operations */
 	uint64_t put_bytes; /* out: keys and values given to the store */
 	uint64_t conflicts; /* out: transactions done again */
+	uint64_t wanted;    /* out: operations that make it complete; 0: it has no end but that of its time */
 	uint64_t last_ns, end_ns, calls;
-	unsigned sample_mask;
+	unsigned gap;       /* calls before the next one that is timed */
+	bool sampled;
 	struct histogram *latency;
 	unsigned char *key, *value, *keys;
 };
@@ -73,14 +79,17 @@ struct workload {
 	enum workload_base base;
 	unsigned threads;
 	bool durable;            /* commits return when they are on stable storage */
-	bool sampled;            /* each 16th call is timed: for calls that take less than a microsecond */
+	bool sampled;            /* one call in 16 is timed: for calls that take less than a microsecond */
 	bool cold;               /* starts with nothing in the page cache or a cache of the store's own */
-	bool timed;              /* runs for a time; the others until they have done all, or time is up */
+	bool timed;              /* runs for a time; the others until they have done all, or are capped */
+	bool scaling;            /* runs only where there is a CPU for each thread */
 	bool puts_in_order, reads_in_order; /* what the store is told, see store_setup */
-	unsigned longer;         /* timed: so many times as long as the others; 0: 1 */
+	bool longer;             /* timed: runs for the time that the plan has for it */
 	unsigned trees;
 	size_t put_per_txn;      /* for those that differ in nothing else */
 	void (*run)(struct job *job);
+	/* Makes a filled database of its own, which is then opened anew; NULL: that of base is used. */
+	void (*fill)(struct job *job);
 	/* Unmeasured work before run, in the first thread; may be NULL. */
 	void (*prepare)(struct job *job);
 	/* Reads back what was written, after the measurement; may be NULL. */
@@ -139,6 +148,7 @@ void shared_close(struct shared *shared);
 void fill_sequential(struct job *job);
 void fill_random(struct job *job);
 void fill_batch(struct job *job);
+void fill_batch_sequential(struct job *job);
 void overwrite_random(struct job *job);
 void delete_sequential(struct job *job);
 void delete_random(struct job *job);
@@ -147,11 +157,15 @@ void put_txn(struct job *job);
 void check_filled_sequential(struct job *job);
 void check_filled_random(struct job *job);
 void check_overwritten(struct job *job);
+uint64_t newest_version(struct job *job);
+/* Every entry has the version that the first count random overwrites of this thread gave it last. */
+void check_versions(struct job *job, uint64_t count);
 void check_deleted_sequential(struct job *job);
 void check_deleted_random(struct job *job);
 void check_durable(struct job *job);
 void check_txn(struct job *job);
 
+void check_read(struct job *job);
 void read_random(struct job *job);
 void read_missing(struct job *job);
 void read_hot(struct job *job);
@@ -172,6 +186,7 @@ void ycsb_f(struct job *job);
 
 void trees_prepare(struct job *job);
 void trees_fill(struct job *job);
+void trees_warm(struct job *job);
 void trees_put(struct job *job);
 void trees_get(struct job *job);
 void trees_check(struct job *job);
@@ -184,6 +199,19 @@ void overwrite_long(struct shared *shared);
 
 /* Runs the threads of the case's workload on the open store and writes what came of it into the record. */
 void run_threads(struct shared *shared);
+
+/* Open and close the store of shared, and write into the record what that took. What closing writes, and what the kernel
+ * still has to write then, counts among the bytes of the run; its time is told apart. */
+void open_measured(struct shared *shared);
+void close_measured(struct shared *shared);
+
+/* A measured stretch of work: what it took, and what others took meanwhile, goes into the record. Gives its seconds. */
+struct stretch {
+	struct meter meter;
+	struct meter_machine machine;
+};
+void stretch_begin(const char *directory, struct stretch *stretch);
+double stretch_end(const char *directory, const struct stretch *stretch, json_object *record);
 
 /* Write what was measured into the record. */
 void record_operations(struct shared *shared, uint64_t operations, double seconds);
