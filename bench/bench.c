@@ -260,8 +260,7 @@ static void print_run(FILE *out)
 	add_text(run, "started", text);
 	add_text(run, "mode", planned ? modes[settings.mode] : "named");
 	json_object_object_add(run, "seed", json_object_new_int64((int64_t)settings.seed));
-	json_object_object_add(run, "repetitions", json_object_new_int64(
-		settings.repetitions ? settings.repetitions : sections[0].repetitions[settings.mode]));
+	json_object_object_add(run, "repetitions", json_object_new_int64(campaign_repetitions(&settings, sections)));
 	json_object_object_add(run, "seconds", json_object_new_double(settings.seconds));
 	json_object_object_add(run, "long_seconds", json_object_new_double(settings.long_seconds));
 	if (settings.cap_seconds < NO_CAP_SECONDS)

@@ -39,7 +39,7 @@ struct campaign {
 	struct bench_case measured;
 	uint64_t end_ns;      /* of everything */
 	uint64_t deadline_ns; /* of the section */
-	unsigned repetition;
+	unsigned repetition, repetitions; /* this one, and how many the section has */
 	char cgroup[4096];
 	char refusal[256];   /* why the section cannot run; "" when it can */
 	struct rates rates[WORKLOADS_MAX][STORES_MAX];
@@ -87,7 +87,7 @@ static void show(const struct campaign *campaign, const char *section, const cha
 {
 	if (isatty(STDERR_FILENO))
 		fprintf(stderr, "\r%6.0f s  %u/%u  %-16s %-18s %-16s", (double)(now_ns() - campaign->start_ns) / 1e9,
-			campaign->repetition + 1, campaign->settings->repetitions, section, workload, store);
+			campaign->repetition + 1, campaign->repetitions, section, workload, store);
 }
 
 /* ---- What differs too much -------------------------------------------------------------------------------------- */
@@ -410,16 +410,16 @@ static void end_section(struct campaign *campaign)
 static void run_section(struct campaign *campaign, const struct section *section)
 {
 	const struct settings *settings = campaign->settings;
-	unsigned repetitions = settings->repetitions ? settings->repetitions : section->repetitions[settings->mode];
 
 	campaign->section = section;
+	campaign->repetitions = campaign_repetitions(settings, section);
 	memset(campaign->rates, 0, sizeof(campaign->rates));
 	campaign->measured = (struct bench_case){ .shape = section->shape };
 	campaign->measured.shape.incompressible = settings->incompressible;
 	campaign->measured.count = settings->count ? settings->count : section->counts[settings->mode];
 	campaign->measured.order_seed = settings->seed;
 	prepare_section(campaign);
-	for (campaign->repetition = 0; campaign->repetition < repetitions; campaign->repetition++) {
+	for (campaign->repetition = 0; campaign->repetition < campaign->repetitions; campaign->repetition++) {
 		campaign->measured.seed = settings->seed + campaign->repetition;
 		run_repetition(campaign);
 	}
@@ -512,6 +512,7 @@ static void run_limits(struct campaign *campaign, unsigned first, unsigned end)
 	unsigned i = 0;
 
 	setup.file_bytes = count * 512 < LIMIT_FILE_BYTES_MAX ? (count * 512 | 0xffffff) + 1 : LIMIT_FILE_BYTES_MAX;
+	campaign->repetitions = end;
 	for (; first < end; first++) {
 		setup.seed = settings->seed + first;
 		campaign->repetition = first;
@@ -544,6 +545,11 @@ static void emit_summary(struct campaign *campaign)
 	emit(campaign, summary);
 }
 
+unsigned campaign_repetitions(const struct settings *settings, const struct section *section)
+{
+	return settings->repetitions ? settings->repetitions : section->repetitions[settings->mode];
+}
+
 bool campaign_planned(const struct settings *settings)
 {
 	for (unsigned i = 0; i < section_count; i++)
@@ -555,8 +561,7 @@ bool campaign_planned(const struct settings *settings)
 int campaign_run(const struct settings *settings, const char *directory, FILE *out)
 {
 	struct campaign *campaign = calloc(1, sizeof(*campaign));
-	unsigned repetitions = settings->repetitions ? settings->repetitions : sections[0].repetitions[settings->mode];
-	unsigned first = (repetitions + 1) / 2;
+	unsigned repetitions = campaign_repetitions(settings, sections), first = (repetitions + 1) / 2;
 	int result = 0;
 
 	campaign->settings = settings;

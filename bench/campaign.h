@@ -35,6 +35,9 @@ bool campaign_planned(const struct settings *settings);
 /* Runs it all; JSON lines go to out. 0, or 1 when a measurement failed. directory is where the files are. */
 int campaign_run(const struct settings *settings, const char *directory, FILE *out);
 
+/* How often the section is measured. */
+unsigned campaign_repetitions(const struct settings *settings, const struct section *section);
+
 /* Is name one of the names in list? NULL lists all. */
 bool campaign_listed(const char *list, const char *name);
 
