@@ -33,6 +33,11 @@ static double timeval_seconds(struct timeval time)
 	return (double)time.tv_sec + (double)time.tv_usec / 1e6;
 }
 
+double meter_cpu_seconds(const struct rusage *usage)
+{
+	return timeval_seconds(usage->ru_utime) + timeval_seconds(usage->ru_stime);
+}
+
 static uint64_t clock_ns(void)
 {
 	struct timespec now = { 0 };
@@ -85,7 +90,7 @@ void meter_read(struct meter *meter, const char *path)
 	meter->written_bytes = read_field("/proc/self/io", "write_bytes") -
 			       read_field("/proc/self/io", "cancelled_write_bytes");
 	getrusage(RUSAGE_SELF, &usage);
-	meter->cpu_seconds = timeval_seconds(usage.ru_utime) + timeval_seconds(usage.ru_stime);
+	meter->cpu_seconds = meter_cpu_seconds(&usage);
 	meter->ns = clock_ns();
 }
 

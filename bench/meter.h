@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/resource.h>
 
 struct meter {
 	uint64_t ns;
@@ -14,6 +15,9 @@ struct meter {
 	uint64_t device_written_bytes; /* by everybody, the file system's journal included */
 	bool device;                   /* the device has statistics */
 };
+
+/* User and system together. */
+double meter_cpu_seconds(const struct rusage *usage);
 
 /* Reads the meters; the device is that of path. */
 void meter_read(struct meter *meter, const char *path);

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -469,10 +470,18 @@ static int fail(json_object *record, const struct run *run, int status)
 	return -ECHILD;
 }
 
+/* What filling the database took, where that was needed, is in it already. */
+static void add_to_double(json_object *record, const char *name, double more)
+{
+	add_double(record, name, json_object_get_double(json_object_object_get(record, name)) + more);
+}
+
 int run_in_child(const struct run *run, json_object *record)
 {
 	json_object *told = NULL;
 	int ends[2] = { -1, -1 }, status = 0;
+	uint64_t start = now_ns();
+	struct rusage usage = { 0 };
 	pid_t pid = -1;
 
 	fflush(NULL);
@@ -487,8 +496,10 @@ int run_in_child(const struct run *run, json_object *record)
 	close(ends[1]);
 	told = receive_record(ends[0]);
 	close(ends[0]);
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+	while (wait4(pid, &status, 0, &usage) < 0 && errno == EINTR)
 		;
+	add_to_double(record, "whole_seconds", (double)(now_ns() - start) / 1e9);
+	add_to_double(record, "whole_cpu_seconds", meter_cpu_seconds(&usage));
 	if (!told || !WIFEXITED(status) || WEXITSTATUS(status)) {
 		json_object_put(told);
 		return fail(record, run, status);

@@ -21,8 +21,8 @@ struct run {
 };
 
 /*
- * Runs it in a child and adds what it tells to record. 0, or -ECHILD when the child failed: record then has "status"
- * and "reason", and the child has said why on standard error.
+ * Runs it in a child and adds what it tells to record, and what all of it took, with preparing and checking. 0, or
+ * -ECHILD when the child failed: record then has "status" and "reason", and the child has said why on standard error.
  */
 int run_in_child(const struct run *run, json_object *record);
 
