@@ -97,7 +97,7 @@ static error_t parse_plan(int key)
 		plan(PLAN_SMOKE, 0.02, 0.1, 0.1, 0);
 		return 0;
 	case OPTION_QUICK:
-		plan(PLAN_QUICK, 0.1, 0.8, 0.5, 270);
+		plan(PLAN_QUICK, 0.1, 0.5, 0.5, 280);
 		return 0;
 	case OPTION_FULL:
 		plan(PLAN_FULL, 1, 60, 30, 6900);

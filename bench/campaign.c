@@ -347,7 +347,7 @@ static bool section_wanted(const struct settings *settings, const struct section
 static void run_repetition(struct campaign *campaign)
 {
 	const struct settings *settings = campaign->settings;
-	unsigned w = 0, turn = 0, total = 0;
+	unsigned w = 0, turn = 0, total = 0, parts = campaign->section->long_parts ? campaign->section->long_parts : 1;
 
 	while (stores[total])
 		total++;
@@ -357,7 +357,7 @@ static void run_repetition(struct campaign *campaign)
 		if (!wanted(settings, campaign->section, workload))
 			continue;
 		campaign->measured.workload = workload;
-		campaign->measured.seconds = workload->longer ? settings->long_seconds :
+		campaign->measured.seconds = workload->longer ? settings->long_seconds / parts :
 					     workload->timed ? settings->seconds : settings->cap_seconds;
 		for (turn = 0; turn < total; turn++) {
 			unsigned s = (unsigned)random_permute(turn, total, campaign->measured.seed * WORKLOADS_MAX + w);
@@ -440,7 +440,7 @@ static void run_sections(struct campaign *campaign)
 	const struct settings *settings = campaign->settings;
 	unsigned i = 0, left = 0, weight = 0;
 
-	campaign->end_ns = campaign->start_ns + (uint64_t)(settings->budget_seconds * 0.97e9);
+	campaign->end_ns = campaign->start_ns + (uint64_t)(settings->budget_seconds * 0.98e9);
 	for (i = 0; i < section_count; i++)
 		left += weight_of(settings, &sections[i]);
 	for (i = 0; i < section_count; i++) {
@@ -527,6 +527,8 @@ static void run_limits(struct campaign *campaign, unsigned first, unsigned end)
 static void emit_summary(struct campaign *campaign)
 {
 	json_object *summary = json_object_new_object();
+	size_t spreads = json_object_array_length(campaign->spreads);
+	bool disturbed = campaign->disturbed * 20 > campaign->done;
 
 	add_text(summary, "type", "summary");
 	add_double(summary, "seconds", (double)(now_ns() - campaign->start_ns) / 1e9);
@@ -534,14 +536,14 @@ static void emit_summary(struct campaign *campaign)
 	add_integer(summary, "failed", campaign->failed);
 	add_integer(summary, "skipped", campaign->skipped);
 	add_integer(summary, "disturbed_measurements", campaign->disturbed);
-	json_object_object_add(summary, "disturbed", json_object_new_boolean(campaign->disturbed * 20 > campaign->done));
-	json_object_object_add(summary, "unstable", json_object_new_boolean(json_object_array_length(campaign->spreads) > 0));
+	json_object_object_add(summary, "disturbed", json_object_new_boolean(disturbed));
+	json_object_object_add(summary, "unstable", json_object_new_boolean(spreads > 0));
 	json_object_object_add(summary, "spread_too_large", campaign->spreads);
 	if (isatty(STDERR_FILENO))
 		fprintf(stderr, "\r%*s\r", 90, "");
 	fprintf(stderr, "%u measurements, %u failed, %u skipped, %u disturbed, %zu with too large a spread\n",
 		campaign->done, campaign->failed, campaign->skipped, campaign->disturbed,
-		json_object_array_length(campaign->spreads));
+		spreads);
 	emit(campaign, summary);
 }
 

@@ -125,8 +125,8 @@ static bool can_write(int file, unsigned bytes)
 }
 
 /* One part of the time. */
-static int write_part(const struct limit *limit, const struct limit_setup *setup, int file, unsigned bytes, uint64_t *done,
-		      uint64_t *ns)
+static int write_part(const struct limit *limit, const struct limit_setup *setup, int file, unsigned bytes,
+		      uint64_t *done, uint64_t *ns)
 {
 	struct durable_writer writers[DEPTH_MAX] = { 0 };
 	unsigned i = 0, step = bytes > LIMIT_BLOCK_BYTES ? bytes : LIMIT_BLOCK_BYTES;
@@ -322,8 +322,8 @@ static struct search_key choose_key(const struct limit *limit, const struct limi
 }
 
 /* The last places that are not above their keys, of as many keys as the limit searches at once. */
-static void search_all(const struct search_key *sorted, uint64_t entries, const struct search_key *wanted, unsigned count,
-		       const struct search_key **found)
+static void search_all(const struct search_key *sorted, uint64_t entries, const struct search_key *wanted,
+		       unsigned count, const struct search_key **found)
 {
 	uint64_t left = 0, half = 0;
 	unsigned i = 0;

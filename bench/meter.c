@@ -151,8 +151,8 @@ static void add_process(const char *pid, struct meter_machine *machine)
 	if (file)
 		fclose(file);
 	/* state ppid pgrp session tty tpgid flags minflt cminflt majflt cmajflt utime stime cutime cstime */
-	if (!rest || sscanf(rest + 1, " %*c %d %*d %*d %*d %*d %u %*u %*u %*u %*u %llu %llu %llu %llu", &parent, &flags, &user,
-			    &system, &children_user, &children_system) != 6)
+	if (!rest || sscanf(rest + 1, " %*c %d %*d %*d %*d %*d %u %*u %*u %*u %*u %llu %llu %llu %llu", &parent, &flags,
+			    &user, &system, &children_user, &children_system) != 6)
 		return;
 	if (flags & KERNEL_THREAD_FLAG) {
 		machine->kernel += (double)(user + system);

@@ -19,6 +19,7 @@ struct section {
 	uint64_t counts[PLAN_MODES]; /* entries; 0: the section is not part of that mode */
 	unsigned repetitions[PLAN_MODES];
 	unsigned memory_parts;       /* memory is limited to this part of the data; 0: no limit */
+	unsigned long_parts;         /* what runs for long does so for that part of its time; 0: the whole */
 	unsigned weight;             /* of the time that there is, in PLAN_FULL */
 	unsigned quick_weight;       /* the same in PLAN_QUICK */
 	const char *workloads;       /* names, separated by commas */

@@ -280,12 +280,12 @@ void open_measured(struct shared *shared)
 /* What reached the device, in parts of what was put; what was handed to the kernel where the device has no statistics. */
 static void record_amplification(json_object *record)
 {
-	uint64_t put_bytes = integer_of(record, "put_bytes");
 	bool device = json_object_object_get(record, "device_written_bytes");
+	uint64_t written = integer_of(record, device ? "device_written_bytes" : "written_bytes");
+	uint64_t put_bytes = integer_of(record, "put_bytes");
 
 	if (put_bytes)
-		add_double(record, "write_amplification",
-			   (double)integer_of(record, device ? "device_written_bytes" : "written_bytes") / (double)put_bytes);
+		add_double(record, "write_amplification", (double)written / (double)put_bytes);
 }
 
 void close_measured(struct shared *shared)
@@ -313,6 +313,7 @@ void close_measured(struct shared *shared)
 /* Makes the database that is read or changed afterwards, and tells what its store does to have it at its best. */
 static void make_filled(struct shared *shared, void (*fill)(struct job *job))
 {
+	unsigned trees = shared->measured->workload->trees;
 	uint64_t start = now_ns(), filled = 0;
 	struct job job;
 
@@ -320,8 +321,8 @@ static void make_filled(struct shared *shared, void (*fill)(struct job *job))
 		wrong(shared, "no memory");
 	shared->filling = true;
 	shared_open(shared, false);
-	if (shared->measured->workload->trees)
-		expect_shared(shared, shared->store->trees_make(shared->handle, shared->measured->workload->trees), "trees");
+	if (trees)
+		expect_shared(shared, shared->store->trees_make(shared->handle, trees), "trees");
 	expect_shared(shared, shared->store->attach(shared->handle, &job.session), "attach");
 	fill(&job);
 	shared->store->detach(job.session);

@@ -234,19 +234,23 @@ static unsigned series_points(double seconds)
 {
 	double points = seconds / SERIES_SECONDS;
 
-	return points < SERIES_POINTS_MIN ? SERIES_POINTS_MIN : points > SERIES_POINTS_MAX ? SERIES_POINTS_MAX : (unsigned)points;
+	if (points < SERIES_POINTS_MIN)
+		return SERIES_POINTS_MIN;
+	return points > SERIES_POINTS_MAX ? SERIES_POINTS_MAX : (unsigned)points;
 }
 
 static uint64_t bytes_between(const struct meter *from, const struct meter *to)
 {
-	return to->device ? to->device_written_bytes - from->device_written_bytes : to->written_bytes - from->written_bytes;
+	if (to->device)
+		return to->device_written_bytes - from->device_written_bytes;
+	return to->written_bytes - from->written_bytes;
 }
 
 static void add_point(struct series *series)
 {
 	const struct bench_case *measured = series->shared->measured;
 	uint64_t entry_bytes = measured->shape.key_bytes + measured->shape.value_bytes;
-	uint64_t done = 0, put_bytes = 0, allocated = 0;
+	uint64_t done = 0, put_bytes = 0, allocated = 0, written = 0;
 	json_object *point = json_object_new_object();
 	struct meter now = { 0 };
 
@@ -255,13 +259,14 @@ static void add_point(struct series *series)
 	put_bytes = (done - series->last_done) * entry_bytes;
 	allocated = files_allocated_bytes(series->shared->directory);
 	meter_read(&now, series->shared->directory);
+	written = bytes_between(&series->last, &now);
 	add_double(point, "seconds", (double)(now.ns - series->start.ns) / 1e9);
 	add_double(point, "per_second", (double)(done - series->last_done) / ((double)(now.ns - series->last.ns) / 1e9));
 	add_integer(point, "allocated_bytes", allocated);
 	add_double(point, "space_amplification", (double)allocated / (double)(measured->count * entry_bytes));
-	add_integer(point, "device_written_bytes", bytes_between(&series->last, &now));
+	add_integer(point, now.device ? "device_written_bytes" : "written_bytes", written);
 	if (put_bytes)
-		add_double(point, "write_amplification", (double)bytes_between(&series->last, &now) / (double)put_bytes);
+		add_double(point, "write_amplification", (double)written / (double)put_bytes);
 	json_object_array_add(series->points, point);
 	series->last = now;
 	series->last_done = done;

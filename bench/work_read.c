@@ -107,7 +107,7 @@ void multi_get_random(struct job *job)
 	read_many(job, BENCH_BATCH, get_batch);
 }
 
-/* Is it an entry that was put, behind the last one? The key is made again only for some: that would take longer than a step. */
+/* Is it an entry that was put, behind the last one? The key is made again only for some: that takes longer than a step. */
 static void check_step(const struct job *job, uint64_t seen, const unsigned char *last, int order, struct bytes key,
 		       struct bytes value)
 {
