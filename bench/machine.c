@@ -80,7 +80,7 @@ static void add_device(json_object *to, const struct stat *status)
 {
 	static const char *const files[] = {
 		"queue/rotational", "queue/logical_block_size", "queue/physical_block_size", "queue/scheduler",
-		"queue/write_cache", "queue/fua", "device/model", "size",
+		"queue/write_cache", "queue/fua", "queue/read_ahead_kb", "device/model", "size",
 	};
 	char path[256] = "", text[256] = "", target[256] = "";
 	json_object *device = json_object_new_object();

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Workloads that read a filled database, for a time. Gets run in transactions of READS_PER_TXN; every answer is checked.
- * From the cold only so much is read that most of the file stays cold: one get for each COLD_BYTES, which is more than
- * what the kernel reads around a page. A cold scan goes once over everything.
+ * From the cold there is one get for each COLD_BYTES of data, so that nearly all of them meet a cold page, unless the
+ * store or the kernel reads far ahead: then read_bytes shows it. A cold scan goes once over everything.
  */
 #include <stdatomic.h>
 #include <stdlib.h>
