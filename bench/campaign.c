@@ -274,6 +274,14 @@ static bool time_is_up(const struct campaign *campaign)
 	return campaign->settings->budget_seconds > 0 && now_ns() > deadline;
 }
 
+/* What failed does not say. */
+static bool is_disturbed(json_object *record)
+{
+	json_object *reasons = json_object_object_get(record, "disturbed");
+
+	return reasons && json_object_array_length(reasons);
+}
+
 static void measure(struct campaign *campaign, const struct workload *workload, const struct store *store,
 		    struct rates *rates)
 {
@@ -307,7 +315,7 @@ static void measure(struct campaign *campaign, const struct workload *workload, 
 		rates->values[rates->count++] = json_object_get_double(rate);
 	campaign->done++;
 	campaign->failed += result != 0;
-	campaign->disturbed += json_object_array_length(json_object_object_get(record, "disturbed")) > 0;
+	campaign->disturbed += is_disturbed(record);
 	emit(campaign, record);
 }
 
