@@ -181,18 +181,20 @@ static double start_and_join(struct shared *shared, struct worker *workers, unsi
 }
 
 /* Reads everything once, and then each session at random, so that the store and the kernel have in memory what they keep
- * there. */
+ * there. Where that is not all, the gets go on as long as those that are measured. */
 static void warm_up(struct worker *workers, unsigned count)
 {
 	struct job *job = &workers[0].job;
 	uint64_t gets = (job->count < WARM_GETS_MAX ? job->count : WARM_GETS_MAX) / count, i = 0;
+	bool limited = job->shared->measured->memory_bytes;
 	unsigned w = 0;
 
 	job_check_all(job, job->count, job->shared->thorough);
 	for (w = 0; w < count; w++) {
 		job = &workers[w].job;
+		job_start(job);
 		job_read_begin(job);
-		for (i = 0; i < gets; i++)
+		for (i = 0; i < gets && (!limited || now_ns() < job->end_ns); i++)
 			job_get(job, random_mix(~(i * count + w)) % job->count);
 		job->store->end(job->session);
 	}
