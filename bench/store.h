@@ -78,6 +78,7 @@ struct store {
 	const char *settings; /* what it runs with; printed with the results. The reasons stand in its file. */
 	size_t key_bytes_max; /* the longest key; SIZE_MAX: no limit worth naming */
 	unsigned cache_percent; /* of memory_bytes, for a cache of its own; 0: it has none and uses the page cache */
+	unsigned cache_data_factor; /* if it loses by a larger one: no more than so many times the data; 0: it does not */
 	const char *(*version)(void);
 	const char *(*text)(int result);
 
@@ -112,7 +113,7 @@ extern const struct store *const stores[];
 /* Names of those that this build lacks; ends with NULL. */
 extern const char *const stores_not_built[];
 
-/* The size of the cache of the store's own: cache_percent of the memory, 8 MiB at least; 0 when it has none. */
+/* The size of the cache of the store's own, 8 MiB at least; 0 when it has none. */
 uint64_t store_cache_bytes(const struct store *store, const struct store_setup *setup);
 
 #endif

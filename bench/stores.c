@@ -56,6 +56,9 @@ const char *const stores_not_built[] = {
 uint64_t store_cache_bytes(const struct store *store, const struct store_setup *setup)
 {
 	uint64_t bytes = setup->memory_bytes / 100 * store->cache_percent;
+	uint64_t enough = setup->data_bytes * store->cache_data_factor + 64 * MIB;
 
+	if (store->cache_data_factor && bytes > enough)
+		bytes = enough;
 	return store->cache_percent && bytes < 8 * MIB ? 8 * MIB : bytes;
 }
