@@ -4,7 +4,9 @@
  *
  * - A private environment (one process) with log, locks and cache; the cache is half of the memory, but no more than four
  *   times the data and 64 MiB: all pages fit then, and its tables, which are made for the whole of it, cost more the
- *   larger it is (0.5 s of opening for 12 GiB). Pages of 4 KiB, the file system's block.
+ *   larger it is (0.5 s of opening for 12 GiB).
+ * - Pages of 4 KiB, the file system's block and the default; of 64 KiB, the largest, for large values, which overflow
+ *   pages of any size: chains are shorter then, and reads of 100 KB take half the time.
  * - durable: the default, the log is flushed at each commit and threads share flushes. Not durable: DB_TXN_NOSYNC, where
  *   the newest log stays in its buffer; a thread hands it over every 50 ms.
  * - A log buffer of 8 MiB, files of 64 MiB, old ones removed (DB_LOG_AUTO_REMOVE); that thread also writes a checkpoint
@@ -37,6 +39,8 @@
 #define BULK_BYTES (256u << 10)
 #define BULK_ENTRY_BYTES 32 /* that the buffer needs for an entry beside its key and value */
 #define VALUE_SLACK_BYTES 16
+#define LARGE_VALUE_BYTES 16384
+#define LARGE_PAGE_BYTES 65536
 
 extern const struct store store_bdb;
 
@@ -132,6 +136,8 @@ static int open_database(struct bdb *bdb, DB_TXN *txn, const char *file, const c
 {
 	int result = db_create(db, bdb->env, 0);
 
+	if (result == 0 && bdb->setup.value_bytes >= LARGE_VALUE_BYTES)
+		result = (*db)->set_pagesize(*db, LARGE_PAGE_BYTES);
 	if (result == 0)
 		result = (*db)->open(*db, txn, file, name, DB_BTREE, DB_CREATE | DB_THREAD | (txn ? 0 : DB_AUTO_COMMIT),
 				     0600);
@@ -484,8 +490,9 @@ static int bdb_tree_get(void *session, unsigned tree, struct bytes key, struct b
 const struct store store_bdb = {
 	.name = "bdb",
 	.package = "libdb5.3-dev",
-	.settings = "transactional B-tree, private environment, cache 50 % of memory or 4 x data, checkpoint each 64 MiB of log, bulk calls "
-		    "for forward scans and batches in order; default sync when durable, else DB_TXN_NOSYNC; reads are read-committed",
+	.settings = "transactional B-tree, private environment, cache 50 % of memory or 4 x data, pages of 4 KiB (64 KiB "
+		    "for large values), checkpoint each 64 MiB of log, bulk calls for forward scans and batches in order; "
+		    "default sync when durable, else DB_TXN_NOSYNC; reads are read-committed",
 	.key_bytes_max = SIZE_MAX,
 	.cache_percent = 50,
 	.cache_data_factor = 4,
