@@ -30,10 +30,10 @@
  *     db_bench-100000     2           4                8       2    18
  *     ycsb                3           4                8       2    19
  *     large               4           4                8       2    20
- *     limited            15           2               10       2    35
  *     limits              -          20                3       3    10
- *                                                            all   267
+ *                                                            all   232
  *
+ * The section limited is not part of it, for a quarter of so little data is less than what some stores take in any case.
  * The weights are those sums: a machine that is slower makes fewer repetitions, of all sections alike.
  */
 #include "plan.h"
@@ -114,13 +114,11 @@ const struct section sections[] = {
 	  .quick = "get-1,get-cold,multi-get-cold,scan-cold" },
 	{ .name = "limited",
 	  .shape = { ENTRY_HASHED, 16, 1000 },
-	  .counts = { 0, 400000, 1000000 },
+	  .counts = { 0, 0, 1000000 },
 	  .repetitions = { 1, 2, 2 },
 	  .memory_parts = 4,
 	  .long_parts = 3,
 	  .weight = 830,
-	  .quick_weight = 35,
-	  .workloads = "get-1,multi-get,get-cold,multi-get-cold,scan-cold,overwrite-long",
-	  .quick = "get-1,get-cold" },
+	  .workloads = "get-1,multi-get,get-cold,multi-get-cold,scan-cold,overwrite-long" },
 };
 const unsigned section_count = sizeof(sections) / sizeof(sections[0]);
