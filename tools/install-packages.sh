@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-# Sourced by tools/quickstart, tools/check, tools/coverage, tools/torture and bench/setup: installs the Debian packages that are missing, and only those.
+# Sourced by tools/quickstart, tools/check, tools/coverage, tools/torture and bench/setup: installs the Debian packages
+# that are missing, and only those.
 
 # as_root COMMAND...: as it is for root, else through sudo.
 as_root() {
@@ -52,3 +53,5 @@ test_packages=(g++ libcriterion-dev lmdb-utils db-util liblmdb-dev mandoc python
 	e2fsprogs xfsprogs btrfs-progs)
 fuzz_packages=(clang-14 libclang-rt-14-dev)
 coverage_packages=(gcovr)
+store_packages=(liblmdb-dev librocksdb-dev libwiredtiger-dev libleveldb-dev libsqlite3-dev libdb5.3-dev)
+report_packages=(gnuplot-nox python3)
