@@ -4,47 +4,149 @@ import json
 import statistics
 from collections import OrderedDict
 
+from latency import Latency
+
 OWN = "solifuge"
 # Limits that are transfers of bytes: what they allow depends on the size of an entry.
 BYTE_LIMITS = {"write-sequential", "read-sequential", "memcpy"}
+DISTURBED_PARTS = 20  # a run is disturbed when more than one in so many measurements is
+SPREAD_MAX = 0.25     # of stable figures
+
+
+class Metric:
+    """A figure of a record, how it is shown, and whether more of it is better."""
+
+    def __init__(self, name, label, value, show, least_change, grain, more_is_better=False, of_machine=False):
+        self.name = name
+        self.label = label
+        self.value = value                # of a record; None when it has none
+        self.show = show
+        self.least_change = least_change  # that is worth telling, in parts
+        self.grain = grain                # less than this is nothing
+        self.more_is_better = more_is_better
+        self.of_machine = of_machine      # a slower machine changes it
+
+
+def quantile_of(record, name, rest):
+    """A quantile of one repetition, when enough samples are above it."""
+    summary = record.get("latency_ns", {})
+    return summary.get(name) if summary.get("count", 0) * rest >= 10 else None
+
+
+def amplification_of(record):
+    """Bytes that reached the device for each byte put."""
+    put, written = record.get("put_bytes"), record.get("device_written_bytes")
+    return written / put if put and written is not None else None
+
+
+def processor_of(record):
+    """CPU seconds for each operation, those of closing included."""
+    if not record.get("operations") or "cpu_seconds" not in record:
+        return None
+    return (record["cpu_seconds"] + record.get("close_cpu_seconds", 0)) / record["operations"]
+
+
+def live_bytes(record):
+    """What the entries of the database themselves take."""
+    return record.get("entries", record["count"]) * (record["key_bytes"] + record["value_bytes"])
+
+
+def space_of(record):
+    """Bytes on the device for each byte of the entries."""
+    return record["allocated_bytes"] / live_bytes(record) if record.get("allocated_bytes") else None
+
+
+def human(value):
+    """A number in four characters or so."""
+    if value is None:
+        return "-"
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if value >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.3g}"
+
+
+def plain(value):
+    return "-" if value is None else f"{value:.3g}" if value < 999.5 else f"{value:,.0f}"
+
+
+def micro(nanoseconds):
+    return plain(None if nanoseconds is None else nanoseconds / 1e3)
+
+
+def mebi(count):
+    return plain(None if count is None else count / 2 ** 20)
+
+
+RATE = Metric("rate", "operations per second", lambda record: record["per_second"], human, 0.05, 0, more_is_better=True,
+              of_machine=True)
+P99 = Metric("p99", "p99, microseconds", lambda record: quantile_of(record, "p99", 0.01), micro, 0.2, 100,
+             of_machine=True)
+P999 = Metric("p99.9", "p99.9, microseconds", lambda record: quantile_of(record, "p99.9", 0.001), micro, 0.2, 100,
+              of_machine=True)
+CPU = Metric("CPU", "CPU microseconds per operation", processor_of,
+             lambda value: plain(None if value is None else value * 1e6), 0.1, 1e-9, of_machine=True)
+SPACE = Metric("space", "bytes allocated per byte of live data", space_of, plain, 0.05, 0.01)
+MEMORY = Metric("memory", "peak of anonymous memory, MiB", lambda record: record.get("peak_anonymous_bytes"), mebi, 0.1,
+                2 ** 20)
+WRITTEN = Metric("written", "bytes written to the device per byte put", amplification_of, plain, 0.1, 0.1)
+METRICS = [RATE, P99, P999, CPU, SPACE, MEMORY, WRITTEN]
 
 
 class Figures:
-    """What one store did in one case: the rates of all repetitions, and the records they came from."""
+    """What one store did in one case: the records of all repetitions."""
 
     def __init__(self):
         self.records = []
         self.status = None
         self.reason = ""
+        self.failed = 0
 
     def add(self, record):
         if record.get("status") == "ok":
             self.records.append(record)
-        elif self.status is None:
+            return
+        self.failed += record.get("status") == "failed"
+        if self.status in (None, "skipped"):
             self.status, self.reason = record.get("status"), record.get("reason", "")
 
-    @property
-    def rates(self):
-        return [record["per_second"] for record in self.records]
+    def values(self, metric):
+        """Of all repetitions that have the figure."""
+        return [value for value in map(metric.value, self.records) if value is not None]
+
+    def middle(self, metric):
+        """The median; None when no repetition has the figure. Latencies are those of all repetitions together."""
+        if metric in (P99, P999):
+            return self.latency.at(0.99 if metric is P99 else 0.999)
+        values = self.values(metric)
+        return statistics.median(values) if values else None
 
     @property
     def rate(self):
-        return statistics.median(self.rates) if self.records else None
+        return self.middle(RATE)
+
+    def spread_of(self, metric):
+        """Greatest less smallest, in parts of the median; None when there is nothing to compare."""
+        values = self.values(metric)
+        middle = statistics.median(values) if values else 0
+        return (max(values) - min(values)) / middle if len(values) > 1 and middle else None
 
     @property
     def spread(self):
-        """Half of greatest less smallest, in parts of the median."""
-        rates = self.rates
-        return (max(rates) - min(rates)) / 2 / self.rate if rates and self.rate else 0
+        return self.spread_of(RATE)
 
-    def middle(self, name):
-        """The median of another number of the records; None when none has it."""
+    def field(self, name):
+        """The median of a number of the records; None when none has it."""
         values = [record[name] for record in self.records if record.get(name) is not None]
         return statistics.median(values) if values else None
 
     @property
+    def latency(self):
+        return Latency(self.records)
+
+    @property
     def typical(self):
-        """The record whose rate is the median, for what cannot be averaged."""
+        """The record whose rate is the median, for what cannot be put together."""
         return min(self.records, key=lambda record: abs(record["per_second"] - self.rate)) if self.records else None
 
     @property
@@ -56,19 +158,47 @@ class Figures:
         """No repetition failed or was left out."""
         return self.status is None
 
+    @property
+    def capped(self):
+        """Time was up before all was done."""
+        return any(record.get("capped") for record in self.records)
+
+    @property
+    def warm(self):
+        """It was to read from the device and did not."""
+        return any(record.get("group") == "cold" and record.get("read_bytes") == 0 for record in self.records)
+
+    @property
+    def entries(self):
+        """What the figures are for: the numbers of entries of all repetitions."""
+        return {record.get("entries", record["count"]) for record in self.records}
+
+    @property
+    def marks(self):
+        return (("!" if self.disturbed else "") + ("" if self.complete else "m") + ("c" if self.capped else "") +
+                ("w" if self.warm else ""))
+
+
+MARKS = "!: disturbed; m: a repetition is missing; c: capped, time was up before all entries were done; w: meant to be " \
+        "cold, but nothing was read from the device; n/s: not supported"
+
+
+def same_work(figures, other):
+    """May a ratio be given? Not when time was up for one before all was done, or where they had other entries."""
+    return not figures.capped and not other.capped and figures.entries == other.entries
+
 
 class Results:
     """A whole run."""
 
-    def __init__(self, path):
+    def __init__(self, records):
         self.run, self.summary = {}, {}
         self.stores = OrderedDict()
         self.cases = OrderedDict()   # name: {store: Figures}
         self.about = {}              # name: one of its records
         self.limits = OrderedDict()  # name: Figures
-        with open(path, encoding="utf-8") as file:
-            for line in file:
-                self.add(json.loads(line))
+        for record in records:
+            self.add(record)
 
     def add(self, record):
         kind = record["type"]
@@ -88,13 +218,42 @@ class Results:
     def store_names(self):
         return [name for name, store in self.stores.items() if store.get("status") != "not built"]
 
-    def best_other(self, case):
-        """(name, rate) of the fastest store but ours; (None, None) when there is none."""
-        others = [(figures.rate, name) for name, figures in self.cases[case].items() if name != OWN and figures.rate]
+    @property
+    def measurements(self):
+        """(all that worked, those of them during which others took much of the machine)"""
+        every = [figures for stores in self.cases.values() for figures in stores.values()]
+        return sum(len(figures.records) for figures in every), sum(figures.disturbed for figures in every)
+
+    @property
+    def disturbed(self):
+        """Did others take much of the machine for long?"""
+        done, disturbed = self.measurements
+        return disturbed * DISTURBED_PARTS > done
+
+    @property
+    def unstable(self):
+        """[(case, store, spread)] whose repetitions differ too much, the worst first."""
+        found = [(case, store, figures.spread) for case, stores in self.cases.items() for store, figures in stores.items()
+                 if (figures.spread or 0) > SPREAD_MAX]
+        return sorted(found, key=lambda entry: -entry[2])
+
+    def best_other(self, case, metric=RATE):
+        """(name, figure) of the best store but ours, of those that did the same work; (None, None) without one."""
+        own = self.cases[case].get(OWN)
+        others = [(figures.middle(metric), name) for name, figures in self.cases[case].items()
+                  if name != OWN and figures.middle(metric) and (not own or same_work(own, figures))]
         if not others:
             return None, None
-        rate, name = max(others)
-        return name, rate
+        value, name = max(others) if metric.more_is_better else min(others)
+        return name, value
+
+    def ratio_to_best(self, case, metric=RATE):
+        """Above 1 we are better; None when there is nothing to compare."""
+        own = self.cases[case].get(OWN)
+        value, best = own.middle(metric) if own else None, self.best_other(case, metric)[1]
+        if not value or not best:
+            return None
+        return value / best if metric.more_is_better else best / value
 
     def limit_rate(self, case):
         """What the machine allows in the unit of the case; None when there is no limit to compare with."""
@@ -106,22 +265,13 @@ class Results:
             return figures.rate
         return figures.rate * figures.records[0]["bytes_per_operation"] / (about["key_bytes"] + about["value_bytes"])
 
-    def ratio_to_best(self, case):
-        own = self.cases[case].get(OWN)
-        best = self.best_other(case)[1]
-        return own.rate / best if own and own.rate and best else None
-
     def ratio_to_limit(self, case):
         own = self.cases[case].get(OWN)
         limit = self.limit_rate(case)
         return own.rate / limit if own and own.rate and limit else None
 
 
-def human(value):
-    """A rate in four characters or so."""
-    if value is None:
-        return "-"
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size:
-            return f"{value / size:.3g}{unit}"
-    return f"{value:.3g}"
+def read(path):
+    """The results in a file."""
+    with open(path, encoding="utf-8") as file:
+        return Results(json.loads(line) for line in file)
