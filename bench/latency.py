@@ -20,6 +20,7 @@ class Curve:
         self.count = summary["count"]
         parts = {}
         points = [(fraction, ns) for fraction, ns in record["latency_curve"]]
+        points.append((1.0, summary["max"]))
         points += [(float(name[1:]) / 100, ns) for name, ns in summary.items() if name[0] == "p" and name[1:2].isdigit()]
         for fraction, ns in points:
             parts[max(ns, 1)] = max(parts.get(max(ns, 1), 0.0), fraction)

@@ -90,6 +90,12 @@ class Ratios(unittest.TestCase):
             record["entries"] = 400 if record["store"] == OWN else 100
         self.assertIsNone(self.results(shrink).ratio_to_best("main/case-0"))
 
+    def test_timed(self):
+        """Would break if a store that puts more in the same time were not compared with those that put less."""
+        def put(record):
+            record["entries"] = record["operations"]
+        self.assertAlmostEqual(self.results(put).ratio_to_best("main/case-0"), 0.5, delta=0.01)
+
     def test_marks(self):
         figures = Figures()
         figures.add(bench_run.record("main/get-cold", OWN, 0))
