@@ -52,8 +52,10 @@ def live_bytes(record):
 
 
 def space_of(record):
-    """Bytes on the device for each byte of the entries."""
-    return record["allocated_bytes"] / live_bytes(record) if record.get("allocated_bytes") else None
+    """Bytes on the device for each byte of the entries, where anything was put: the others have what the filling left."""
+    if not record.get("put_bytes") or not record.get("allocated_bytes"):
+        return None
+    return record["allocated_bytes"] / live_bytes(record)
 
 
 def human(value):
@@ -86,7 +88,7 @@ P999 = Metric("p99.9", "p99.9, microseconds", lambda record: quantile_of(record,
               of_machine=True)
 CPU = Metric("CPU", "CPU microseconds per operation", processor_of,
              lambda value: plain(None if value is None else value * 1e6), 0.1, 1e-9, of_machine=True)
-SPACE = Metric("space", "bytes allocated per byte of live data", space_of, plain, 0.05, 0.01)
+SPACE = Metric("space", "bytes allocated per byte of live data", space_of, plain, 0.15, 0.01)
 MEMORY = Metric("memory", "peak of anonymous memory, MiB", lambda record: record.get("peak_anonymous_bytes"), mebi, 0.1,
                 2 ** 20)
 WRITTEN = Metric("written", "bytes written to the device per byte put", amplification_of, plain, 0.1, 0.1)

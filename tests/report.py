@@ -25,7 +25,7 @@ def record_of(values):
 
     def at(fraction):
         return values[min(int(fraction * len(values)), len(values) - 1)]
-    while rest * len(values) >= 0.5:
+    while rest * len(values) >= 10:
         curve.append([1 - rest, at(1 - rest)])
         rest *= 0.5623413
     summary = {"count": len(values), "max": values[-1]}
