@@ -80,7 +80,7 @@ def mebi(count):
     return plain(None if count is None else count / 2 ** 20)
 
 
-RATE = Metric("rate", "operations per second", lambda record: record["per_second"], human, 0.05, 0, more_is_better=True,
+RATE = Metric("rate", "Operations per second", lambda record: record["per_second"], human, 0.05, 0, more_is_better=True,
               of_machine=True)
 P99 = Metric("p99", "p99, microseconds", lambda record: quantile_of(record, "p99", 0.01), micro, 0.2, 100,
              of_machine=True)
@@ -88,10 +88,10 @@ P999 = Metric("p99.9", "p99.9, microseconds", lambda record: quantile_of(record,
               of_machine=True)
 CPU = Metric("CPU", "CPU microseconds per operation", processor_of,
              lambda value: plain(None if value is None else value * 1e6), 0.1, 1e-9, of_machine=True)
-SPACE = Metric("space", "bytes allocated per byte of live data", space_of, plain, 0.15, 0.01)
-MEMORY = Metric("memory", "peak of anonymous memory, MiB", lambda record: record.get("peak_anonymous_bytes"), mebi, 0.1,
+SPACE = Metric("space", "Bytes allocated per byte of live data", space_of, plain, 0.15, 0.01)
+MEMORY = Metric("memory", "Peak of anonymous memory, MiB", lambda record: record.get("peak_anonymous_bytes"), mebi, 0.1,
                 2 ** 20)
-WRITTEN = Metric("written", "bytes written to the device per byte put", amplification_of, plain, 0.1, 0.1)
+WRITTEN = Metric("written", "Bytes written to the device per byte put", amplification_of, plain, 0.1, 0.1)
 METRICS = [RATE, P99, P999, CPU, SPACE, MEMORY, WRITTEN]
 
 
