@@ -276,6 +276,12 @@ class Results:
 
 
 def read(path):
-    """The results in a file."""
-    with open(path, encoding="utf-8") as file:
-        return Results(json.loads(line) for line in file)
+    """The results in a file; OSError or ValueError when it has none."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            results = Results(json.loads(line) for line in file)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    if not results.run:
+        raise ValueError(f"{path} is no run of the benchmark")
+    return results

@@ -155,6 +155,11 @@ class Program(unittest.TestCase):
             self.assertIn(f"note: the machine has changed: the rates of the other stores by {text}", output)
             self.assertNotIn("SLOWER", output, code)
 
+    def test_no_run(self):
+        """Would break if a file that is none, or that is cut off, passed for a run without losses."""
+        self.assertEqual(self.compare(bench_run.run(1, cases=2), [])[0], 2)
+        self.assertEqual(self.compare(bench_run.run(1, cases=2), ["text"])[0], 2)
+
     def test_incomparable(self):
         """Would break if runs of other settings, machines or sizes were compared without a word."""
         new = list(bench_run.run(1, cases=3))
