@@ -11,12 +11,14 @@ OWN = "solifuge"
 BYTE_LIMITS = {"write-sequential", "read-sequential", "memcpy"}
 DISTURBED_PARTS = 20  # a run is disturbed when more than one in so many measurements is
 SPREAD_MAX = 0.25     # of stable figures
+PUT_BYTES_MIN = 4 << 20
 
 
 class Metric:
     """A figure of a record, how it is shown, and whether more of it is better."""
 
-    def __init__(self, name, label, value, show, least_change, grain, more_is_better=False, of_machine=False):
+    def __init__(self, name, label, value, show, least_change, grain, more_is_better=False, of_machine=False,
+                 of_work=False):
         self.name = name
         self.label = label
         self.value = value                # of a record; None when it has none
@@ -24,7 +26,8 @@ class Metric:
         self.least_change = least_change  # that is worth telling, in parts
         self.grain = grain                # less than this is nothing
         self.more_is_better = more_is_better
-        self.of_machine = of_machine      # a slower machine changes it
+        self.of_machine = of_machine      # a slower machine, or what others write, changes it
+        self.of_work = of_work            # it changes with how far a store came in its time
 
 
 def quantile_of(record, name, rest):
@@ -34,9 +37,9 @@ def quantile_of(record, name, rest):
 
 
 def amplification_of(record):
-    """Bytes that reached the device for each byte put."""
-    put, written = record.get("put_bytes"), record.get("device_written_bytes")
-    return written / put if put and written is not None else None
+    """Bytes that reached the device for each byte put; None where that is lost in what the file system and others write."""
+    put, written = record.get("put_bytes", 0), record.get("device_written_bytes")
+    return written / put if put >= PUT_BYTES_MIN and written is not None else None
 
 
 def processor_of(record):
@@ -88,10 +91,12 @@ P999 = Metric("p99.9", "p99.9, microseconds", lambda record: quantile_of(record,
               of_machine=True)
 CPU = Metric("CPU", "CPU microseconds per operation", processor_of,
              lambda value: plain(None if value is None else value * 1e6), 0.1, 1e-9, of_machine=True)
-SPACE = Metric("space", "Bytes allocated per byte of live data", space_of, plain, 0.15, 0.01)
-MEMORY = Metric("memory", "Peak of anonymous memory, MiB", lambda record: record.get("peak_anonymous_bytes"), mebi, 0.1,
-                2 ** 20)
-WRITTEN = Metric("written", "Bytes written to the device per byte put", amplification_of, plain, 0.1, 0.1)
+SPACE = Metric("space", "Bytes allocated per byte of live data", space_of, plain, 0.15, 0.01,
+               of_work=True)
+MEMORY = Metric("memory", "Peak of anonymous memory, MiB", lambda record: record.get("peak_anonymous_bytes"), mebi, 0.2,
+                2 ** 24, of_work=True)
+WRITTEN = Metric("written", "Bytes written to the device per byte put", amplification_of, plain, 0.1, 0.1,
+                 of_machine=True, of_work=True)
 METRICS = [RATE, P99, P999, CPU, SPACE, MEMORY, WRITTEN]
 
 
