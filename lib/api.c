@@ -413,7 +413,7 @@ void slf_abort(struct slf_txn *txn)
 {
 	bool orphaned;
 
-	if (!txn || atomic_load(&txn->reader->state) == READER_FREE) /* or it has ended before */
+	if (!txn || reader_is_free(txn->reader)) /* it has ended before */
 		return;
 	orphaned = atomic_load(&txn->reader->state) == READER_ORPHAN;
 	if (!db_alive(txn->core) && !orphaned)

@@ -91,7 +91,13 @@ struct reader *reader_claim(struct readers *readers)
 
 bool reader_free(struct reader *reader)
 {
-	return atomic_exchange_explicit(&reader->state, READER_FREE, memory_order_acq_rel) == READER_CLAIMED;
+	uint32_t expected = READER_CLAIMED;
+
+	if (atomic_compare_exchange_strong_explicit(&reader->state, &expected, READER_FREE, memory_order_release,
+						    memory_order_acquire))
+		return true;
+	atomic_store_explicit(&reader->state, READER_ENDED, memory_order_relaxed);
+	return false;
 }
 
 void readers_each(struct readers *readers, void (*each)(void *context, struct reader *reader), void *context)

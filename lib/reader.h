@@ -17,7 +17,8 @@
 
 #define READER_IDLE 0 /* no snapshot */
 
-enum reader_state { READER_FREE, READER_CLAIMED, READER_ORPHAN };
+/* ORPHAN: the database was closed under it; ENDED: and then it was given back. */
+enum reader_state { READER_FREE, READER_CLAIMED, READER_ORPHAN, READER_ENDED };
 
 struct reader {
 	_Atomic uint64_t epoch; /* READER_IDLE, epoch << 1 (exact), or epoch << 1 | 1 (a floor: this and all newer) */
@@ -41,8 +42,15 @@ void readers_release(struct readers *readers);
 
 /* A claimed slot, or NULL without memory. No lock, no allocation but when all slots are taken. */
 struct reader *reader_claim(struct readers *readers);
-/* Gives the slot back; false when the database was closed meanwhile (READER_ORPHAN). */
+/* Gives the slot back; false when the database was closed meanwhile. */
 bool reader_free(struct reader *reader);
+/* Has it been given back? */
+static inline bool reader_is_free(const struct reader *reader)
+{
+	uint32_t state = atomic_load_explicit(&reader->state, memory_order_relaxed);
+
+	return state == READER_FREE || state == READER_ENDED;
+}
 
 static inline void reader_floor(struct reader *reader, uint64_t epoch)
 {
