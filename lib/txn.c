@@ -51,10 +51,29 @@ int txn_new(struct core *core, struct slf_db *db, struct slf_txn **result)
 	return 0;
 }
 
+#define TREES_KEPT 64 /* that a pooled handle keeps room for */
+
+static void trees_release(struct slf_txn *txn)
+{
+	if (txn->trees != txn->trees_inline)
+		free(txn->trees);
+	txn->trees = txn->trees_inline;
+	txn->tree_capacity = TXN_TREES_INLINE;
+}
+
+static void index_drop(struct slf_txn *txn)
+{
+	free(txn->tree_index);
+	txn->tree_index = NULL;
+}
+
 bool txn_recycle(struct slf_txn *txn)
 {
 	arena_reset(&txn->arena);
 	txn->tree_count = 0;
+	index_drop(txn);
+	if (txn->tree_capacity > TREES_KEPT)
+		trees_release(txn);
 	txn->state = TXN_ENDED;
 	reader_idle(txn->reader);
 	return reader_free(txn->reader);
@@ -67,8 +86,8 @@ void txn_free(struct slf_txn *txn)
 	arena_release(&txn->arena);
 	tree_lenses_release(&txn->lenses);
 	edit_release(&txn->edit);
-	if (txn->trees != txn->trees_inline)
-		free(txn->trees);
+	trees_release(txn);
+	index_drop(txn);
 	free(txn->actions);
 	free(txn->blob);
 	free(txn->chunks);
@@ -205,6 +224,42 @@ int txn_begin_write(struct slf_txn *txn, int64_t timeout_ns)
 
 /* ---- Trees ------------------------------------------------------------------------------------------------------- */
 
+#define TREES_SEARCHED 16 /* so many are looked at one by one */
+
+/* Where the index tells of the tree, or would. */
+static uint32_t *index_place(const struct slf_txn *txn, uint32_t id)
+{
+	size_t mask = 2 * txn->tree_capacity - 1, at = id * 0x9e3779b97f4a7c15u >> 32 & mask;
+
+	while (txn->tree_index[at] && txn->trees[txn->tree_index[at] - 1].id != id)
+		at = (at + 1) & mask;
+	return &txn->tree_index[at];
+}
+
+static int index_make(struct slf_txn *txn)
+{
+	txn->tree_index = calloc(2 * txn->tree_capacity, sizeof(*txn->tree_index));
+	if (!txn->tree_index)
+		return -ENOMEM;
+	for (size_t i = 0; i < txn->tree_count; i++)
+		*index_place(txn, txn->trees[i].id) = (uint32_t)i + 1;
+	return 0;
+}
+
+/* One that has been looked at before, or NULL. */
+static struct txn_tree *known_tree(const struct slf_txn *txn, uint32_t id)
+{
+	if (unlikely(txn->tree_index)) {
+		uint32_t place = *index_place(txn, id);
+
+		return place ? &txn->trees[place - 1] : NULL;
+	}
+	for (size_t i = 0; i < txn->tree_count; i++)
+		if (likely(txn->trees[i].id == id))
+			return &txn->trees[i];
+	return NULL;
+}
+
 static int tree_slot(struct slf_txn *txn, struct txn_tree **slot)
 {
 	if (txn->tree_count == txn->tree_capacity) {
@@ -218,9 +273,10 @@ static int tree_slot(struct slf_txn *txn, struct txn_tree **slot)
 			free(txn->trees);
 		txn->trees = trees;
 		txn->tree_capacity = capacity;
+		index_drop(txn);
 	}
 	*slot = &txn->trees[txn->tree_count];
-	return 0;
+	return txn->tree_count >= TREES_SEARCHED && !txn->tree_index ? index_make(txn) : 0;
 }
 
 /* Looks the root up in the forest, else in the roots tree on disk. */
@@ -261,14 +317,13 @@ static int find_root(struct slf_txn *txn, uint32_t id, struct tree_root *root)
 
 static int find_tree(struct slf_txn *txn, uint32_t id, struct txn_tree **tree)
 {
-	struct txn_tree *slot;
+	struct txn_tree *slot = known_tree(txn, id);
 	int result;
 
-	for (size_t i = 0; i < txn->tree_count; i++)
-		if (likely(txn->trees[i].id == id)) {
-			*tree = &txn->trees[i];
-			return 0;
-		}
+	if (likely(slot)) {
+		*tree = slot;
+		return 0;
+	}
 	assert(id == TREE_NAMES || id >= TREE_FIRST_USER);
 	if (id != TREE_NAMES && id >= txn->next_tree)
 		return error_set(-EINVAL, NULL, -1, OFFSET_NONE, "there is no tree with id %u", id);
@@ -280,6 +335,8 @@ static int find_tree(struct slf_txn *txn, uint32_t id, struct txn_tree **tree)
 	slot->id = id;
 	slot->dirty = false;
 	txn->tree_count++;
+	if (txn->tree_index)
+		*index_place(txn, id) = (uint32_t)txn->tree_count;
 	*tree = slot;
 	return 0;
 }

@@ -34,6 +34,7 @@ struct slf_txn {
 	struct txn_tree *trees;     /* working roots that have been looked at */
 	size_t tree_count, tree_capacity;
 	struct txn_tree trees_inline[TXN_TREES_INLINE];
+	uint32_t *tree_index;       /* where there are many: places in trees, from 1 on, by id; 0: free. 2 * tree_capacity */
 	struct tree_lenses lenses;
 	struct arena arena;
 	struct slf_cursor *cursors; /* open ones, linked */

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "crash_rig.h"
@@ -655,4 +656,65 @@ Test(attack_engine, spill_uses_the_space_ahead)
 	must_work(slf_commit(txn, NULL));
 	must_work(slf_close(db));
 	sim_disk_free(disk);
+}
+
+/* ---- Many trees -------------------------------------------------------------------------------------------------- */
+
+static uint64_t processor_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+/* Makes so many trees in one transaction, puts into each, and lets the next opening replay it: how long both take. */
+static uint64_t trees_ns(unsigned count)
+{
+	struct sim_disk *disk = sim_disk_new(), *killed;
+	struct slf_options options = SLF_OPTIONS_INIT;
+	static struct stats unused;
+	struct slf_db *db = NULL;
+	struct slf_txn *txn;
+	uint64_t start;
+	struct io *io;
+
+	options.flags = SLF_CREATE | SLF_NO_THREADS;
+	sim_disk_io(disk, &unused, &io);
+	must_work(db_open_io(PATH, &options, io, &db));
+	start = processor_ns();
+	txn = txn_begin(db, SLF_WRITE);
+	for (unsigned i = 0; i < count; i++) {
+		char name[16];
+		uint32_t tree;
+
+		must_work(slf_tree_open(txn, number_key(i, name).data, SLF_CREATE, &tree));
+		must_work(slf_put(txn, tree, text(name), text("value")));
+	}
+	must_work(slf_commit(txn, NULL));
+	killed = sim_disk_kill(disk);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+	sim_disk_io(killed, &unused, &io);
+	must_work(db_open_io(PATH, &options, io, &db));
+	start = processor_ns() - start;
+	txn = txn_begin(db, SLF_READ);
+	for (unsigned i = 0; i < count; i++) {
+		struct slf_slice value;
+		char name[16];
+
+		must_work(slf_get(txn, SLF_MAIN + 1 + i, number_key(i, name), &value));
+	}
+	slf_abort(txn);
+	must_work(slf_close(db));
+	sim_disk_free(killed);
+	return start;
+}
+
+/* Each put, and each action of the log, would look at all trees that were touched before. */
+Test(attack_engine, many_trees)
+{
+	uint64_t few = trees_ns(5000), many = trees_ns(40000);
+
+	cr_assert_lt(many, 24 * few, "%llu and %llu ns", (unsigned long long)few, (unsigned long long)many);
 }
