@@ -66,7 +66,7 @@ def human(value):
     if value is None:
         return "-"
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size:
+        if value >= 0.9995 * size: # it is rounded to three digits
             return f"{value / size:.3g}{unit}"
     return f"{value:.3g}"
 
