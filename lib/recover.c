@@ -161,8 +161,9 @@ static int judge_end(struct recovery *recovery, const char *reason)
 			 core->store.spindles[0].path, (unsigned long long)recovery->last_seq);
 		return 0;
 	}
-	error_set_mismatch(SLF_ECORRUPT, core->store.spindles[0].path, 0, offset, meta->log_number, recovery->end.number,
-			   "the log ends before what is known to have been durable");
+	error_set(SLF_ECORRUPT, core->store.spindles[0].path, 0, offset,
+		  "the log is damaged (%s): more had been durable than what stands before it; the newest good commit is %llu",
+		  reason, (unsigned long long)recovery->last_seq);
 	core->damage = reason;
 	return core->tuning.readonly ? 0 : SLF_ECORRUPT;
 }

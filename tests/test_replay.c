@@ -395,9 +395,10 @@ Test(replay, impossible_next_extents)
 Test(replay, damaged_slabs_are_no_evidence)
 {
 	for (unsigned left = 2; left < 4; left++) { /* how many slabs there are from the first damaged one on */
-		uint64_t places[6];
+		struct slf_errinfo info = { .size = sizeof(info) };
 		struct sim_disk *disk = sim_disk_new();
 		struct slf_db *db = NULL;
+		uint64_t places[6];
 		int result;
 
 		must_work(reopen(disk, SLF_CREATE, &db));
@@ -421,6 +422,9 @@ Test(replay, damaged_slabs_are_no_evidence)
 		if (!result) {
 			cr_assert(has_size(db, "d", 10) && !has_size(db, "e", 10));
 			must_work(slf_close(db));
+		} else {
+			must_work(slf_errinfo(&info));
+			cr_assert_not_null(strstr(info.text, "the newest good commit is 3"), "%s", info.text);
 		}
 		sim_disk_free(disk);
 	}
