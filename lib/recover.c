@@ -151,10 +151,12 @@ static int judge_end(struct recovery *recovery, const char *reason)
 	struct core *core = recovery->core;
 	const struct meta *meta = &core->meta;
 	uint64_t offset = position_offset(recovery->end.position);
-	bool lost = recovery->end.number < meta->log_number || recovery->last_seq < meta->durable_seq ||
-		    log_reader_evidence(&recovery->reader, recovery->last_seq);
+	bool lost = recovery->end.number < meta->log_number || recovery->last_seq < meta->durable_seq;
+	int evidence = lost ? 1 : log_reader_evidence(&recovery->reader, recovery->last_seq);
 
-	if (!lost)
+	if (evidence < 0 && !core->tuning.readonly) /* a writer would cut what it could not see */
+		return evidence;
+	if (evidence <= 0)
 		return 0;
 	if (is_copy(recovery)) {
 		core_log(core, 4, "%s is a copy taken while the database was in use: cut at commit %llu",

@@ -119,36 +119,38 @@ int log_reader_next(struct log_reader *reader, const char **reason)
 	return 0;
 }
 
-/* All of the range is read at once. What cannot be read is no evidence. */
-static bool evidence_between(struct log_reader *reader, uint64_t from, uint64_t end, uint64_t last_seq)
+/* All of the range is read at once. */
+static int evidence_between(struct log_reader *reader, uint64_t from, uint64_t end, uint64_t last_seq)
 {
 	const struct store *store = &reader->core->store;
 	uint32_t sector = store->settings.sector;
 	struct slab_header header;
+	int result;
 
-	if (position_spindle(from) || from % sector || from >= end ||
-	    read_piece(reader, from, 0, end - from))
-		return false;
+	if (position_spindle(from) || from % sector || from >= end)
+		return 0;
+	result = read_piece(reader, from, 0, end - from);
+	if (result)
+		return result;
 	for (uint64_t position = from; position < end; position += sector) {
 		const uint8_t *slab = reader->slab + (position - from);
 
 		if (slab_header_decode(slab, end - position, &header) || header.number <= reader->place.number ||
 		    header.durable_seq <= last_seq || slab_check(slab, &header, store->seed, position))
 			continue;
-		return true;
+		return 1;
 	}
-	return false;
+	return 0;
 }
 
-bool log_reader_evidence(struct log_reader *reader, uint64_t last_seq)
+int log_reader_evidence(struct log_reader *reader, uint64_t last_seq)
 {
 	uint64_t position = reader->place.position, next = reader->place.next;
-	uint64_t end = align_up(position, EXTENT_BYTES);
+	int result = evidence_between(reader, position, align_up(position, EXTENT_BYTES), last_seq);
 
-	if (evidence_between(reader, position, end, last_seq))
-		return true;
-	return next && next % EXTENT_BYTES == 0 &&
-	       evidence_between(reader, next + EXTENT_DATA, next + EXTENT_BYTES, last_seq);
+	if (result || !next || next % EXTENT_BYTES)
+		return result;
+	return evidence_between(reader, next + EXTENT_DATA, next + EXTENT_BYTES, last_seq);
 }
 
 int log_reader_walked(const struct log_reader *reader, int result, const struct log_record *record)

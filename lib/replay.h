@@ -33,8 +33,9 @@ int log_reader_next(struct log_reader *reader, const char **reason);
 /* What slab_next_record has said at the end of a walk over the slab's records: 0, or SLF_EINCOMPATIBLE for the last one. */
 int log_reader_walked(const struct log_reader *reader, int result, const struct log_record *record);
 
-/* Is there a slab behind the end of the chain that proves more than last_seq to have been durable? */
-bool log_reader_evidence(struct log_reader *reader, uint64_t last_seq);
+/* Is there a slab behind the end of the chain that proves more than last_seq to have been durable? 1, 0, or an error of
+ * reading: then nobody can tell. */
+int log_reader_evidence(struct log_reader *reader, uint64_t last_seq);
 
 /* Do the bulk parts of the slab stand as it says? */
 int log_reader_check_parts(struct log_reader *reader);

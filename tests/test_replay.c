@@ -391,41 +391,70 @@ Test(replay, impossible_next_extents)
 	sim_disk_free(disk);
 }
 
+/* Six commits; the first two of the last `left` slabs are damaged. */
+static struct sim_disk *damaged_disk(unsigned left)
+{
+	struct sim_disk *disk = sim_disk_new();
+	struct slf_db *db = NULL;
+	uint64_t places[6];
+
+	must_work(reopen(disk, SLF_CREATE, &db));
+	for (unsigned i = 0; i < ARRAY_SIZE(places); i++) {
+		char key[2] = { (char)('a' + i), 0 };
+
+		places[i] = position_offset(db->core.log.end.position);
+		put_size(db, key, 10);
+	}
+	disk = kill_and_free(disk, db);
+	for (unsigned i = 0; i < 2; i++) {
+		uint64_t place = places[ARRAY_SIZE(places) - left + i] + 120;
+		uint8_t byte;
+
+		must_work(sim_disk_peek_durable(disk, RIG_PATH, place, &byte, 1));
+		byte ^= 4;
+		must_work(sim_disk_poke(disk, RIG_PATH, place, &byte, 1));
+	}
+	return disk;
+}
+
 /* Two slabs behind each other are damaged: the second is no evidence of anything, the third is. */
 Test(replay, damaged_slabs_are_no_evidence)
 {
-	for (unsigned left = 2; left < 4; left++) { /* how many slabs there are from the first damaged one on */
-		struct slf_errinfo info = { .size = sizeof(info) };
-		struct sim_disk *disk = sim_disk_new();
+	struct slf_errinfo info = { .size = sizeof(info) };
+	struct sim_disk *disk = damaged_disk(2);
+	struct slf_db *db = NULL;
+
+	must_work(reopen(disk, 0, &db));
+	cr_assert(has_size(db, "d", 10) && !has_size(db, "e", 10));
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+
+	disk = damaged_disk(3);
+	cr_assert_eq(reopen(disk, 0, &db), SLF_ECORRUPT);
+	must_work(slf_errinfo(&info));
+	cr_assert_not_null(strstr(info.text, "the newest good commit is 3"), "%s", info.text);
+	sim_disk_free(disk);
+}
+
+/* A writer would cut off commits whose evidence it could not read, and a reader be kept from what is left. */
+Test(replay, evidence_that_cannot_be_read)
+{
+	bool fired = true;
+
+	for (uint64_t nth = 1; fired; nth++) {
+		struct sim_fault fault = { .call = SIM_READ, .nth = nth, .error = -EIO };
+		struct sim_disk *disk = damaged_disk(3);
 		struct slf_db *db = NULL;
-		uint64_t places[6];
 		int result;
 
-		must_work(reopen(disk, SLF_CREATE, &db));
-		for (unsigned i = 0; i < ARRAY_SIZE(places); i++) {
-			char key[2] = { (char)('a' + i), 0 };
-
-			places[i] = position_offset(db->core.log.end.position);
-			put_size(db, key, 10);
-		}
-		disk = kill_and_free(disk, db);
-		for (unsigned i = 0; i < 2; i++) {
-			uint64_t place = places[ARRAY_SIZE(places) - left + i] + 120;
-			uint8_t byte;
-
-			must_work(sim_disk_peek_durable(disk, RIG_PATH, place, &byte, 1));
-			byte ^= 4;
-			must_work(sim_disk_poke(disk, RIG_PATH, place, &byte, 1));
-		}
+		sim_disk_add_fault(disk, &fault);
 		result = reopen(disk, 0, &db);
-		cr_assert_eq(result, left == 2 ? 0 : SLF_ECORRUPT);
-		if (!result) {
-			cr_assert(has_size(db, "d", 10) && !has_size(db, "e", 10));
-			must_work(slf_close(db));
-		} else {
-			must_work(slf_errinfo(&info));
-			cr_assert_not_null(strstr(info.text, "the newest good commit is 3"), "%s", info.text);
-		}
+		fired = sim_disk_faults_fired(disk) > 0;
+		cr_assert(result == -EIO || result == SLF_ECORRUPT, "read %u: %d", (unsigned)nth, result);
+		sim_disk_clear_faults(disk);
+		must_work(reopen(disk, SLF_READONLY, &db));
+		cr_assert(has_size(db, "c", 10) && !has_size(db, "d", 10));
+		must_work(slf_close(db));
 		sim_disk_free(disk);
 	}
 }
