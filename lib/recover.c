@@ -54,7 +54,7 @@ static void progress(struct core *core, const char *phase, uint64_t done, uint64
 static int take_mark(struct recovery *recovery, struct slf_slice body)
 {
 	struct log_reader *reader = &recovery->reader;
-	struct mark mark;
+	struct mark mark = { 0 };
 	uint64_t *recyclable;
 
 	if (mark_decode(body, &mark) || mark.spindle_count != recovery->core->store.spindle_count ||
@@ -360,8 +360,7 @@ static void restore_extents(struct recovery *recovery)
 	for (size_t i = 0; i < core->log.live_count; i++)
 		extents->spindles[0].next =
 			u64_max(extents->spindles[0].next, extent_after(core->log.live[i].position));
-	if (recovery->end.next)
-		extents->spindles[0].next = u64_max(extents->spindles[0].next, extent_after(recovery->end.next));
+	extents->spindles[0].next = u64_max(extents->spindles[0].next, extent_after(recovery->end.next));
 	for (unsigned i = 0; i < core->store.spindle_count; i++) /* hostile: then nothing can be allocated */
 		extents->spindles[i].next = u64_min(extents->spindles[i].next, OFFSET_MAX / EXTENT_BYTES / 2);
 }

@@ -60,9 +60,7 @@ int log_reader_at(struct log_reader *reader, uint64_t position, const char **rea
 	if (*reason)
 		return SLF_END;
 	if (reader->header.length > sector)
-		result = read_piece(reader, position, sector, align_up(reader->header.length, sector) > room
-								       ? room - sector
-								       : align_up(reader->header.length, sector) - sector);
+		result = read_piece(reader, position, sector, u64_min(align_up(reader->header.length, sector), room) - sector);
 	if (result)
 		return result;
 	*reason = slab_check(reader->slab, &reader->header, reader->core->store.seed, position);
@@ -73,8 +71,6 @@ int log_reader_at(struct log_reader *reader, uint64_t position, const char **rea
 void log_reader_start(struct log_reader *reader, const struct log_place *place)
 {
 	reader->place = *place;
-	/* a place at the very end of an extent belongs to that one, not to the one behind it */
-	reader->extent = place->position ? align_down(place->position - 1, EXTENT_BYTES) : 0;
 }
 
 /* Is the slab just read the one that belongs to the place? */
@@ -170,7 +166,7 @@ static int read_part(struct spindle *spindle, uint64_t offset, uint64_t length, 
 	uint64_t unit = u64_max(spindle->info.logical_sector, 4096), from = align_down(offset, unit);
 	uint64_t bytes = align_up(offset + length, unit) - from;
 	struct io_request request = { .op = IO_READ,
-				      .flags = spindle->info.direct ? IO_DIRECT : 0,
+				      .flags = IO_DIRECT,
 				      .file = spindle->file,
 				      .offset = from,
 				      .length = bytes };
@@ -265,9 +261,9 @@ static int gather_action(struct replay *replay, struct log_reader *reader, struc
 
 	if (action->tree != TREE_NAMES && action->tree < TREE_FIRST_USER)
 		return damaged(reader, "a commit changes a system tree");
-	if (action->op == ACTION_PUT && action->value.size >= reader->core->store.settings.bulk_bytes)
+	if (action->value.size >= reader->core->store.settings.bulk_bytes) /* only a put with its value in it has a size */
 		return damaged(reader, "a commit carries a value that is too long for it");
-	if (action->tree == TREE_NAMES && action->op == ACTION_PUT && action->value.size >= sizeof(uint32_t))
+	if (action->tree == TREE_NAMES && action->value.size >= sizeof(uint32_t))
 		last = get_u32(action->value.data); /* a tree that was made may be empty yet */
 	if (last >= replay->txn->next_tree && last < UINT32_MAX)
 		replay->txn->next_tree = last + 1;

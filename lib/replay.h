@@ -17,7 +17,7 @@ struct log_reader {
 	struct slab_header header;
 	uint64_t position;       /* of the slab read last */
 	struct log_place place;  /* where the next one is to be */
-	uint64_t extent;         /* that the next one is in, position */
+	uint64_t extent;         /* that it is in, position; set by log_reader_next */
 };
 
 int log_reader_init(struct log_reader *reader, struct core *core);

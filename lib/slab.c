@@ -163,7 +163,7 @@ static const char *slab_payload_check(const uint8_t *slab, const struct slab_hea
 const char *slab_check(const void *slab, const struct slab_header *header, uint64_t seed, uint64_t position)
 {
 	const uint8_t *from = slab;
-	struct slab_header again;
+	struct slab_header again = { 0 };
 	const char *wrong = slab_header_decode(from, header->length, &again);
 
 	if (wrong)

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 """Breaks every branch of the files that decide what survives, one at a time, and looks whether a test notices.
 
-Usage: mutate.py [--minutes N] [--seed S] [--only FILE:LINE]... [--again] [--long] [--list] [--work DIRECTORY] [FILE.c...]
+Usage: mutate.py [--minutes N] [--sample N] [--seed S] [--jobs N] [--only FILE[:LINE]]... [--again] [--long] [--list]
+                 [--work DIRECTORY] [FILE.c...]
 
 The branches are the conditions of if, while, for and ?:, what bool functions return and bool variables begin with; where
 such a condition is joined by && and ||, each operand is a branch. case labels are not. The mutants of a branch:
@@ -12,28 +13,31 @@ such a condition is joined by && and ||, each operand is a branch. case labels a
     < for <=        and the other way round, > and >= likewise: off by one.
 
 A negated condition is not among them: whatever notices one of the first two notices that. All mutants are compiled at once
-into a copy of the tree, behind a variable of the environment that says which is alive: so there is one build, and each test
-case can say first at which branches a mutant would have made a difference. Only those cases run against it, the fastest
-first, up to the first that fails (twice) or takes much too long. A mutant that makes a difference in no case has survived.
+into a copy of the tree, behind a variable of the environment that says which is alive: so there is one build, with the
+sanitizers under which tools/check runs, and each test case can say first at which branches a mutant would have made a
+difference. Only those cases run against it, first the tests that are fast and have caught most in the same file, up to the
+first case that fails (twice) or takes much too long. A mutant that makes a difference in no case has survived.
 
-Results are kept in the work directory, and taken up again where the file is the same. --again runs those that survived once
-more, --long with the tests that take minutes. mutants.txt, beside this script, has the mutants that are none: they make no
-difference, or only one of speed. Exits with 1 when less than 95 of 100 were caught.
+Results are kept in the work directory, and taken up again where the file is the same: what --minutes or ^C has cut off goes
+on where it ended. --sample N takes the first N of the order that the seed gives, and judges by them alone. --again runs those
+that survived once more, --long with the tests that take minutes. mutants.txt, beside this script, has the mutants that are
+none: they make no difference, or only one of speed. Exits with 1 when less than 95 of 100 were caught.
 """
 import argparse
 import bisect
 import collections
+import concurrent.futures
 import hashlib
 import json
-import mmap
 import os
 import random
 import re
-import resource
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -43,16 +47,18 @@ GOAL_PERCENT = 95
 # Executables of tests/, with what makes them short.
 TESTS = [(name, {}) for name in (
     "action", "slab", "entry", "meta", "log", "node_disk", "node", "node_branch", "bulk", "forest", "tree", "store", "walk",
-    "version", "db", "commit", "commit_threads", "checkpoint", "recover", "spill", "attack_engine", "api", "api_cursor",
-    "api_data", "api_report", "bad_input")]
+    "version", "db", "commit", "commit_memory", "commit_room", "commit_threads", "checkpoint", "recover", "recover_beside",
+    "recover_forged", "recover_space", "replay", "replay_log", "fault_operations", "spill", "attack_engine",
+    "api", "api_cursor", "api_data", "api_report", "bad_input")]
 TESTS += [("crash", {"SOLIFUGE_TEST_ROUNDS": "2"}), ("interleave", {"SOLIFUGE_TEST_ROUNDS": "10"}),
           ("damage", {"SOLIFUGE_TEST_STRIDE": "300"}), ("model", {"SOLIFUGE_TEST_ROUNDS": "1"}),
           ("fault_scenes", {"SOLIFUGE_TEST_MATRIX": "0"})]
 LONG_TESTS = [("crash_images", {"SOLIFUGE_TEST_ROUNDS": "40"}), ("forgery", {"SOLIFUGE_TEST_ROUNDS": "2600"}),
               ("kill", {"SOLIFUGE_TEST_ROUNDS": "20"})]
 TRIES = 2  # a test that goes by the clock may fail on a machine with much to do, but not each time
-SPLIT_SECONDS = 1.0  # a test that takes longer is run by its cases
-FILE_BYTES = 16 << 30
+SPLIT_SECONDS = 0.5  # a test that takes longer is run by its cases
+# A mutant may write or allocate without end. The simulated disk reserves far more than it uses: no limit on that. 16 GiB.
+LIMITS = 'ulimit -c 0; ulimit -f 33554432; echo 1000 >/proc/self/oom_score_adj; exec "$@"'
 
 HEADER = """
 #pragma once
@@ -313,8 +319,10 @@ class Workshop:
     """A mutated copy of the tree, its build, and how tests run there."""
 
     def __init__(self, work, files):
-        self.tree, self.build = os.path.join(work, "tree"), os.path.join(work, "build")
-        self.seen_path, self.scratch = os.path.join(work, "seen"), os.path.join(work, "scratch")
+        self.tree, self.build, self.scratch, self.survey = (
+            os.path.join(work, name) for name in ("tree", "build", "scratch", "survey.json"))
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        os.makedirs(self.scratch)
         self.mutants, self.digests = [], {}
         names = must_run(["git", "-C", ROOT, "ls-files", "--cached", "--others", "--exclude-standard"]).split()
         for name in names:
@@ -324,7 +332,7 @@ class Workshop:
                       "/* SPDX-License-Identifier: MIT */" + HEADER.replace("MUTANT_COUNT", str(len(self.mutants) + 1)))
         if not os.path.exists(os.path.join(self.build, "build.ninja")):
             must_run(["meson", "setup", self.build, self.tree, "--buildtype=debug", "-Doptimization=1", "-Dparanoid=true",
-                      "-Dtests=enabled", "-Dbench=disabled", "-Dc_args=-w"])
+                      "-Dtests=enabled", "-Dbench=disabled", "-Dc_args=-w", "-Db_sanitize=address,undefined"])
 
     def copy(self, name, files):
         stem = os.path.basename(name)
@@ -344,25 +352,26 @@ class Workshop:
     def compile(self, tests):
         must_run(["ninja", "-C", self.build] + ["tests/test_" + test for test, _ in tests])
 
-    def run(self, unit, cases, seconds, alive=0):
+    def run(self, unit, cases, seconds, alive=0, seen=None):
         """Whether a test, or some of its cases, passes in time: "passed", "failed", "too slow"."""
-        environment = dict(os.environ, SOLIFUGE_TEST_SEED="7", SOLIFUGE_SOURCE_ROOT=ROOT, TMPDIR=self.scratch,
-                           MUTANT_ALIVE=str(alive), **unit.environment)
-        if not alive:
-            environment["MUTANT_SEEN"] = self.seen_path
-        arguments = [os.path.join(self.build, "tests/test_" + unit.test), "-j1", "--fail-fast"]
-        if cases:
-            arguments += ["--filter", cases[0] if len(cases) == 1 else "@(" + "|".join(cases) + ")"]
-        shutil.rmtree(self.scratch, ignore_errors=True)
-        os.makedirs(self.scratch)
-        with subprocess.Popen(arguments, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=limit) as process:
-            try:
-                return "failed" if process.wait(seconds) else "passed"
-            except subprocess.TimeoutExpired:
-                return "too slow"
-            finally:
-                end_session(process.pid)
+        with tempfile.TemporaryDirectory(dir=self.scratch, ignore_cleanup_errors=True) as scratch:
+            os.chmod(scratch, 0o755)  # a test gives up its rights
+            environment = dict(os.environ, SOLIFUGE_TEST_SEED="7", SOLIFUGE_SOURCE_ROOT=ROOT, TMPDIR=scratch,
+                               UBSAN_OPTIONS="halt_on_error=1", MUTANT_ALIVE=str(alive), **unit.environment)
+            if seen:
+                environment["MUTANT_SEEN"] = seen
+            arguments = ["/bin/sh", "-c", LIMITS, "sh", os.path.join(self.build, "tests/test_" + unit.test), "-j1",
+                         "--fail-fast"]
+            if cases:
+                arguments += ["--filter", cases[0] if len(cases) == 1 else "@(" + "|".join(cases) + ")"]
+            with subprocess.Popen(arguments, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.DEVNULL, start_new_session=True) as process:
+                try:
+                    return "failed" if process.wait(seconds) else "passed"
+                except subprocess.TimeoutExpired:
+                    return "too slow"
+                finally:
+                    end_session(process.pid)
 
     def cases(self, test):
         """The cases of a test: suite/case."""
@@ -377,26 +386,18 @@ class Workshop:
 
     def look(self, unit, cases):
         """(numbers of the mutants at whose branches these cases would see a difference, seconds)."""
-        with open(self.seen_path, "wb") as file:
+        with tempfile.NamedTemporaryFile(dir=self.scratch) as file:
             file.truncate(len(self.mutants) + 1)
-        for _ in range(TRIES):
-            start = time.monotonic()
-            result = self.run(unit, cases, 600)
-            seconds = time.monotonic() - start
-            if result == "passed":
-                break
-        else:
-            sys.exit(f"mutate: test_{unit.test} {' '.join(cases)} {result} without a mutant")
-        with open(self.seen_path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as seen:
+            for _ in range(TRIES):
+                start = time.monotonic()
+                result = self.run(unit, cases, 600, seen=file.name)
+                seconds = time.monotonic() - start
+                if result == "passed":
+                    break
+            else:
+                raise RuntimeError(f"test_{unit.test} {' '.join(cases)} {result} without a mutant")
+            seen = file.read()
             return frozenset(i for i in range(1, len(self.mutants) + 1) if seen[i]), seconds
-
-
-def limit():
-    """A mutant may write or allocate without end. The simulated disk reserves far more than it uses: no limit on that."""
-    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-        file.write("1000")
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
 
 
 def end_session(leader):
@@ -409,39 +410,73 @@ def end_session(leader):
             pass
 
 
-def survey(workshop, tests):
-    """[(unit, the mutants that it may notice)], the fastest first."""
+def survey_test(workshop, test, environment):
+    unit = Unit(test, environment, "", 0)
+    seen, seconds = workshop.look(unit, [])
+    if not seen:
+        return []
+    cases = workshop.cases(test) if seconds > SPLIT_SECONDS else []
+    if len(cases) < 2:
+        return [(unit._replace(seconds=seconds), seen)]
     found = []
-    for test, environment in tests:
-        unit = Unit(test, environment, "", 0)
-        seen, seconds = workshop.look(unit, [])
-        if not seen:
-            continue
-        cases = workshop.cases(test) if seconds > SPLIT_SECONDS else []
-        if len(cases) < 2:
-            found.append((unit._replace(seconds=seconds), seen))
-            continue
-        for case in cases:
-            seen, seconds = workshop.look(unit, [case])
-            found.append((unit._replace(case=case, seconds=seconds), seen))
+    for case in cases:
+        seen, seconds = workshop.look(unit, [case])
+        found.append((unit._replace(case=case, seconds=seconds), seen))
     return found
 
 
-def judge(workshop, surveyed, mutant):
-    """(outcome, by which test): caught, too slow, survived, or not reached."""
+def survey(workshop, tests, pool):
+    """[(unit, the mutants that it may notice)]. Kept in a file, each test for as long as it is not built anew."""
+    known = {}
+    if os.path.exists(workshop.survey):
+        with open(workshop.survey, encoding="utf-8") as file:
+            known = json.load(file)
+
+    def look(pair):
+        built = os.stat(os.path.join(workshop.build, "tests/test_" + pair[0])).st_mtime
+        if known.get(pair[0], [0])[0] != built:
+            found = survey_test(workshop, *pair)
+            known[pair[0]] = [built, [[unit.case, unit.seconds, sorted(seen)] for unit, seen in found]]
+        return [(Unit(*pair, case, seconds), frozenset(seen)) for case, seconds, seen in known[pair[0]][1]]
+
+    surveyed = [found for each in pool.map(look, tests) for found in each]
+    with open(workshop.survey, "w", encoding="utf-8") as file:
+        json.dump(known, file)
+    return surveyed
+
+
+class Luck:
+    """How often each test has caught what it was tried on, by file."""
+
+    def __init__(self):
+        self.tried, self.caught = collections.Counter(), collections.Counter()
+
+    def cost(self, file, units):
+        """Seconds for one that is caught, as far as is known."""
+        key = file, units[0].test
+        return sum(unit.seconds for unit in units) * (self.tried[key] + 2) / (self.caught[key] + 1)
+
+    def note(self, file, test, caught):
+        self.tried[file, test] += 1
+        self.caught[file, test] += caught
+
+
+def judge(workshop, surveyed, luck, mutant):
+    """(outcome, by which test): caught, survived, or not reached."""
     able = [unit for unit, seen in surveyed if mutant.number in seen]
     if not able:
         return "not reached", ""
     groups = collections.defaultdict(list)
     for unit in able:
         groups[unit.test].append(unit)
-    for units in sorted(groups.values(), key=lambda units: sum(unit.seconds for unit in units)):
+    for units in sorted(groups.values(), key=lambda units: luck.cost(mutant.file, units)):
         cases = [unit.case for unit in units if unit.case]
-        seconds = 10 + 5 * sum(unit.seconds for unit in units)
+        seconds = 5 + 5 * sum(unit.seconds for unit in units)
         for _ in range(TRIES):
             result = workshop.run(units[0], cases, seconds, mutant.number)
             if result != "failed":
                 break
+        luck.note(mutant.file, units[0].test, result != "passed")
         if result != "passed":
             return "caught", units[0].test + (": too slow" if result == "too slow" else "")
     return "survived", f"{len(able)} units"
@@ -500,9 +535,11 @@ def report(mutants, results, equivalent):
 def arguments():
     parser = argparse.ArgumentParser(description="Breaks every branch, one at a time, and looks whether a test notices.")
     parser.add_argument("files", nargs="*", metavar="FILE.c", help="of lib/; recovery, commit and decoding by default")
-    parser.add_argument("--minutes", type=float, default=1e9, help="ends after so long")
+    parser.add_argument("--minutes", type=float, default=1e9, help="begins with no mutant after so long; run again to go on")
+    parser.add_argument("--sample", type=int, metavar="N", help="N mutants, drawn by chance")
     parser.add_argument("--seed", type=int, default=1, help="of the order: any part of it is a sample of the whole")
-    parser.add_argument("--only", action="append", default=[], metavar="FILE:LINE")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="mutants at a time")
+    parser.add_argument("--only", action="append", default=[], metavar="FILE[:LINE]")
     parser.add_argument("--again", action="store_true", help="survivors are run again")
     parser.add_argument("--long", action="store_true", help="survivors meet the tests that take minutes, too")
     parser.add_argument("--list", action="store_true", help="prints all mutants, runs none")
@@ -517,7 +554,7 @@ def main():
     workshop = Workshop(os.path.abspath(given.work), given.files or FILES)
     mutants = workshop.mutants
     if given.only:
-        mutants = [mutant for mutant in mutants if f"{mutant.file}:{mutant.line}" in given.only]
+        mutants = [mutant for mutant in mutants if {mutant.file, f"{mutant.file}:{mutant.line}"} & set(given.only)]
     if given.list:
         for mutant in mutants:
             print(f"lib/{mutant.file}:{mutant.line}: {mutant.name}")
@@ -529,17 +566,26 @@ def main():
     results = Results(os.path.join(given.work, "results.json"), workshop.digests)
     tests = TESTS + (LONG_TESTS if given.long else [])
     again = ("survived", "not reached") if given.again or given.long or given.only else ()
-    order = random.Random(given.seed).sample(mutants, len(mutants))
-    todo = [mutant for mutant in order if mutant.name not in equivalent and results.get(mutant)[0] in (None,) + again]
-    if todo:
-        workshop.compile(tests)
-        surveyed = survey(workshop, tests)
-    for mutant in todo:
-        if time.monotonic() >= end:
-            break
-        results.put(mutant, *judge(workshop, surveyed, mutant))
-        outcome, by = results.get(mutant)
-        print(f"{outcome}: lib/{mutant.file}:{mutant.line}: {mutant.name}  ({by})", flush=True)
+    mutants = random.Random(given.seed).sample(mutants, min(given.sample or len(mutants), len(mutants)))
+    todo = [mutant for mutant in mutants if mutant.name not in equivalent and results.get(mutant)[0] in (None,) + again]
+    lock, luck = threading.Lock(), Luck()
+    with concurrent.futures.ThreadPoolExecutor(given.jobs) as pool:
+        if todo:
+            workshop.compile(tests)
+            surveyed = survey(workshop, tests, pool)
+
+        def work(mutant):
+            if time.monotonic() >= end:
+                return
+            outcome, by = judge(workshop, surveyed, luck, mutant)
+            with lock:
+                results.put(mutant, outcome, by)
+                print(f"{outcome}: lib/{mutant.file}:{mutant.line}: {mutant.name}  ({by})", flush=True)
+        try:
+            list(pool.map(work, todo))
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
+            raise
     return 0 if report(mutants, results, equivalent) >= GOAL_PERCENT else 1
 
 

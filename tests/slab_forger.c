@@ -4,26 +4,53 @@
 #include <stdlib.h>
 
 #include "gate_rig.h"
+#include "sim_inode.h"
+
+/* Where a slab with this number belongs among those that were found; those behind it make way. */
+static size_t place_of(struct slab_forger *forger, uint64_t number)
+{
+	size_t index = forger->count;
+
+	while (index && forger->slabs[index - 1].number > number) {
+		forger->slabs[index] = forger->slabs[index - 1];
+		forger->places[index] = forger->places[index - 1];
+		index--;
+	}
+	return index;
+}
+
+static void find_slabs(struct slab_forger *forger)
+{
+	for (uint64_t at = EXTENT_ZERO_DATA; at < forger->length && forger->count < SLAB_FORGER_MAX; at += SIM_SECTOR_BYTES) {
+		uint64_t room = u64_min(align_down(at, EXTENT_BYTES) + EXTENT_BYTES, forger->length) - at;
+		struct slab_header header;
+
+		if (!slab_header_decode(forger->bytes + at, room, &header) &&
+		    !slab_check(forger->bytes + at, &header, forger->seed, at)) {
+			size_t index = place_of(forger, header.number);
+
+			forger->slabs[index] = header;
+			forger->places[index] = at;
+			forger->count++;
+		}
+	}
+}
 
 void slab_forger_read(struct slab_forger *forger, struct sim_disk *disk)
 {
+	const struct inode *inode = inode_find(disk, RIG_PATH);
 	const char *reason;
 
-	*forger = (struct slab_forger){ .bytes = malloc(SLAB_FORGER_BYTES) };
+	must(inode != NULL);
+	*forger = (struct slab_forger){ .length = inode->seen.size };
+	forger->bytes = calloc(1, u64_max(forger->length, SLAB_FORGER_BYTES));
 	must(forger->bytes != NULL);
-	must_work(sim_disk_peek_durable(disk, RIG_PATH, 0, forger->bytes, SLAB_FORGER_BYTES));
+	memcpy(forger->bytes, inode->seen.data, forger->length);
 	for (uint16_t slot = 0; slot < 2; slot++)
 		must(meta_decode(forger->bytes + (slot ? META_PAGE_B : META_PAGE_A), slot, &forger->meta[slot], &reason) ==
 		     META_GOOD);
 	forger->seed = format_seed(forger->meta[0].uuid);
-	for (uint64_t at = EXTENT_ZERO_DATA; at < SLAB_FORGER_BYTES && forger->count < SLAB_FORGER_MAX; at += SIM_SECTOR_BYTES) {
-		struct slab_header *header = &forger->slabs[forger->count];
-		uint64_t room = align_down(at, EXTENT_BYTES) + EXTENT_BYTES - at;
-
-		if (!slab_header_decode(forger->bytes + at, room, header) &&
-		    !slab_check(forger->bytes + at, header, forger->seed, at))
-			forger->places[forger->count++] = at;
-	}
+	find_slabs(forger);
 }
 
 uint8_t *slab_forger_find(struct slab_forger *forger, enum log_record_kind kind, size_t *slab)

@@ -13,6 +13,7 @@
 #define KEY_MAX 65535
 #define VALUE_MAX (((uint64_t)1 << 32) - 65536)
 #define MIB ((size_t)1 << 20)
+#define ARRAY_COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 static struct scratch scratch;
 
@@ -505,6 +506,37 @@ Test(api_data, tree_open)
 	cr_assert(slice_is(value, "2", 1));
 	cr_assert_eq(slf_get(txn, SLF_MAIN, text("key"), &value), SLF_NOTFOUND);
 	slf_abort(txn);
+	cr_assert_eq(slf_close(db), 0);
+}
+
+/* A handle is used again: what the transaction before had changed in a tree would be put over what this one has. */
+Test(api_data, trees_of_the_transaction_before)
+{
+	static const char *const names[] = { "one", "two", "three", "four", "five", "six" };
+	struct slf_db *db = open_database(scratch.path, SLF_CREATE);
+	struct slf_txn *txn = txn_begin(db, SLF_WRITE);
+	uint32_t ids[ARRAY_COUNT(names)];
+	struct slf_slice value = { 0 };
+
+	for (size_t i = 0; i < ARRAY_COUNT(names); i++)
+		cr_assert_eq(slf_tree_open(txn, names[i], SLF_CREATE, &ids[i]), 0);
+	cr_assert_eq(slf_commit(txn, NULL), 0);
+	for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
+		txn = txn_begin(db, SLF_WRITE);
+		for (size_t j = 0; j < ARRAY_COUNT(names); j++)
+			cr_assert_eq(slf_put(txn, ids[j], text("key"), text("old")), 0);
+		cr_assert_eq(slf_commit(txn, NULL), 0);
+		txn = txn_begin(db, SLF_WRITE);
+		for (size_t j = 0; j < i; j++) /* what comes behind these was the i-th tree */
+			cr_assert_eq(slf_put(txn, ids[(i + j) % ARRAY_COUNT(names)], text("key"), text("new")), 0);
+		cr_assert_eq(slf_commit(txn, NULL), 0);
+		txn = txn_begin(db, SLF_READ);
+		for (size_t j = 0; j < i; j++) {
+			cr_assert_eq(slf_get(txn, ids[(i + j) % ARRAY_COUNT(names)], text("key"), &value), 0);
+			cr_assert(slice_is(value, "new", 3));
+		}
+		slf_abort(txn);
+	}
 	cr_assert_eq(slf_close(db), 0);
 }
 

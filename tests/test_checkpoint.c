@@ -390,6 +390,66 @@ Test(checkpoint, begins_beside_a_commit_in_flight)
 	rig_close(&rig);
 }
 
+/* A commit while a checkpoint is written, once. */
+static void commit_late(void *context, struct sim_disk *disk, enum sim_call call)
+{
+	struct rig *rig = context;
+
+	if (call != SIM_WRITE)
+		return;
+	sim_disk_set_hook(disk, NULL, NULL);
+	put_async(rig, "late", 10);
+}
+
+/* Without sync the version that a checkpoint installs may have commits that are not durable: it would pass as durable. */
+Test(checkpoint, installed_is_not_durable)
+{
+	struct slf_txn *txn;
+	struct rig rig;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_NONE);
+	stamp_keys(rig.db, 0, KEYS, 1);
+	sim_disk_set_hook(rig.disk, commit_late, &rig);
+	must_work(slf_checkpoint(rig.db));
+	must(has_key(rig.db, "late"));
+	txn = txn_begin(rig.db, SLF_READ | SLF_DURABLE);
+	cr_assert_eq(slf_get(txn, SLF_MAIN, text("late"), NULL), survives(&rig, "late") ? 0 : SLF_NOTFOUND);
+	slf_abort(txn);
+	cr_assert_eq(survives(&rig, "late"), atomic_load(&rig.commit->durable_seq) == rig.db->core.versions.tip->seq);
+	rig_close(&rig);
+}
+
+static void *sync_main(void *context)
+{
+	struct caller *caller = context;
+
+	while (!atomic_load(&caller->done) && !caller->result)
+		caller->result = slf_sync(caller->rig->db, NULL);
+	return NULL;
+}
+
+/* Somebody else puts the MARK in flight: the checkpoint would publish the one before, and recycle the log that it needs. */
+Test(checkpoint, beside_syncs)
+{
+	struct rig rig;
+	struct caller callers[3] = { 0 };
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	callers_start(&rig, callers, 3, "", sync_main);
+	for (uint64_t i = 1; i <= 1000; i++) {
+		uint64_t before = rig.db->core.checkpoint.meta.mark_number;
+
+		stamp_keys(rig.db, 0, 10, i);
+		must_work(slf_checkpoint(rig.db));
+		cr_assert_gt(rig.db->core.checkpoint.meta.mark_number, before);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		atomic_store(&callers[i].done, true);
+	callers_join(callers, 3);
+	must(survives(&rig, "key0009"));
+	rig_close(&rig);
+}
+
 Test(checkpoint, failing_calls)
 {
 	static const enum sim_call calls[] = { SIM_WRITE, SIM_SYNC, SIM_ALLOCATE };

@@ -188,6 +188,21 @@ Test(entry, value_impossible_fields_with_right_sums)
 	}
 }
 
+/* Would break if a reference to more stored than raw bytes were followed where an entry is just so. */
+Test(entry, value_with_more_stored_than_raw)
+{
+	struct value_fixture fixture = value_make(text("some key"), text("a value of a few bytes"), 22);
+	struct slf_slice stored = { 0 };
+
+	put_u64(fixture.entry + ENTRY_HEADER_BYTES, 21);
+	fixture.ref.raw = 21;
+	fixture.ref.hash = XXH3_64bits(fixture.entry + 16, fixture.length - 16);
+	put_u64(fixture.entry + 8, fixture.ref.hash);
+	put_u64(fixture.entry, entry_checksum(fixture.entry, SEED, POSITION, NULL, 0));
+	cr_assert_not_null(value_check(&fixture, fixture.length, &stored));
+	free(fixture.entry);
+}
+
 /* Would break if the hash in the header could be another one than that of the content, though its checksum is right. */
 Test(entry, value_with_another_hash_in_its_header)
 {
@@ -231,6 +246,7 @@ Test(entry, value_truncated_at_every_length)
 
 		memcpy(cut.entry, fixture.entry, length);
 		cr_assert_not_null(value_check(&cut, length, &stored), "length %u", (unsigned)length);
+		cr_assert_not_null(value_check(&fixture, length, &stored), "length %u of more", (unsigned)length);
 		free(cut.entry);
 	}
 	free(fixture.entry);

@@ -186,6 +186,24 @@ Test(meta, limits_of_fields)
 	}
 }
 
+/* Would break if reserved bytes were judged of a page that one word of features alone, or its version, makes another's. */
+Test(meta, fields_of_others)
+{
+	static const size_t offsets[] = { 8, 16, 24, 32 };
+	uint8_t page[META_PAGE_BYTES];
+	const char *reason;
+
+	for (size_t i = 0; i < ARRAY_SIZE(offsets); i++) {
+		struct meta meta = meta_example(0);
+
+		meta_encode(page, &meta);
+		put_u32(page + offsets[i], 1u << 9);
+		put_u64(page + 2000, 1);
+		reseal(page, 0);
+		cr_assert_eq(meta_decode(page, 0, &meta, &reason), META_GOOD, "offset %zu: %s", offsets[i], reason);
+	}
+}
+
 /* Would break if features that this library does not know were ignored, or not named, or judged too hard. */
 Test(meta, unknown_features_are_named)
 {
@@ -317,6 +335,7 @@ Test(meta, table_truncated_and_impossible)
 	cr_assert_eq(meta_table_decode(table, size, 2, path_found, &found), SLF_ECORRUPT);
 	put_u16(table, 0);
 	cr_assert_eq(meta_table_decode(table, size, 2, path_found, &found), SLF_ECORRUPT);
+	cr_assert_eq(meta_table_decode(table, 2, 1, path_found, &found), SLF_ECORRUPT); /* a path of no bytes */
 	put_u16(table, PATH_MAX);
 	memset(table + 2, 'x', PATH_MAX);
 	cr_assert_eq(meta_table_decode(table, PATH_MAX + 2, 1, path_found, &found), SLF_ECORRUPT);

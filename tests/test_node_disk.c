@@ -172,6 +172,53 @@ Test(node_disk, sealed_nodes_verify)
 	}
 }
 
+/* A record of four bytes, an empty key without a value, would be taken for one that is cut off. */
+Test(node_disk, shortest_record)
+{
+	struct record record = { .key = slice("", 0), .value = slice("", 0) };
+	size_t size = node_leaf_bytes(&record, 1, 1, 0, false);
+	struct node *node = aligned_alloc(8, align_up(size, 8));
+
+	node_leaf_build(node, size, 7, slice("", 0), NULL, &record, 1, 1, 1);
+	node_seal(node, SEED, PLACE);
+	cr_assert_null(verify(node, node_hash(node), node_length(node)));
+	free(node);
+}
+
+/* A delta's hash would depend on where its base stands: the same content, written again elsewhere, would have another one. */
+Test(node_disk, hash_of_a_delta_without_references)
+{
+	struct record record = { .key = slice("key", 3), .kind = RECORD_TOMB };
+	size_t size = node_leaf_bytes(&record, 1, 1, 0, true);
+	uint64_t hashes[2];
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct delta_base base = { .position = (i + 1) * EXTENT_BYTES, .hash = 5, .length = 2048, .count = 100 };
+		struct node *node = aligned_alloc(8, align_up(size, 8));
+
+		node_leaf_build(node, size, 7, slice("", 0), &base, &record, 1, 1, 100);
+		node_seal(node, SEED, PLACE);
+		hashes[i] = node_hash(node);
+		free(node);
+	}
+	cr_assert_eq(hashes[0], hashes[1]);
+}
+
+/* A header could name another content than its node has, under a checksum that is right: whoever compares hashes would be misled. */
+Test(node_disk, node_with_another_hash_in_its_header)
+{
+	struct source source = { 0 };
+
+	source_init(&source, "disk header");
+	struct node *node = random_node(&source, FORM_LEAF, KEYS_RANDOM, 15);
+	uint64_t hash = node_hash(node);
+
+	put_u64((uint8_t *)node + 8, hash + 1);
+	put_u64(node, entry_checksum(node, SEED, PLACE, NULL, 0));
+	cr_assert_not_null(verify(node, hash, node_length(node)));
+	source_release(&source);
+}
+
 /* Each byte counts for one digest or the other, so damage anywhere is seen. */
 Test(node_disk, every_flipped_bit_is_seen)
 {

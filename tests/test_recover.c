@@ -6,112 +6,11 @@
 
 #include "action.h"
 #include "codec.h"
-#include "gate_rig.h"
 #include "meta.h"
+#include "recover_rig.h"
 #include "sim_inode.h"
 #include "slab.h"
 #include "slab_forger.h"
-
-#define COMMITS 30
-
-static const char *const further[] = { "/usr/spindle", "/var/spindle" };
-
-struct heard {
-	uint64_t done, total;
-	unsigned reading, replaying;
-	bool wrong;
-};
-
-static void hear(void *context, const char *phase, uint64_t done, uint64_t total)
-{
-	struct heard *heard = context;
-	bool replaying = strstr(phase, "replay") != NULL;
-
-	heard->wrong |= (total && done > total) || (replaying && heard->replaying && done < heard->done);
-	heard->done = done;
-	heard->total = total;
-	heard->reading += !replaying;
-	heard->replaying += replaying;
-}
-
-static int open_three(struct sim_disk *disk, unsigned flags, struct heard *heard, struct slf_db **db)
-{
-	struct slf_options options = SLF_OPTIONS_INIT;
-	static struct stats unused;
-	struct io *io;
-
-	options.flags = flags | (flags & SLF_READONLY ? 0 : SLF_NO_THREADS);
-	options.spindles = further;
-	options.spindle_count = 2;
-	options.progress = heard ? hear : NULL;
-	options.progress_context = heard;
-	must_work(sim_disk_io(disk, &unused, &io));
-	return db_open_io(RIG_PATH, &options, io, db);
-}
-
-static const char *name_of(unsigned index, char *name)
-{
-	snprintf(name, 16, "key%u", index);
-	return name;
-}
-
-/* Every third value goes to bulk at once. */
-static uint64_t commit_one(struct slf_db *db, unsigned index)
-{
-	static uint8_t data[RIG_LARGE_BYTES];
-	struct slf_txn *txn = txn_begin(db, SLF_WRITE);
-	size_t size = index % 3 ? 10 + index : sizeof(data);
-	uint64_t seq = 0;
-	char name[16];
-
-	bytes_fill(data, size, index, false);
-	must_work(slf_put(txn, SLF_MAIN, text(name_of(index, name)), slice(data, size)));
-	must_work(slf_commit(txn, &seq));
-	return seq;
-}
-
-/* How many of the commits are there; they have to be the first ones, whole. */
-static unsigned prefix(struct slf_db *db)
-{
-	static uint8_t data[RIG_LARGE_BYTES];
-	struct slf_txn *txn = txn_begin(db, SLF_READ);
-	unsigned count = 0;
-	bool ended = false;
-
-	for (unsigned i = 0; i < COMMITS; i++) {
-		size_t size = i % 3 ? 10 + i : sizeof(data);
-		struct slf_slice value;
-		char name[16];
-		int result = slf_get(txn, SLF_MAIN, text(name_of(i, name)), &value);
-
-		must(result == 0 || result == SLF_NOTFOUND);
-		bytes_fill(data, size, i, false);
-		must(result || (!ended && slice_is(value, data, size)));
-		ended |= result != 0;
-		count += result == 0;
-	}
-	slf_abort(txn);
-	return count;
-}
-
-/* A database that has not been closed, with a checkpoint in the middle. */
-static struct sim_disk *unclean_disk(uint64_t *seqs, uint64_t *seq_limit)
-{
-	struct sim_disk *disk = sim_disk_new(), *killed;
-	struct slf_db *db = NULL;
-
-	must_work(open_three(disk, SLF_CREATE, NULL, &db));
-	for (unsigned i = 0; i < COMMITS; i++) {
-		seqs[i] = commit_one(db, i);
-		if (i == COMMITS / 3)
-			must_work(slf_checkpoint(db));
-	}
-	*seq_limit = db->core.commit.seq_limit;
-	killed = sim_disk_kill(disk);
-	must_work(slf_close(db));
-	sim_disk_free(disk);
-	return killed;
-}
 
 /* ---- Again and again --------------------------------------------------------------------------------------------- */
 
@@ -186,43 +85,6 @@ Test(recover, power_cuts_inside)
 	printf("recover power_cuts_inside: %u crash images\n", cutter.images);
 	cr_assert_gt(cutter.images, 100);
 	sim_disk_free(disk);
-}
-
-#define HUGE_BYTES (3 * MIB / 2)
-
-/* Values that fill extents of all three spindles. */
-static void commit_huge(struct slf_db *db)
-{
-	uint8_t *data = malloc(HUGE_BYTES);
-
-	for (unsigned i = 0; i < 6; i++) {
-		struct slf_txn *txn = txn_begin(db, SLF_WRITE);
-		char name[16];
-
-		bytes_fill(data, HUGE_BYTES, 1000 + i, false);
-		must_work(slf_put(txn, SLF_MAIN, text(name_of(1000 + i, name)), slice(data, HUGE_BYTES)));
-		must_work(slf_commit(txn, NULL));
-	}
-	free(data);
-}
-
-static bool has_huge(struct slf_db *db)
-{
-	struct slf_txn *txn = txn_begin(db, SLF_READ);
-	uint8_t *data = malloc(HUGE_BYTES);
-	bool all = true;
-
-	for (unsigned i = 0; i < 6 && all; i++) {
-		struct slf_slice value;
-		char name[16];
-
-		bytes_fill(data, HUGE_BYTES, 1000 + i, false);
-		all = slf_get(txn, SLF_MAIN, text(name_of(1000 + i, name)), &value) == 0 &&
-		      slice_is(value, data, HUGE_BYTES);
-	}
-	free(data);
-	slf_abort(txn);
-	return all;
 }
 
 /* What stood in the page cache only when the process died would be shown after the next opening, and then be lost with the
@@ -381,16 +243,6 @@ Test(recover, progress_of_commits_before_the_mark)
 }
 
 /* ---- Damage ------------------------------------------------------------------------------------------------------ */
-
-/* Turns a byte at a place of the file; false beyond its end. */
-static void flip(struct sim_disk *disk, uint64_t offset)
-{
-	uint8_t byte;
-
-	must_work(sim_disk_peek_durable(disk, RIG_PATH, offset, &byte, 1));
-	byte ^= 0x40;
-	must_work(sim_disk_poke(disk, RIG_PATH, offset, &byte, 1));
-}
 
 /* A hole in the middle of the log would be taken for its end: acknowledged commits would be gone in silence. A torn last slab,
  * which nobody can know to have been whole, would keep the database from being opened. */

@@ -153,12 +153,29 @@ Test(slab, full_and_empty)
 	}
 }
 
+/* Would break if a slab with as many parts as there can be, or with nothing else, were refused. */
+Test(slab, nothing_but_parts)
+{
+	static const uint32_t counts[] = { 1, SLAB_PARTS_MAX };
+
+	for (size_t i = 0; i < ARRAY_SIZE(counts); i++) {
+		uint32_t length = (uint32_t)slab_bytes(counts[i] * SLAB_PART_BYTES, 512);
+		struct slab_header header = { .number = 1, .length = length, .payload = counts[i] * SLAB_PART_BYTES,
+					      .part_count = counts[i] };
+		uint8_t *bytes = calloc(1, length);
+
+		slab_seal(bytes, &header, SEED, POSITION);
+		cr_assert_null(slab_prove(bytes, length, SEED, POSITION), "%u parts", counts[i]);
+		free(bytes);
+	}
+}
+
 /* Would break if sizes and counts that cannot be led the reader out of the slab, though the digest is right. */
 Test(slab, impossible_sizes_with_right_digest)
 {
 	static const struct { size_t offset; uint32_t value; } cases[] = {
 		{ 40, 0 }, { 40, 511 }, { 40, 1024 }, { 40, 0xfffffe00 }, { 44, 409 }, { 44, 416 }, { 44, UINT32_MAX },
-		{ 44, 8 }, { 88, SLAB_PARTS_MAX + 1 }, { 88, 5 }, { 88, UINT32_MAX }, { 92, UINT32_MAX }, { 92, 1 },
+		{ 44, 8 }, { 88, SLAB_PARTS_MAX + 1 }, { 88, 5 }, { 88, SLAB_PARTS_MAX }, { 88, UINT32_MAX }, { 92, UINT32_MAX }, { 92, 1 },
 		{ 92, 3 }, { 24, 0 },                /* number */
 		{ 48, 13 },                          /* first seq above the last */
 		{ 96 + 20, 1 },                      /* reserved word of the part */
@@ -175,6 +192,40 @@ Test(slab, impossible_sizes_with_right_digest)
 		cr_assert_not_null(slab_prove(slab.bytes, SLAB_BYTES, SEED, POSITION), "case %zu", i);
 		free(slab.bytes);
 	}
+}
+
+/* Would break if a slab with too many parts for its reader were taken, which has room for them, or one that ends inside a sector. */
+Test(slab, more_parts_and_other_lengths)
+{
+	static const struct { uint32_t length, parts; } cases[] = {
+		{ 32 * KIB, SLAB_PARTS_MAX + 1 }, { 32 * KIB - 8, 1 }, { 32 * KIB - 256, 1 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct slab_header header = { .number = 1, .length = 32 * KIB, .part_count = 1 };
+		uint8_t *bytes = calloc(1, 32 * KIB);
+
+		header.payload = cases[i].parts * SLAB_PART_BYTES;
+		slab_seal(bytes, &header, SEED, POSITION);
+		put_u32(bytes + 40, cases[i].length);
+		put_u32(bytes + 88, cases[i].parts);
+		put_u64(bytes + cases[i].length - SLAB_TAIL_BYTES, ~header.number);
+		put_u64(bytes, XXH3_64bits_withSeed(bytes + 8, cases[i].length - 8, SEED ^ POSITION));
+		cr_assert_not_null(slab_prove(bytes, 32 * KIB, SEED, POSITION), "case %zu", i);
+		free(bytes);
+	}
+}
+
+/* Would break if the records were only counted: here there are as many as the slab says, and bytes behind them that are none. */
+Test(slab, malformed_behind_the_last_record)
+{
+	struct slab_fixture slab = slab_make(LOG_FINAL);
+
+	put_u32(slab.bytes + 92, 1);
+	put_u32(slab.bytes + SLAB_HEADER_BYTES + SLAB_PART_BYTES + log_record_bytes(OPEN_BODY_BYTES), 7);
+	reseal(slab.bytes);
+	cr_assert_not_null(slab_prove(slab.bytes, SLAB_BYTES, SEED, POSITION));
+	free(slab.bytes);
 }
 
 /* Would break if a slab of number 0 were taken: there is none, and zeros where a number belongs would pass for one. */
@@ -383,6 +434,14 @@ Test(slab, mark_truncated_and_impossible)
 		put_u32(body + cases[i].offset, cases[i].value);
 		cr_assert_eq(mark_decode(slice(body, mark_bytes(&mark)), &again), SLF_ECORRUPT, "case %zu", i);
 	}
+	for (uint32_t count = SPINDLES_MAX; count <= SPINDLES_MAX + 1; count++) { /* with all the bytes that they need */
+		size_t size = MARK_BODY_BYTES + count * sizeof(struct mark_spindle);
+		uint8_t *many = calloc(1, size);
+
+		put_u32(many + 108, count);
+		cr_assert_eq(mark_decode(slice(many, size), &again), count > SPINDLES_MAX ? SLF_ECORRUPT : 0);
+		free(many);
+	}
 }
 
 /* Would break if an extent header did not come back, changed unseen, or were valid at another extent. */
@@ -413,7 +472,7 @@ Test(slab, extent_header_impossible_fields)
 {
 	struct extent_header extent = { .stream = STREAM_LOG, .run = 1 }, again;
 	static const struct { size_t offset; uint8_t byte; } cases[] = {
-		{ 32, 0 }, { 32, 3 }, { 33, 1 }, { 35, 1 }, { 36, 0 }, { 48, 1 }, { 63, 1 },
+		{ 8, 0 }, { 32, 0 }, { 32, 3 }, { 33, 1 }, { 35, 1 }, { 36, 0 }, { 48, 1 }, { 63, 1 },
 	};
 	uint8_t header[EXTENT_HEADER_BYTES];
 

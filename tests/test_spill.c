@@ -206,6 +206,8 @@ static void commit_many(struct rig *rig, unsigned count)
 Test(spill, reads_its_own_writes)
 {
 	struct rig *rig = rig_new(SLF_NO_THREADS, SLF_SYNC_COMMIT, 1, HEAP_BYTES, 0);
+	struct sim_disk *killed;
+	struct slf_db *db = NULL;
 	struct slf_txn *txn;
 
 	commit_many(rig, 500);
@@ -224,6 +226,12 @@ Test(spill, reads_its_own_writes)
 	must(database_holds(rig->db, &rig->committed)); /* readers go on with what was before */
 	must_work(commit(rig, txn));
 	must(database_holds(rig->db, &rig->committed));
+	killed = sim_disk_kill(rig->disk);
+	must_work(open_on(rig, killed, SLF_NO_THREADS, &db));
+	must(database_holds(db, &rig->committed));
+	cr_assert_eq(db->core.stats.values.replay_commits, 0); /* it was a checkpoint */
+	must_work(slf_close(db));
+	sim_disk_free(killed);
 	rig_reopen(rig);
 	must(database_holds(rig->db, &rig->committed));
 	cr_assert_eq(rig->db->core.stats.values.replay_commits, 0);
@@ -341,6 +349,57 @@ Test(spill, larger_than_the_log)
 		sim_disk_free(crashed);
 		rig_free(rig);
 	}
+}
+
+/* Whether a commit has what checkpoints share to itself. */
+static void look_at_private(void *context, struct sim_disk *disk, enum sim_call call)
+{
+	struct checkpoint **checkpoint = context;
+
+	(void)disk;
+	if (call == SIM_WRITE && *checkpoint && (*checkpoint)->private)
+		*checkpoint = NULL;
+}
+
+/* What a large commit has written to bulk would stay on the heap, too: above all what was there before it. It is a checkpoint, beside
+ * which no other one may run, and the next commit is none. */
+Test(spill, large_commits_empty_the_heap)
+{
+	struct rig *rig = rig_new(SLF_NO_THREADS, SLF_SYNC_COMMIT, 1, 64 * MIB, 64 * MIB);
+	uint8_t value[100];
+	struct checkpoint *watched = &rig->db->core.checkpoint;
+	struct slf_txn *txn;
+	uint64_t before, checkpoints;
+
+	commit_many(rig, 3000);
+	before = heap_used(rig->db->core.heap);
+	must(before > 200 * KIB);
+	txn = txn_begin(rig->db, SLF_WRITE); /* it touches next to nothing of that */
+	rig->db->core.tuning.log_bytes = LOG_BYTES;
+	memset(value, 0xff, sizeof(value));
+	for (unsigned i = 0; i < 1000; i++) {
+		memcpy(value + sizeof(value) - 4, &i, 4);
+		must_work(slf_put(txn, SLF_MAIN, slice(value, sizeof(value)), slice(value, 100)));
+	}
+	checkpoints = rig->db->core.stats.values.checkpoints;
+	sim_disk_set_hook(rig->disk, look_at_private, &watched);
+	must_work(slf_commit(txn, NULL));
+	must(!watched);
+	rig->db->core.tuning.log_bytes = 64 * MIB;
+	commit_sweep(&rig->db->core.commit);
+	cr_assert_eq(heap_used(rig->db->core.heap), 0);
+	watched = &rig->db->core.checkpoint;
+	db_put(rig->db, "small", "1");
+	must(watched != NULL);
+	sim_disk_set_hook(rig->disk, NULL, NULL);
+	for (unsigned i = 0; i < 40; i++) /* with each of the handles that there are */
+		db_put(rig->db, "small", "2");
+	cr_assert_eq(rig->db->core.stats.values.checkpoints, checkpoints + 1);
+	commit_sweep(&rig->db->core.commit);
+	printf("spill large_commits_empty_the_heap: %llu KiB before, %llu KiB after\n", (unsigned long long)(before / KIB),
+	       (unsigned long long)(heap_used(rig->db->core.heap) / KIB));
+	cr_assert_lt(heap_used(rig->db->core.heap), before / 8);
+	rig_free(rig);
 }
 
 /* The asynchronous form would return before the checkpoint that it is, or without its seq. */
@@ -608,6 +667,40 @@ Test(spill, failing_calls)
 	}
 	printf("spill failing_calls: 56 runs, %u times poisoned\n", poisoned);
 	cr_assert_gt(poisoned, 0);
+}
+
+/* A write of a large commit's nodes or values that fails, before anything of it is in the log, would poison the handle. */
+Test(spill, failing_writes_before_the_log)
+{
+	uint64_t fired = 1, nth = 0;
+	unsigned refused = 0;
+
+	while (fired) {
+		struct rig *rig = rig_new(SLF_NO_THREADS, SLF_SYNC_COMMIT, 1, 64 * MIB, 64 * MIB);
+		static uint8_t large[40000];
+		struct slf_txn *txn;
+		int result;
+
+		commit_many(rig, 300);
+		txn = txn_begin(rig->db, SLF_WRITE);
+		must_work(slf_put(txn, SLF_MAIN, text("large"), slice(large, sizeof(large))));
+		rig->db->core.tuning.log_bytes = 64;
+		sim_disk_add_fault(rig->disk, &(struct sim_fault){ .call = SIM_WRITE, .nth = ++nth, .error = -EIO });
+		result = slf_commit(txn, NULL);
+		fired = sim_disk_faults_fired(rig->disk);
+		sim_disk_clear_faults(rig->disk);
+		rig->db->core.tuning.log_bytes = 64 * MIB;
+		if (result == -EIO && !commit_check(&rig->db->core.commit)) {
+			must(database_holds(rig->db, &rig->committed));
+			db_put(rig->db, "proof", "1");
+			refused++;
+		}
+		slf_close(rig->db);
+		sim_disk_free(rig->disk);
+		free(rig);
+	}
+	printf("spill failing_writes_before_the_log: %u\n", refused);
+	cr_assert_geq(refused, 3); /* heap values, nodes, the large value */
 }
 
 /* A large commit would be acknowledged though the flush of its nodes failed: what that dropped no later flush brings back. */

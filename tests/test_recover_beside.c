@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+/* Recovery beside what others do to the files, and on a system that fails in one thing. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <stdio.h>
+
+#include "recover_rig.h"
+
+static bool no_randomness;
+
+ssize_t __real_getrandom(void *buffer, size_t size, unsigned flags);
+ssize_t __wrap_getrandom(void *buffer, size_t size, unsigned flags);
+
+ssize_t __wrap_getrandom(void *buffer, size_t size, unsigned flags)
+{
+	if (no_randomness) {
+		errno = ENOSYS;
+		return -1;
+	}
+	return __real_getrandom(buffer, size, flags);
+}
+
+/* Two histories would have the same salt, or one that anybody can guess. */
+Test(recover_beside, no_randomness)
+{
+	uint64_t seqs[COMMITS], limit;
+	struct sim_disk *disk = unclean_disk(seqs, &limit);
+	struct slf_db *db = NULL;
+
+	no_randomness = true;
+	cr_assert_eq(open_three(disk, 0, NULL, &db), -ENOSYS);
+	no_randomness = false;
+	must_work(open_three(disk, 0, NULL, &db));
+	cr_assert_eq(prefix(db), COMMITS);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+}
+
+/* A writer that commits at the n-th read of somebody else. */
+struct neighbour {
+	struct slf_db *db;
+	uint64_t nth;
+	bool fired;
+};
+
+static void commit_beside(void *context, struct sim_disk *disk, enum sim_call call)
+{
+	struct neighbour *neighbour = context;
+
+	(void)disk;
+	if (call != SIM_READ || neighbour->fired || --neighbour->nth)
+		return;
+	neighbour->fired = true;
+	commit_huge(neighbour->db);
+	commit_one(neighbour->db, 1);
+}
+
+/* A reader that opens while a writer makes the files grow would call what lies behind their former ends damage. */
+Test(recover_beside, files_grow_beside_a_reader)
+{
+	struct neighbour neighbour = { .fired = true };
+	unsigned seen = 0;
+
+	for (uint64_t nth = 1; neighbour.fired; nth++) {
+		struct sim_disk *disk = sim_disk_new();
+		struct slf_db *reader = NULL;
+		struct slf_txn *txn;
+
+		must_work(open_three(disk, SLF_CREATE, NULL, &neighbour.db));
+		commit_one(neighbour.db, 0);
+		neighbour.nth = nth;
+		neighbour.fired = false;
+		sim_disk_set_hook(disk, commit_beside, &neighbour);
+		must_work(open_three(disk, SLF_READONLY, NULL, &reader));
+		sim_disk_set_hook(disk, NULL, NULL);
+		txn = txn_begin(reader, SLF_READ);
+		if (slf_get(txn, SLF_MAIN, text("key1005"), NULL) == 0) {
+			must(has_huge(reader));
+			seen++;
+		}
+		slf_abort(txn);
+		must_work(slf_close(reader));
+		must_work(slf_close(neighbour.db));
+		sim_disk_free(disk);
+	}
+	cr_assert_gt(seen, 0);
+}
+
+/* The size of a file that cannot be asked for would be taken for what it was. */
+Test(recover_beside, sizes_that_cannot_be_asked_for)
+{
+	uint64_t seqs[COMMITS], limit, fired = 1;
+	struct sim_disk *origin = unclean_disk(seqs, &limit);
+
+	for (uint64_t nth = 1; fired; nth++) {
+		struct sim_disk *disk = sim_disk_kill(origin);
+		struct slf_db *db = NULL;
+		int result;
+
+		sim_disk_add_fault(disk, &(struct sim_fault){ .call = SIM_INFO, .nth = nth, .error = -EIO });
+		result = open_three(disk, SLF_READONLY, NULL, &db);
+		fired = sim_disk_faults_fired(disk);
+		cr_assert_eq(result, fired ? -EIO : 0, "the %lluth", (unsigned long long)nth);
+		if (!result)
+			must_work(slf_close(db));
+		sim_disk_free(disk);
+	}
+	sim_disk_free(origin);
+}
+
+/* A flush fails and drops what it should have flushed, on any of the devices; the process ends, and the system goes on showing the
+ * bytes: they would be taken for commits, be flushed by a flush that has nothing to do, and go with the next power cut. */
+Test(recover_beside, what_a_failed_flush_dropped)
+{
+	for (uint64_t nth = 1; nth <= 3; nth++) {
+		struct sim_disk *disk = sim_disk_new(), *next;
+		struct slf_db *db = NULL;
+		unsigned shown;
+
+		must_work(open_three(disk, SLF_CREATE, NULL, &db));
+		db->core.commit.sync = SLF_SYNC_NONE;
+		db->core.tuning.sync = SLF_SYNC_NONE;
+		for (unsigned i = 0; i < COMMITS; i++)
+			commit_one(db, i);
+		commit_huge(db);
+		must_work(commit_write_out(&db->core.commit));
+		sim_disk_add_fault(disk, &(struct sim_fault){ .call = SIM_SYNC, .nth = nth, .error = -EIO, .drop = true });
+		cr_assert_eq(slf_sync(db, NULL), SLF_EUNKNOWN);
+		next = sim_disk_kill(disk);
+		slf_close(db);
+		sim_disk_free(disk);
+		must_work(open_three(next, 0, NULL, &db));
+		shown = prefix(db);
+		disk = sim_disk_crash(next, NULL, NULL);
+		must_work(slf_close(db));
+		sim_disk_free(next);
+		must_work(open_three(disk, 0, NULL, &db));
+		cr_assert_eq(prefix(db), shown);
+		must_work(slf_close(db));
+		sim_disk_free(disk);
+	}
+}
+
+/* What a torn slab left behind the end of the log would stay there, to be met by a later slab that ends before it; also where
+ * nothing had been committed since the opening, or all of it been known when the page was written. */
+Test(recover_beside, torn_tail_is_cleared)
+{
+	static const uint64_t distances[] = { 64 * KIB, 256 * KIB };
+	uint64_t seqs[COMMITS], limit;
+	struct sim_disk *disk = unclean_disk(seqs, &limit), *killed;
+
+	for (unsigned round = 0; round < 2; round++) {
+		uint8_t torn[SIM_SECTOR_BYTES];
+		static const uint8_t zeros[sizeof(torn)];
+		struct slf_db *db = NULL;
+		uint64_t end;
+
+		must_work(open_three(disk, SLF_READONLY, NULL, &db));
+		end = position_offset(db->core.log.end.position);
+		must_work(slf_close(db));
+		memset(torn, 0xa5, sizeof(torn));
+		for (unsigned i = 0; i < 2; i++)
+			must_work(sim_disk_poke(disk, RIG_PATH, end + distances[i], torn, sizeof(torn)));
+		must_work(open_three(disk, 0, NULL, &db));
+		for (unsigned i = 0; i < 2; i++) {
+			must_work(sim_disk_peek_durable(disk, RIG_PATH, end + distances[i], torn, sizeof(torn)));
+			cr_assert_eq(memcmp(torn, zeros, sizeof(torn)), 0);
+		}
+		cr_assert_eq(prefix(db), COMMITS);
+		killed = sim_disk_kill(disk);
+		must_work(slf_close(db));
+		sim_disk_free(disk);
+		disk = killed;
+	}
+	sim_disk_free(disk);
+}

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT */
+/* Recovery of logs that nobody could have written but a fault of ours, or somebody who seals them again: what it refuses. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "action.h"
+#include "codec.h"
+#include "slab_forger.h"
+#include "recover_rig.h"
+#include "slab.h"
+
+/* ---- Records ------------------------------------------------------------------------------------------------------ */
+
+/* A checkpoint of a database over fewer files, as long as the one of this would be. */
+Test(recover_forged, checkpoint_of_fewer_spindles)
+{
+	uint64_t seqs[COMMITS], limit;
+	struct sim_disk *disk = unclean_disk(seqs, &limit);
+	struct slf_errinfo info = { .size = sizeof(info) };
+	struct slf_db *db = NULL;
+	struct slab_forger forger;
+	size_t slab = 0;
+	uint8_t *mark;
+
+	slab_forger_read(&forger, disk);
+	mark = slab_forger_find(&forger, LOG_MARK, &slab);
+	put_u32(mark + 108, 1);
+	put_u32(mark + 144, get_u32(mark + 144) + 2 * sizeof(struct mark_spindle) / 8);
+	slab_forger_write(&forger, disk, slab);
+	cr_assert_eq(open_three(disk, 0, NULL, &db), SLF_ECORRUPT);
+	must_work(slf_errinfo(&info));
+	must(strstr(info.text, "checkpoint record is out of range") != NULL);
+	sim_disk_free(disk);
+}
+
+/* A record that only a later version obeys, in a slab that is not replayed, since a newer checkpoint lies behind it. */
+Test(recover_forged, unknown_record_before_a_checkpoint)
+{
+	uint64_t seqs[COMMITS], limit;
+	struct sim_disk *disk = unclean_disk(seqs, &limit);
+	struct log_record record = { 0 };
+	struct slf_db *db = NULL;
+	struct slab_forger forger;
+	uint64_t offset = 0;
+	size_t slab = 3; /* the first has the MARK of the creation */
+
+	slab_forger_read(&forger, disk);
+	must_work(slab_next_record(forger.bytes + forger.places[0], &forger.slabs[0], &offset, &record));
+	cr_assert_eq(record.kind, LOG_MARK);
+	for (unsigned i = 0; i < 2; i++) {
+		forger.meta[i].mark_position = forger.places[0];
+		forger.meta[i].mark_number = forger.slabs[0].number;
+		forger.meta[i].mark_digest = forger.slabs[0].digest;
+	}
+	offset = 0;
+	must_work(slab_next_record(forger.bytes + forger.places[slab], &forger.slabs[slab], &offset, &record));
+	cr_assert_eq(record.kind, LOG_FINAL);
+	((uint8_t *)(uintptr_t)record.body.data)[4 - LOG_RECORD_HEADER_BYTES] = 99;
+	slab_forger_write(&forger, disk, slab);
+	for (unsigned i = 0; i < 2; i++)
+		cr_assert_eq(open_three(disk, i ? SLF_READONLY : 0, NULL, &db), SLF_EINCOMPATIBLE);
+	sim_disk_free(disk);
+}
+
+enum page_field { MARK_SPINDLE, MARK_OFFSET, MARK_ELSEWHERE, MARK_NUMBER, MARK_DIGEST, LOG_NUMBER, DURABLE_SEQ };
+
+static void change_page(struct meta *meta, enum page_field field)
+{
+	switch (field) {
+	case MARK_SPINDLE:
+		meta->mark_position = position_make(1, meta->mark_position);
+		break;
+	case MARK_OFFSET:
+		meta->mark_position += 256;
+		break;
+	case MARK_ELSEWHERE:
+		meta->mark_position += MIB;
+		break;
+	case MARK_NUMBER:
+		meta->mark_number++;
+		break;
+	case MARK_DIGEST:
+		meta->mark_digest ^= 1;
+		break;
+	case LOG_NUMBER:
+		meta->log_number += 10000;
+		break;
+	case DURABLE_SEQ:
+		meta->durable_seq += 10000;
+		break;
+	}
+}
+
+/* Pages that lead nowhere would be followed, or what they know to have been durable not be missed. */
+Test(recover_forged, pages_that_know_better)
+{
+	static const struct { enum page_field field; bool readable; const char *text; } cases[] = {
+		{ MARK_SPINDLE, false, "outside the log" },    { MARK_OFFSET, false, "outside the log" },
+		{ MARK_ELSEWHERE, false, "no slab here" },     { MARK_NUMBER, false, "newest checkpoint is another one" },
+		{ MARK_DIGEST, false, "newest checkpoint is another one" },
+		{ LOG_NUMBER, true, "the log ends before" },   { DURABLE_SEQ, true, "the log ends before" },
+	};
+	uint64_t seqs[COMMITS], limit;
+	struct sim_disk *origin = unclean_disk(seqs, &limit);
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct sim_disk *disk = sim_disk_kill(origin);
+		struct slf_errinfo info = { .size = sizeof(info) };
+		struct slf_db *db = NULL;
+		struct slab_forger forger;
+
+		slab_forger_read(&forger, disk);
+		change_page(&forger.meta[0], cases[i].field);
+		change_page(&forger.meta[1], cases[i].field);
+		slab_forger_write(&forger, disk, forger.count);
+		cr_assert_eq(open_three(disk, 0, NULL, &db), SLF_ECORRUPT, "case %zu", i);
+		must_work(slf_errinfo(&info));
+		must(strstr(info.text, cases[i].text) != NULL);
+		cr_assert_eq(open_three(disk, SLF_READONLY, NULL, &db), cases[i].readable ? 0 : SLF_ECORRUPT, "case %zu", i);
+		if (cases[i].readable) {
+			cr_assert_eq(prefix(db), COMMITS);
+			must_work(slf_close(db));
+		}
+		sim_disk_free(disk);
+	}
+	sim_disk_free(origin);
+}
+
+/* The slab that the pages lead to is damaged: a reader would get an empty database. */
+Test(recover_forged, damaged_checkpoint)
+{
+	uint64_t seqs[COMMITS], limit;
+	struct sim_disk *disk = unclean_disk(seqs, &limit);
+	struct slf_db *db = NULL;
+	struct slab_forger forger;
+
+	slab_forger_read(&forger, disk);
+	flip(disk, position_offset(forger.meta[0].mark_position) + 100);
+	free(forger.bytes);
+	cr_assert_eq(open_three(disk, 0, NULL, &db), SLF_ECORRUPT);
+	cr_assert_eq(open_three(disk, SLF_READONLY, NULL, &db), SLF_ECORRUPT);
+	sim_disk_free(disk);
+}
+
+/* What the OPEN record in the log says of the file; with a slab missing that was durable. */
+enum opened { OPENED_SAME, OPENED_NEVER, OPENED_WITHOUT_BIRTH, OPENED_OTHER_BIRTH, OPENED_OTHER_INODE, OPENED_SHORT };
+
+static int open_with_loss(enum opened opened)
+{
+	struct sim_disk *disk = sim_disk_new(), *killed;
+	struct slf_db *db = NULL;
+	struct slab_forger forger;
+	size_t slab = 0;
+	uint8_t *body;
+	int result;
+
+	must_work(open_three(disk, SLF_CREATE, NULL, &db));
+	commit_one(db, 0);
+	if (opened == OPENED_NEVER)
+		must_work(slf_checkpoint(db));
+	for (unsigned i = 1; i < 4; i++)
+		commit_one(db, i);
+	killed = sim_disk_kill(disk);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+	slab_forger_read(&forger, killed);
+	body = slab_forger_find(&forger, LOG_OPEN, &slab);
+	if (opened == OPENED_WITHOUT_BIRTH)
+		put_u64(body + 16, 0);
+	if (opened == OPENED_OTHER_BIRTH)
+		put_u64(body + 16, 77);
+	if (opened == OPENED_OTHER_INODE)
+		put_u64(body + 8, 77);
+	if (opened == OPENED_SHORT) {
+		put_u32(body - LOG_RECORD_HEADER_BYTES, LOG_RECORD_HEADER_BYTES + OPEN_BODY_BYTES - 4);
+		put_u32(body + OPEN_BODY_BYTES - 4, 0);
+	}
+	slab_forger_write(&forger, killed, slab);
+	flip(killed, forger.places[forger.count - 2] + 100);
+	result = open_three(killed, 0, NULL, &db);
+	if (result == 0) {
+		cr_assert_eq(prefix(db), 2);
+		must_work(slf_close(db));
+	}
+	sim_disk_free(killed);
+	return result;
+}
+
+/* What was lost in the original would pass as a copy that was taken too early; or such a copy could not be opened. */
+Test(recover_forged, original_or_copy)
+{
+	cr_assert_eq(open_with_loss(OPENED_SAME), SLF_ECORRUPT);
+	cr_assert_eq(open_with_loss(OPENED_NEVER), SLF_ECORRUPT);
+	cr_assert_eq(open_with_loss(OPENED_WITHOUT_BIRTH), SLF_ECORRUPT);
+	cr_assert_eq(open_with_loss(OPENED_SHORT), SLF_ECORRUPT);
+	must_work(open_with_loss(OPENED_OTHER_BIRTH));
+	must_work(open_with_loss(OPENED_OTHER_INODE));
+}

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT */
+/* Recovery: which extents are taken, free, or the log's own afterwards, and where the log and the seqs go on. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "codec.h"
+#include "gate_rig.h"
+#include "slab_forger.h"
+
+static struct slab_forger forger;
+
+static struct slf_db *open_new(struct sim_disk **disk)
+{
+	struct slf_db *db = NULL;
+
+	*disk = sim_disk_new();
+	must_work(disk_open(*disk, SLF_CREATE | SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+	return db;
+}
+
+/* Leaves things as they are: a writer's close would begin with a checkpoint. */
+static struct slf_db *open_to_look(struct sim_disk *disk)
+{
+	struct slf_db *db = NULL;
+
+	must_work(disk_open(disk, SLF_READONLY, SLF_SYNC_COMMIT, &db));
+	return db;
+}
+
+static struct sim_disk *killed(struct sim_disk *disk, struct slf_db *db)
+{
+	struct sim_disk *out = sim_disk_kill(disk);
+
+	slf_close(db);
+	sim_disk_free(disk);
+	return out;
+}
+
+static void put_blob(struct slf_db *db)
+{
+	static const uint8_t blob[65000];
+	struct slf_txn *txn = txn_begin(db, SLF_WRITE);
+
+	must_work(slf_txn_blob(txn, slice(blob, sizeof(blob))));
+	must_work(slf_commit(txn, NULL));
+}
+
+/* Goes on until the log is in the n-th extent after the one where it is. */
+static void fill_extents(struct slf_db *db, unsigned n)
+{
+	while (n--) {
+		uint64_t extent = db->core.log.extent;
+
+		while (db->core.log.extent == extent)
+			put_blob(db);
+	}
+}
+
+/* ---- The log's own ----------------------------------------------------------------------------------------------- */
+
+/* An extent of the log would be missed, and never be used again, or be there twice, and be used for two things. That of the pages
+ * is never used again: it counts only where the log has no other. */
+Test(recover_space, extents_of_the_log)
+{
+	struct sim_disk *disk;
+	struct slf_db *db = open_new(&disk);
+
+	for (unsigned extents = 0; extents <= 4; extents++) {
+		uint64_t current = extents ? 0 : EXTENT_ZERO_DATA;
+		struct log *log = NULL;
+		size_t found = 0;
+
+		disk = killed(disk, db);
+		slab_forger_read(&forger, disk);
+		must_work(disk_open(disk, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+		log = &db->core.log;
+		cr_assert_eq(log->live_count, extents ? extents : 1);
+		for (size_t i = 0; i < forger.count; i++) {
+			uint64_t extent = align_down(forger.places[i], EXTENT_BYTES);
+
+			if (!extent || extent == current)
+				continue;
+			current = extent;
+			must(found < extents);
+			cr_assert_eq(log->live[found].position, extent);
+			cr_assert_eq(log->live[found++].first_number, forger.slabs[i].number);
+		}
+		free(forger.bytes);
+		cr_assert_eq(found, extents);
+		cr_assert_eq(log->space.base, current);
+		cr_assert_eq(log->space.end, align_down(current, EXTENT_BYTES) + EXTENT_BYTES);
+		fill_extents(db, 1);
+	}
+	must_work(slf_close(db));
+	must_work(disk_open(disk, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+	cr_assert_eq(db->core.log.live_count, 1);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+}
+
+/* A checkpoint from which nothing is replayed, since it says so: the log would have no extent. */
+Test(recover_space, nothing_to_replay)
+{
+	struct sim_disk *disk;
+	struct slf_db *db = open_new(&disk);
+	size_t slab = 0;
+	uint8_t *mark;
+
+	db_put(db, "key", "1");
+	must_work(slf_checkpoint(db));
+	disk = killed(disk, db);
+	slab_forger_read(&forger, disk);
+	mark = slab_forger_find(&forger, LOG_MARK, &slab);
+	put_u64(mark + 40, get_u64(mark + 40) + 1000);
+	slab_forger_write(&forger, disk, slab);
+	must_work(disk_open(disk, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+	cr_assert_eq(db->core.log.live_count, 1);
+	must(db_has(db, "key", "1"));
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+}
+
+/* A database whose newest checkpoint has set extents of the log free, and which has announced one of them since. */
+static struct sim_disk *disk_with_free_extents(void)
+{
+	struct sim_disk *disk;
+	struct slf_db *db = open_new(&disk);
+
+	atomic_store(&db->core.checkpoint.failed_space, true); /* so none comes by itself */
+	fill_extents(db, 12);
+	must_work(slf_checkpoint(db));
+	must(db->core.log.free_count >= 10);
+	must_work(log_spare(&db->core.log, false));
+	while (!db->core.log.end.next)
+		put_blob(db);
+	return killed(disk, db);
+}
+
+/* An extent that is in use would be used for something else, or one that is free be lost, by what a checkpoint says of them. */
+Test(recover_space, extents_that_a_checkpoint_sets_free)
+{
+	struct sim_disk *disk = disk_with_free_extents();
+	struct slf_db *db = open_to_look(disk);
+	uint64_t spare = db->core.log.end.next, current = db->core.log.extent, next;
+	uint32_t count;
+	size_t slab = 0;
+	uint8_t *mark, *list;
+
+	must_work(slf_close(db));
+	must(spare && spare != EXTENT_BYTES && current > EXTENT_BYTES);
+	slab_forger_read(&forger, disk);
+	mark = slab_forger_find(&forger, LOG_MARK, &slab);
+	count = get_u32(mark + 144);
+	must(count >= 9);
+	next = get_u64(mark + MARK_BODY_BYTES) + 3; /* never taken: the last of them is nobody's */
+	put_u64(mark + MARK_BODY_BYTES, next);
+	list = mark + MARK_BODY_BYTES + sizeof(struct mark_spindle);
+	memset(list, 0, 8 * (size_t)count); /* 0: that of the pages */
+	put_u64(list + 8, EXTENT_BYTES);
+	put_u64(list + 16, (next - 1) * EXTENT_BYTES);
+	put_u64(list + 24, next * EXTENT_BYTES);
+	put_u64(list + 32, position_make(1, 4 * EXTENT_BYTES));
+	put_u64(list + 40, 4 * EXTENT_BYTES + 4096);
+	put_u64(list + 48, spare);
+	put_u64(list + 56, current);
+	slab_forger_write(&forger, disk, slab);
+
+	/* the page cannot be written, and the one that leads to an older checkpoint may be needed again: the side file, the slab of
+	 * the opening, the page */
+	sim_disk_add_fault(disk, &(struct sim_fault){ .call = SIM_WRITE, .nth = 3, .error = -ENOSPC });
+	must_work(disk_open(disk, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+	cr_assert_eq(sim_disk_faults_fired(disk), 1);
+	cr_assert_eq(db->core.log.free_count, 0);
+	sim_disk_clear_faults(disk);
+	disk = killed(disk, db);
+
+	must_work(disk_open(disk, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+	cr_assert_eq(db->core.log.free_count, 2);
+	cr_assert_eq(db->core.log.free[0], EXTENT_BYTES);
+	cr_assert_eq(db->core.log.free[1], (next - 1) * EXTENT_BYTES);
+	commit_poison(&db->core.commit); /* it is not to go on with them */
+	slf_close(db);
+	sim_disk_free(disk);
+}
+
+/* The same at every step of their use: the log goes round, and each kill comes at another place. */
+Test(recover_space, round_and_round)
+{
+	struct sim_disk *disk;
+	struct slf_db *db = open_new(&disk);
+	char value[16];
+
+	for (unsigned i = 0; i < 60; i++) {
+		for (unsigned j = 0; j < 7 + i % 5; j++)
+			put_blob(db);
+		snprintf(value, sizeof(value), "%u", i);
+		db_put(db, "key", value);
+		if (i % 7 == 3)
+			must_work(slf_checkpoint(db));
+		if (i % 3)
+			continue;
+		disk = killed(disk, db);
+		must_work(disk_open(disk, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+		must(db_has(db, "key", value));
+		for (size_t a = 0; a < db->core.log.free_count; a++) {
+			must(db->core.log.free[a] != db->core.log.spare);
+			for (size_t b = 0; b < db->core.log.live_count; b++)
+				must(db->core.log.free[a] != db->core.log.live[b].position);
+			for (size_t b = 0; b < a; b++)
+				must(db->core.log.free[a] != db->core.log.free[b]);
+		}
+	}
+	cr_assert_lt(db->core.extents.spindles[0].next, 40);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+}
+
+/* ---- Extents ----------------------------------------------------------------------------------------------------- */
+
+/* After a clean stop the space behind what is taken would be left unused, if there is any; or what the log lies in would be
+ * taken again. */
+Test(recover_space, extents_after_a_clean_stop)
+{
+	struct sim_disk *disk;
+	struct slf_db *db = open_new(&disk);
+	uint64_t next, extent;
+	size_t slab = 0;
+	uint8_t *mark;
+
+	fill_extents(db, 3);
+	must_work(slf_close(db));
+	db = open_to_look(disk);
+	next = db->core.extents.spindles[0].next;
+	extent = db->core.log.extent / EXTENT_BYTES;
+	must_work(slf_close(db));
+	must(extent > 1);
+	must_work(sim_disk_resize(disk, RIG_PATH, (next + 10) * EXTENT_BYTES));
+	db = open_to_look(disk);
+	cr_assert_eq(db->core.extents.spindles[0].next, next);
+	must_work(slf_close(db));
+	slab_forger_read(&forger, disk);
+	mark = slab_forger_find(&forger, LOG_MARK, &slab);
+	put_u64(mark + MARK_BODY_BYTES, 0);
+	slab_forger_write(&forger, disk, slab);
+	db = open_to_look(disk);
+	cr_assert_geq(db->core.extents.spindles[0].next, extent + 1);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+}
+
+/* A checkpoint that says that all extents are taken but a few behind the end of all numbers: a sum would begin at 0 again. */
+Test(recover_space, no_extent_left)
+{
+	struct sim_disk *disk;
+	struct slf_db *db = open_new(&disk);
+	size_t slab = 0;
+	uint8_t *mark;
+
+	db_put(db, "key", "1");
+	must_work(slf_checkpoint(db));
+	disk = killed(disk, db);
+	slab_forger_read(&forger, disk);
+	mark = slab_forger_find(&forger, LOG_MARK, &slab);
+	put_u64(mark + MARK_BODY_BYTES, UINT64_MAX - 1);
+	slab_forger_write(&forger, disk, slab);
+	db = open_to_look(disk);
+	cr_assert_leq(db->core.extents.spindles[0].next, OFFSET_MAX / EXTENT_BYTES / 2);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+}
+
+/* ---- Seqs -------------------------------------------------------------------------------------------------------- */
+
+/* Each clean stop would cost a million seqs. */
+Test(recover_space, seqs_after_a_clean_stop)
+{
+	struct sim_disk *disk;
+	struct slf_db *db = open_new(&disk);
+	uint64_t seq = db_put(db, "key", "1");
+
+	must_work(slf_close(db));
+	must_work(disk_open(disk, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+	cr_assert_eq(db_put(db, "key", "2"), seq + 1);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+}
