@@ -205,10 +205,10 @@ enum outcome { OUTCOME_DONE, OUTCOME_ABORTED, OUTCOME_UNKNOWN };
 
 /* Writes the flight as a slab; no lock held, the role of the leader guards the log. */
 static enum outcome write_flight(struct commit *commit, struct group *group, bool stable, uint64_t seq_limit,
-				 uint64_t last_seq, int *code)
+				 uint64_t newest, int *code)
 {
 	struct slab_header header = { .first_seq = group->first_seq,
-				      .last_seq = last_seq,
+				      .last_seq = group->last_seq,
 				      .seq_limit = seq_limit,
 				      .durable_seq = atomic_load(&commit->durable_seq),
 				      .part_count = (uint32_t)group->part_count,
@@ -217,7 +217,7 @@ static enum outcome write_flight(struct commit *commit, struct group *group, boo
 
 	place_parts(group);
 	header.payload = (uint32_t)group->payload;
-	*code = log_write(commit->log, group->slab, &header, lone);
+	*code = log_write(commit->log, group->slab, &header, newest, lone);
 	if (*code) {
 		struct slf_errinfo info = { .size = sizeof(info) };
 		enum outcome outcome = OUTCOME_ABORTED;
@@ -323,22 +323,20 @@ static void wake_waiters(struct commit *commit, uint32_t round, enum outcome out
 static int lead(struct commit *commit, bool stable)
 {
 	struct group *flight = fill_group(commit);
-	uint64_t last_seq = flight->last_seq ? flight->last_seq : commit->settled_seq, limit;
+	uint64_t limit = u64_max(commit->seq_limit, commit->next_seq - 1 + SEQ_LIMIT_STEP), newest = commit->written->seq;
 	/* an empty one where only a slab can raise the limit of seqs */
 	bool slab = flight->record_count || commit->next_seq > commit->seq_limit;
 	uint32_t round = commit->round;
 	enum outcome outcome = OUTCOME_DONE;
 	int code = 0;
 
-	last_seq = u64_max(last_seq, commit->written->seq);
-	limit = u64_max(commit->seq_limit, commit->next_seq - 1 + SEQ_LIMIT_STEP);
 	commit->leading = true;
 	commit->flight_bytes = flight->payload + flight->part_count * SLAB_PART_BYTES;
 	commit->fill ^= 1;
 	commit->round++;
 	pthread_mutex_unlock(&commit->lock);
 	if (slab)
-		outcome = write_flight(commit, flight, stable, limit, last_seq, &code);
+		outcome = write_flight(commit, flight, stable, limit, newest, &code);
 	else if (stable && (commit->unsynced || commit->log->unsynced) && (code = flush(commit)))
 		outcome = OUTCOME_UNKNOWN;
 	if (outcome == OUTCOME_UNKNOWN)

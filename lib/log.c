@@ -325,9 +325,9 @@ static int write_at_end(struct log *log, void *slab, struct slab_header *header,
 }
 
 /* An empty slab that announces the next extent, in the sector that is always kept for it. */
-static int write_bridge(struct log *log, const struct slab_header *like)
+static int write_bridge(struct log *log, const struct slab_header *like, uint64_t newest)
 {
-	struct slab_header header = { .last_seq = like->first_seq ? like->first_seq - 1 : like->last_seq,
+	struct slab_header header = { .last_seq = newest,
 				      .seq_limit = like->seq_limit,
 				      .durable_seq = like->durable_seq };
 	void *slab = aligned_alloc(4096, align_up(sector_bytes(log), 4096));
@@ -343,7 +343,7 @@ static int write_bridge(struct log *log, const struct slab_header *like)
 	return result;
 }
 
-int log_write(struct log *log, void *slab, struct slab_header *header, bool stable)
+int log_write(struct log *log, void *slab, struct slab_header *header, uint64_t newest, bool stable)
 {
 	int result = 0;
 
@@ -351,9 +351,11 @@ int log_write(struct log *log, void *slab, struct slab_header *header, bool stab
 	log->doubt = false;
 	header->length = (uint32_t)slab_bytes(header->payload, sector_bytes(log));
 	header->next = log->end.next;
+	if (!header->first_seq)
+		header->last_seq = newest;
 	if (header->length > log_room(log)) {
 		if (!log->end.next)
-			result = write_bridge(log, header);
+			result = write_bridge(log, header, newest);
 		if (!result)
 			result = enter_next(log);
 		if (result)

@@ -32,7 +32,7 @@ static int try_write(struct space_rig *rig, uint64_t payload, bool stable, struc
 	memset(buffer, 0x77, SLAB_HEADER_BYTES + payload);
 	if (payload)
 		log_record_begin(buffer + SLAB_HEADER_BYTES, LOG_OPEN, payload - LOG_RECORD_HEADER_BYTES);
-	return log_write(&rig->core.log, buffer, header, stable);
+	return log_write(&rig->core.log, buffer, header, 0, stable);
 }
 
 static struct slab_header put(struct space_rig *rig, uint64_t payload)
