@@ -7,8 +7,9 @@
  *
  * The end of the chain is the end of the log where nothing says that more had been durable. Such evidence is the page's
  * durable seq and slab number, and the durable seq of any later slab. With evidence it is rot: a writer is
- * refused with SLF_ECORRUPT, a reader gets the last good version. If inode or birth time differ from the newest OPEN record,
- * the file is a copy, to which nothing was acknowledged: it is cut, and that is reported.
+ * refused with SLF_ECORRUPT, a reader gets the last good version. Where evidence cannot be read a writer is refused, too. If
+ * inode or birth time differ from the newest OPEN record, the file is a copy, to which nothing was acknowledged: it is cut,
+ * and that is reported.
  *
  * A crash in here finds the same log again: nothing is overwritten but what lies behind the end of the chain.
  */
