@@ -71,6 +71,7 @@ int log_reader_at(struct log_reader *reader, uint64_t position, const char **rea
 void log_reader_start(struct log_reader *reader, const struct log_place *place)
 {
 	reader->place = *place;
+	reader->part_bytes = 0;
 }
 
 /* Is the slab just read the one that belongs to the place? */
@@ -160,6 +161,20 @@ int log_reader_walked(const struct log_reader *reader, int result, const struct 
 
 /* ---- Parts ------------------------------------------------------------------------------------------------------- */
 
+static int damaged(struct log_reader *reader, const char *what)
+{
+	return store_corrupt(&reader->core->store, reader->position, 0, 0, what);
+}
+
+static uint64_t files_bytes(struct core *core)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < core->store.spindle_count; i++)
+		sum += atomic_load(&core->store.spindles[i].size);
+	return sum;
+}
+
 /* Past the page cache, as the log is read: its pages may be what a failed flush left. */
 static int read_part(struct spindle *spindle, uint64_t offset, uint64_t length, void **memory, uint8_t **entry)
 {
@@ -229,16 +244,14 @@ int log_reader_check_parts(struct log_reader *reader)
 		result = check_part(reader->core, &part);
 		if (result)
 			return result;
+		reader->part_bytes += part.length;
+		if (reader->part_bytes > files_bytes(reader->core))
+			return damaged(reader, "slabs name more bulk than the files can hold");
 	}
 	return 0;
 }
 
 /* ---- Commits ----------------------------------------------------------------------------------------------------- */
-
-static int damaged(struct log_reader *reader, const char *what)
-{
-	return store_corrupt(&reader->core->store, reader->position, 0, 0, what);
-}
 
 /* Actions gather to groups, which are looked up together. */
 struct gathering {
@@ -286,15 +299,6 @@ static int apply_actions(struct replay *replay, struct log_reader *reader, struc
 	if (result != SLF_END)
 		return damaged(reader, "a commit's actions cannot be decoded");
 	return apply_gathered(replay, reader, &gathering);
-}
-
-static uint64_t files_bytes(struct core *core)
-{
-	uint64_t sum = 0;
-
-	for (unsigned i = 0; i < core->store.spindle_count; i++)
-		sum += atomic_load(&core->store.spindles[i].size);
-	return sum;
 }
 
 static int apply_chunks(struct replay *replay, struct log_reader *reader, const struct commit_entry *commit,

@@ -18,6 +18,7 @@ struct log_reader {
 	uint64_t position;       /* of the slab read last */
 	struct log_place place;  /* where the next one is to be */
 	uint64_t extent;         /* that it is in, position; set by log_reader_next */
+	uint64_t part_bytes;     /* checked since the start: never more than the files hold, whatever a hostile log names */
 };
 
 int log_reader_init(struct log_reader *reader, struct core *core);

@@ -5,6 +5,7 @@
  */
 #include <criterion/criterion.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "codec.h"
 #include "entry.h"
@@ -197,6 +198,43 @@ Test(replay, parts_that_cannot_be)
 		sim_disk_free(disk);
 	}
 	sim_disk_free(origin);
+}
+
+/* One entry that slabs name again and again would be read as often: for hours, in a file that is made for it. */
+Test(replay, part_that_is_named_by_all)
+{
+	static uint8_t huge[512 * KIB];
+	static struct slab_forger forger;
+	struct sim_disk *disk = sim_disk_new();
+	struct slf_db *db = NULL;
+	struct slf_txn *txn;
+	char name[16];
+	uint8_t *parts;
+	size_t slab;
+
+	bytes_fill(huge, sizeof(huge), 2, false);
+	must_work(reopen(disk, SLF_CREATE, &db));
+	txn = txn_begin(db, SLF_WRITE);
+	must_work(slf_put(txn, SLF_MAIN, text("huge"), slice(huge, sizeof(huge))));
+	for (unsigned i = 0; i < 40; i++)
+		must_work(slf_put(txn, SLF_MAIN, text(many_name(i, name)), slice(data, sizeof(data))));
+	must_work(slf_commit(txn, NULL));
+	disk = kill_and_free(disk, db);
+	slab_forger_read(&forger, disk);
+	slab = parts_find(&forger);
+	must(forger.slabs[slab].part_count == 41 && forger.length < 40 * sizeof(huge));
+	parts = forger.bytes + forger.places[slab] + SLAB_HEADER_BYTES;
+	for (size_t i = 1; i < 41; i++)
+		memcpy(parts + i * SLAB_PART_BYTES, parts, SLAB_PART_BYTES);
+	slab_forger_write(&forger, disk, slab);
+	for (unsigned i = 0; i < 2; i++) {
+		struct slf_errinfo info = { .size = sizeof(info) };
+
+		cr_assert_eq(reopen(disk, i ? 0 : SLF_READONLY, &db), SLF_ECORRUPT);
+		must_work(slf_errinfo(&info));
+		cr_assert(strstr(info.text, "name more bulk than the files can hold"), "%s", info.text);
+	}
+	sim_disk_free(disk);
 }
 
 /* A commit entry that names other bulk than its slab does would make recovery read without end, or nothing. */
