@@ -546,6 +546,11 @@ static void *append_record(struct group *group, enum log_record_kind kind, size_
 	return body;
 }
 
+static void append_session(struct commit *commit)
+{
+	open_record_encode(append_record(fill_group(commit), LOG_OPEN, OPEN_BODY_BYTES), &commit->session);
+}
+
 /* Fills what the sealing decides and writes the commit entry. */
 static void seal_entry(struct commit *commit, struct sealing *sealing)
 {
@@ -637,7 +642,7 @@ static int seal_locked(struct commit *commit, struct sealing *sealing)
 	int result;
 
 	if (mark)
-		bytes += log_record_bytes(mark_bytes(mark));
+		bytes += log_record_bytes(mark_bytes(mark)) + log_record_bytes(OPEN_BODY_BYTES);
 	if (commit_check(commit))
 		return SLF_EPOISONED;
 	result = find_room(commit, sealing, bytes);
@@ -649,8 +654,10 @@ static int seal_locked(struct commit *commit, struct sealing *sealing)
 	for (unsigned i = 0; sealing->dirty && i < SPINDLE_WORDS; i++)
 		group->dirty[i] |= sealing->dirty[i];
 	seal_entry(commit, sealing);
-	if (mark)
+	if (mark) {
 		mark_encode(append_record(group, LOG_MARK, mark_bytes(mark)), mark);
+		append_session(commit);
+	}
 	versions_append(commit->versions, sealing->version);
 	if (shows_at_seal(commit)) {
 		version_show(commit->versions, sealing->version);
@@ -678,14 +685,18 @@ int commit_seal(struct commit *commit, struct sealing *sealing, uint64_t *seq)
 
 int commit_record(struct commit *commit, enum log_record_kind kind, struct slf_slice body)
 {
+	size_t bytes = log_record_bytes(body.size) + (kind == LOG_MARK ? log_record_bytes(OPEN_BODY_BYTES) : 0);
 	int result;
 
 	pthread_mutex_lock(&commit->lock);
 	result = commit_check(commit);
 	if (!result)
-		result = make_room(commit, log_record_bytes(body.size), 0);
-	if (!result)
+		result = make_room(commit, bytes, 0);
+	if (!result) {
 		memcpy(append_record(fill_group(commit), kind, body.size), body.data, body.size);
+		if (kind == LOG_MARK)
+			append_session(commit);
+	}
 	pthread_mutex_unlock(&commit->lock);
 	return result;
 }

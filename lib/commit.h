@@ -74,6 +74,7 @@ struct commit {
 	uint64_t settled_ns; /* when; kept for SLF_SYNC_AUTO only */
 	uint64_t written_payload, written_slab_bytes; /* the same behind the slab written last */
 	struct log_slab mark_slab; /* the newest written slab with a MARK */
+	struct open_record session; /* this opening's, repeated behind each MARK; set once, before the first of them */
 	bool unsynced;       /* something written is not flushed */
 	uint64_t unsynced_dirty[SPINDLE_WORDS]; /* spindles of parts of written groups that are not synced; the leader's */
 	_Atomic bool rollback; /* pending versions are to be taken back by the next holder of the turn */
@@ -112,7 +113,8 @@ struct sealing {
  * SLF_ECANCELLED after a rollback, SLF_EPOISONED: then nothing has happened. */
 int commit_seal(struct commit *commit, struct sealing *sealing, uint64_t *seq);
 
-/* Puts a record of the engine into the fill group. */
+/* Puts a record of the engine into the fill group. A MARK is followed by the OPEN of this session: recovery may begin with it, and
+ * must know which file the log belongs to. */
 int commit_record(struct commit *commit, enum log_record_kind kind, struct slf_slice body);
 
 /* Until seq has its fate; leads when nobody else does. timeout_ns < 0: forever. 0, -ETIMEDOUT, or the failure. */

@@ -90,6 +90,8 @@ size_t log_free_list(struct log *log, uint64_t number, uint64_t *positions, size
 	for (size_t i = 0; i + 1 < log->live_count && log->live[i + 1].first_number <= number && count < max; i++)
 		if (log->live[i].position >= EXTENT_BYTES)
 			positions[count++] = log->live[i].position;
+	if (log->spare && !log->space.announced && count < max)
+		positions[count++] = log->spare;
 	pthread_mutex_unlock(&log->mutex);
 	return count;
 }

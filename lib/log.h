@@ -95,7 +95,8 @@ int log_sync(struct log *log);
 
 /* Recycles the extents that lie wholly before the slab `number`. */
 void log_recycle(struct log *log, uint64_t number);
-/* Positions of the extents that are free once log_recycle(number) has been called, at most max. */
+/* Positions of the extents that are free once log_recycle(number) has been called, and of one that no slab has announced yet; at
+ * most max. */
 size_t log_free_list(struct log *log, uint64_t number, uint64_t *positions, size_t max);
 int log_add_free(struct log *log, uint64_t position);
 int log_add_live(struct log *log, uint64_t position, uint64_t first_number);

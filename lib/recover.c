@@ -36,6 +36,7 @@ struct recovery {
 	uint64_t limit;         /* number of the slab from which on nothing counts: its bulk never reached the disk */
 	struct log_place proven; /* all slabs before it are known to be durable, with their bulk */
 	unsigned cuts;          /* made because bulk was missing */
+	bool cut_copy;
 };
 
 /* The page says so, and nothing has been appended since: where a page cannot be written, its flag stays. */
@@ -126,12 +127,15 @@ static int read_mark_slab(struct recovery *recovery)
 	return result;
 }
 
+/* A page of another session than the newest OPEN's tells that the chain ends before that session's own, and with it before what
+ * it would say of the file. */
 static bool is_copy(const struct recovery *recovery)
 {
 	const struct io_info *info = &recovery->core->store.spindles[0].info;
 
-	return recovery->has_open && (recovery->open.inode != info->inode ||
-				      (recovery->open.birth_ns && recovery->open.birth_ns != info->birth_ns));
+	return recovery->has_open && recovery->open.salt == recovery->core->meta.salt &&
+	       (recovery->open.inode != info->inode ||
+		(recovery->open.birth_ns && recovery->open.birth_ns != info->birth_ns));
 }
 
 #define CUTS_BELIEVED 4
@@ -146,14 +150,59 @@ static uint64_t durable_seq(const struct recovery *recovery)
 	return recovery->cuts > CUTS_BELIEVED ? told : u64_max(recovery->durable_seq, told);
 }
 
+static uint64_t extent_after(uint64_t position)
+{
+	return position_offset(position) / EXTENT_BYTES + 1;
+}
+
+/* Hostile: not every position is one of an extent that had been taken when the mark was made. */
+static bool may_be_free(const struct mark *mark, uint64_t position)
+{
+	return position_spindle(position) == 0 && position % EXTENT_BYTES == 0 && position >= EXTENT_BYTES &&
+	       extent_after(position) <= mark->spindles[0].next_extent;
+}
+
+/* Calls look for the extents of the log that the chain does not lead to and that may come behind its end: which the newest mark
+ * sets free, or that were taken after it. Ends with the first answer that is not 0. */
+static int look_behind(struct recovery *recovery, int (*look)(struct recovery *recovery, uint64_t extent))
+{
+	const struct mark *mark = &recovery->mark;
+	uint64_t end = atomic_load(&recovery->core->store.spindles[0].size);
+	int result = 0;
+
+	for (uint32_t i = 0; i < mark->recyclable_count && !result; i++)
+		if (may_be_free(mark, mark_recyclable(mark, i)))
+			result = look(recovery, mark_recyclable(mark, i));
+	if (mark->spindles[0].next_extent > end / EXTENT_BYTES)
+		return result;
+	for (uint64_t at = u64_max(mark->spindles[0].next_extent, 1) * EXTENT_BYTES; at < end && !result; at += EXTENT_BYTES)
+		result = look(recovery, at);
+	return result;
+}
+
+/* What cannot be read there is most likely bulk. */
+static int find_evidence_in(struct recovery *recovery, uint64_t extent)
+{
+	return log_reader_evidence_in(&recovery->reader, extent, recovery->last_seq) == 1;
+}
+
+/* 1, 0 or an error. Where the extent that comes next is not known, because the slab that named it may be what is damaged, it may
+ * be any. */
+static int find_evidence(struct recovery *recovery)
+{
+	const struct meta *meta = &recovery->core->meta;
+	int result;
+
+	if (recovery->end.number < meta->log_number || recovery->last_seq < meta->durable_seq)
+		return 1;
+	result = log_reader_evidence(&recovery->reader, recovery->last_seq);
+	return result || recovery->end.next ? result : look_behind(recovery, find_evidence_in);
+}
+
 /* The chain has ended; is it the end of the log? */
-static int judge_end(struct recovery *recovery, const char *reason)
+static int judge_end(struct recovery *recovery, int evidence, const char *reason)
 {
 	struct core *core = recovery->core;
-	const struct meta *meta = &core->meta;
-	uint64_t offset = position_offset(recovery->end.position);
-	bool lost = recovery->end.number < meta->log_number || recovery->last_seq < meta->durable_seq;
-	int evidence = lost ? 1 : log_reader_evidence(&recovery->reader, recovery->last_seq);
 
 	if (evidence < 0 && !core->tuning.readonly) /* a writer would cut what it could not see */
 		return evidence;
@@ -162,9 +211,10 @@ static int judge_end(struct recovery *recovery, const char *reason)
 	if (is_copy(recovery)) {
 		core_log(core, 4, "%s is a copy taken while the database was in use: cut at commit %llu",
 			 core->store.spindles[0].path, (unsigned long long)recovery->last_seq);
+		recovery->cut_copy = true;
 		return 0;
 	}
-	error_set(SLF_ECORRUPT, core->store.spindles[0].path, 0, offset,
+	error_set(SLF_ECORRUPT, core->store.spindles[0].path, 0, position_offset(recovery->end.position),
 		  "the log is damaged (%s): more had been durable than what stands before it; the newest good commit is %llu",
 		  reason, (unsigned long long)recovery->last_seq);
 	core->damage = reason;
@@ -176,35 +226,55 @@ static void forget_chain(struct recovery *recovery)
 	free(recovery->recyclable);
 	recovery->recyclable = NULL;
 	recovery->has_open = false;
+	recovery->cut_copy = false;
 	recovery->last_seq = 0;
 	recovery->durable_seq = 0;
 	recovery->bytes = 0;
 }
 
-static int find_end(struct recovery *recovery)
+static int follow_chain(struct recovery *recovery, const char **reason)
 {
 	struct log_reader *reader = &recovery->reader;
-	const char *reason = "its bulk never reached the disk";
-	int result;
+	int result = 0;
 
-	forget_chain(recovery);
-	result = read_mark_slab(recovery);
-	recovery->proven = reader->place;
 	while (!result) {
 		uint64_t before = recovery->last_seq;
 
-		recovery->end = reader->place;
-		recovery->extent = align_down(reader->position, EXTENT_BYTES);
 		progress(recovery->core, "reading the log", recovery->bytes, 0);
-		result = reader->place.number == recovery->limit ? SLF_END : log_reader_next(reader, &reason);
+		result = reader->place.number == recovery->limit ? SLF_END : log_reader_next(reader, reason);
 		if (!result)
 			result = note_slab(recovery);
-		if (!result && before <= durable_seq(recovery))
+		if (result)
+			break;
+		if (before <= durable_seq(recovery))
 			recovery->proven = recovery->end;
+		recovery->end = reader->place;
+		recovery->extent = reader->extent;
 	}
-	if (result != SLF_END)
+	return result;
+}
+
+static int find_end(struct recovery *recovery)
+{
+	const char *reason = "its bulk never reached the disk";
+	int result, evidence;
+	uint64_t number;
+
+	forget_chain(recovery);
+	result = read_mark_slab(recovery);
+	if (result)
 		return result;
-	return judge_end(recovery, reason);
+	recovery->end = recovery->reader.place;
+	recovery->extent = align_down(recovery->reader.position, EXTENT_BYTES);
+	recovery->proven = recovery->end;
+	do { /* beside a writer what looks like evidence may have been appended since, and the chain goes on */
+		number = recovery->end.number;
+		result = follow_chain(recovery, &reason);
+		if (result != SLF_END)
+			return result;
+		evidence = find_evidence(recovery);
+	} while (evidence > 0 && recovery->end.number != number);
+	return judge_end(recovery, evidence, reason);
 }
 
 /* Slabs that nobody says were durable count only with their bulk. Where some is missing the log ends before, and so may the
@@ -333,11 +403,6 @@ static bool is_live(const struct core *core, uint64_t position)
 	return false;
 }
 
-static uint64_t extent_after(uint64_t position)
-{
-	return position_offset(position) / EXTENT_BYTES + 1;
-}
-
 /* Which extents are taken. After an unclean stop all that the files hold are, since the log may refer to bulk behind the
  * mark. */
 static void restore_extents(struct recovery *recovery)
@@ -376,9 +441,7 @@ static int restore_free(struct recovery *recovery)
 	for (uint32_t i = 0; i < mark->recyclable_count && !result; i++) {
 		uint64_t position = mark_recyclable(mark, i);
 
-		if (position_spindle(position) == 0 && position % EXTENT_BYTES == 0 && position >= EXTENT_BYTES &&
-		    extent_after(position) <= mark->spindles[0].next_extent && position != core->log.spare &&
-		    !is_live(core, position))
+		if (may_be_free(mark, position) && position != core->log.spare && !is_live(core, position))
 			result = log_add_free(&core->log, position);
 	}
 	return result;
@@ -467,15 +530,45 @@ static void clear_tail(struct recovery *recovery)
 		io_run(spindle->io, requests, end > kept ? 2 : 1);
 }
 
+static int write_zeros(struct recovery *recovery, uint64_t from, uint64_t end)
+{
+	struct spindle *spindle = &recovery->core->store.spindles[0];
+
+	end = u64_min(end, atomic_load(&spindle->size));
+	memset(recovery->reader.slab, 0, EXTENT_BYTES);
+	return from < end ? spindle_write(spindle, 0, from, recovery->reader.slab, end - from) : 0;
+}
+
+static int forget_extent(struct recovery *recovery, uint64_t extent)
+{
+	if (!find_evidence_in(recovery, extent))
+		return 0;
+	return write_zeros(recovery, extent + EXTENT_DATA, extent + 2 * EXTENT_DATA);
+}
+
+/* What the original had written behind the place where its copy is cut would be evidence of a loss at the next opening. Zeros,
+ * since not every file system can punch. */
+static int clear_copy(struct recovery *recovery)
+{
+	uint64_t from = position_offset(recovery->end.position), next = position_offset(recovery->end.next);
+	int result = look_behind(recovery, forget_extent);
+
+	if (!result)
+		result = write_zeros(recovery, from, align_up(from, EXTENT_BYTES));
+	if (!result && next)
+		result = write_zeros(recovery, next + EXTENT_DATA, next + EXTENT_BYTES);
+	return result ? result : spindle_sync(&recovery->core->store.spindles[0]);
+}
+
 static int append_open(struct recovery *recovery, uint64_t salt)
 {
 	struct core *core = recovery->core;
 	const struct io_info *info = &core->store.spindles[0].info;
-	struct open_record open = { salt, info->inode, info->birth_ns, clock_wall_ns() };
 	uint8_t body[OPEN_BODY_BYTES];
 	int result;
 
-	open_record_encode(body, &open);
+	core->commit.session = (struct open_record){ salt, info->inode, info->birth_ns, clock_wall_ns() };
+	open_record_encode(body, &core->commit.session);
 	result = commit_record(&core->commit, LOG_OPEN, slice(body, sizeof(body)));
 	return result ? result : commit_sync(&core->commit, NULL);
 }
@@ -484,10 +577,11 @@ static int start_writing(struct recovery *recovery, uint64_t salt)
 {
 	struct core *core = recovery->core;
 	struct checkpoint *checkpoint = &core->checkpoint;
-	int result;
+	int result = recovery->cut_copy ? clear_copy(recovery) : 0;
 
 	clear_tail(recovery);
-	result = append_open(recovery, salt);
+	if (!result)
+		result = append_open(recovery, salt);
 	if (result)
 		return result;
 	checkpoint->meta = core->meta;

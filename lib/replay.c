@@ -150,6 +150,44 @@ int log_reader_evidence(struct log_reader *reader, uint64_t last_seq)
 	return evidence_between(reader, next + EXTENT_DATA, next + EXTENT_BYTES, last_seq);
 }
 
+/* 1, 0 or an error: does an extent begin with a slab that comes behind the end? */
+static int begins_newer(struct log_reader *reader, uint64_t extent)
+{
+	uint64_t seed = reader->core->store.seed;
+	struct extent_header info;
+	struct slab_header header;
+	int result = read_piece(reader, extent, 0, EXTENT_DATA + 4096);
+
+	if (result)
+		return result;
+	if (extent_header_decode(reader->slab, seed, extent, &info) == NULL && info.stream != STREAM_LOG)
+		return 0;
+	return slab_header_decode(reader->slab + EXTENT_DATA, EXTENT_BYTES - EXTENT_DATA, &header) == NULL &&
+	       header.number > reader->place.number;
+}
+
+/* Slabs lie in the order of their numbers, without gaps. */
+int log_reader_evidence_in(struct log_reader *reader, uint64_t extent, uint64_t last_seq)
+{
+	uint64_t from = EXTENT_DATA;
+	struct slab_header header;
+	int result = begins_newer(reader, extent);
+
+	if (result != 1)
+		return result;
+	result = read_piece(reader, extent, 0, EXTENT_BYTES);
+	if (result)
+		return result;
+	while (from < EXTENT_BYTES && slab_header_decode(reader->slab + from, EXTENT_BYTES - from, &header) == NULL &&
+	       header.number > reader->place.number) {
+		if (header.durable_seq > last_seq &&
+		    slab_check(reader->slab + from, &header, reader->core->store.seed, extent + from) == NULL)
+			return 1;
+		from += header.length;
+	}
+	return 0;
+}
+
 int log_reader_walked(const struct log_reader *reader, int result, const struct log_record *record)
 {
 	assert(result == SLF_END || result == SLF_EINCOMPATIBLE); /* slab_check has walked over them, too */

@@ -286,7 +286,7 @@ static void make_copy(struct sim_disk *disk)
 
 /* A copy that was taken file by file while the database was in use could not be opened, though nothing that is missing in it
  * was ever acknowledged to anybody; or what was lost in the original would pass as such a copy. */
-Test(recover, copy_taken_while_in_use)
+static void copy_while_in_use(bool checkpoint)
 {
 	uint64_t seqs[COMMITS], limit, place;
 	struct sim_disk *disk = unclean_disk(seqs, &limit), *copy;
@@ -294,6 +294,8 @@ Test(recover, copy_taken_while_in_use)
 
 	must_work(open_three(disk, 0, NULL, &db));
 	commit_one(db, 1);
+	if (checkpoint) /* with which the log begins */
+		must_work(slf_checkpoint(db));
 	place = position_offset(db->core.log.end.position);
 	db_put(db, "last", "1");
 	db_put(db, "behind", "1");
@@ -312,6 +314,35 @@ Test(recover, copy_taken_while_in_use)
 	cr_assert_eq(prefix(db), COMMITS);
 	must_work(slf_close(db));
 	sim_disk_free(disk);
+}
+
+Test(recover, copy_taken_while_in_use)
+{
+	copy_while_in_use(false);
+	copy_while_in_use(true);
+}
+
+/* A database that was restored from a copy, and opened since, has lost what tells that it was: with it all commits since then
+ * would be cut off, as if the copy had just been made. */
+Test(recover, damage_in_a_restored_copy)
+{
+	uint64_t seqs[COMMITS], limit, place;
+	struct sim_disk *disk = unclean_disk(seqs, &limit), *killed;
+	struct slf_db *db = NULL;
+
+	must_work(open_three(disk, 0, NULL, &db));
+	must_work(slf_close(db)); /* with a checkpoint, behind which its session stands */
+	make_copy(disk);
+	must_work(open_three(disk, 0, NULL, &db));
+	place = position_offset(db->core.log.last.position);
+	db_put(db, "last", "1");
+	db_put(db, "behind", "1");
+	killed = sim_disk_kill(disk);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+	flip(killed, place + 100);
+	cr_assert_eq(open_three(killed, 0, NULL, &db), SLF_ECORRUPT);
+	sim_disk_free(killed);
 }
 
 /* The time of birth tells a copy where the number of the file is the same by chance, and says nothing where there is none; and

@@ -41,6 +41,7 @@ struct neighbour {
 	struct slf_db *db;
 	uint64_t nth;
 	bool fired;
+	bool small; /* commits in slabs only */
 };
 
 static void commit_beside(void *context, struct sim_disk *disk, enum sim_call call)
@@ -51,8 +52,10 @@ static void commit_beside(void *context, struct sim_disk *disk, enum sim_call ca
 	if (call != SIM_READ || neighbour->fired || --neighbour->nth)
 		return;
 	neighbour->fired = true;
-	commit_huge(neighbour->db);
-	commit_one(neighbour->db, 1);
+	if (!neighbour->small)
+		commit_huge(neighbour->db);
+	for (unsigned i = 1; i <= 3; i++)
+		db_put(neighbour->db, "beside", "1");
 }
 
 /* A reader that opens while a writer makes the files grow would call what lies behind their former ends damage. */
@@ -84,6 +87,32 @@ Test(recover_beside, files_grow_beside_a_reader)
 		sim_disk_free(disk);
 	}
 	cr_assert_gt(seen, 0);
+}
+
+/* What is appended while a reader looks whether the log ends where it has found nothing more would be taken for evidence that
+ * something is missing there. */
+Test(recover_beside, log_grows_beside_a_reader)
+{
+	struct neighbour neighbour = { .fired = true, .small = true };
+
+	for (uint64_t nth = 1; neighbour.fired; nth++) {
+		struct sim_disk *disk = sim_disk_new();
+		struct slf_info info = { .size = sizeof(info) };
+		struct slf_db *reader = NULL;
+
+		must_work(open_three(disk, SLF_CREATE, NULL, &neighbour.db));
+		commit_one(neighbour.db, 0);
+		neighbour.nth = nth;
+		neighbour.fired = false;
+		sim_disk_set_hook(disk, commit_beside, &neighbour);
+		must_work(open_three(disk, SLF_READONLY, NULL, &reader));
+		sim_disk_set_hook(disk, NULL, NULL);
+		must_work(slf_info(reader, &info));
+		cr_assert_eq(info.damaged, 0, "commits at read %llu", (unsigned long long)nth);
+		must_work(slf_close(reader));
+		must_work(slf_close(neighbour.db));
+		sim_disk_free(disk);
+	}
 }
 
 /* The size of a file that cannot be asked for would be taken for what it was. */

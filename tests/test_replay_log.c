@@ -398,6 +398,128 @@ Test(replay_log, evidence_in_the_next_extent)
 	sim_disk_free(disk);
 }
 
+#define WIDE 9      /* commits that take a third of an extent each, */
+#define WIDE_PUTS 20 /* of so many puts */
+
+static void put_wide(struct slf_db *db, unsigned index)
+{
+	struct slf_txn *txn = txn_begin(db, SLF_WRITE);
+	char name[32];
+
+	bytes_fill(data, LONG_BYTES, LONG_BYTES, false);
+	for (unsigned i = 0; i < WIDE_PUTS; i++) {
+		snprintf(name, sizeof(name), "wide%u.%u", index, i);
+		must_work(slf_put(txn, SLF_MAIN, text(name), slice(data, LONG_BYTES)));
+	}
+	must_work(slf_commit(txn, NULL));
+}
+
+/* How many of those commits there are, the first ones. */
+static unsigned wide(struct slf_db *db)
+{
+	unsigned count = 0;
+	char name[32];
+
+	for (unsigned i = 0; i < WIDE; i++) {
+		snprintf(name, sizeof(name), "wide%u.%u", i, WIDE_PUTS - 1);
+		if (!has(db, name, LONG_BYTES))
+			continue;
+		must(count == i);
+		count++;
+	}
+	return count;
+}
+
+static struct sim_disk *wide_disk(void)
+{
+	struct sim_disk *disk;
+	struct slf_db *db = open_new(&disk);
+
+	for (unsigned i = 0; i < WIDE; i++)
+		put_wide(db, i);
+	return killed(disk, db);
+}
+
+/* Does a slab behind the one with this index say that more than what stands before that had been durable? */
+static bool more_was_durable(size_t index)
+{
+	for (size_t i = index + 1; i < forger.count; i++)
+		if (forger.slabs[i].durable_seq > forger.slabs[index - 1].last_seq)
+			return true;
+	return false;
+}
+
+/* Is it the only one that names the extent of the next? */
+static bool announces_alone(size_t index)
+{
+	return index + 1 < forger.count && forger.places[index] / EXTENT_BYTES != forger.places[index + 1] / EXTENT_BYTES &&
+	       !forger.slabs[index - 1].next;
+}
+
+static struct sim_disk *damaged_at(struct sim_disk *origin, uint64_t place)
+{
+	struct sim_disk *disk = sim_disk_kill(origin);
+	uint8_t byte;
+
+	must_work(sim_disk_peek_durable(disk, RIG_PATH, place, &byte, 1));
+	byte ^= 1;
+	must_work(sim_disk_poke(disk, RIG_PATH, place, &byte, 1));
+	return disk;
+}
+
+/* The damaged slab is the one that names the next extent, and nothing leads to what is there: it would be cut off unseen. */
+Test(replay_log, any_slab_is_damaged)
+{
+	struct sim_disk *origin = wide_disk();
+	unsigned hidden = 0;
+
+	slab_forger_read(&forger, origin);
+	for (size_t i = 2; i < forger.count; i++) {
+		struct sim_disk *disk = damaged_at(origin, forger.places[i] + 100);
+		struct slf_db *db;
+
+		cr_assert_eq(open_again(disk, 0, &db), more_was_durable(i) ? SLF_ECORRUPT : 0, "slab %zu", i);
+		hidden += more_was_durable(i) && announces_alone(i);
+		if (more_was_durable(i))
+			must_work(open_again(disk, SLF_READONLY, &db));
+		must(wide(db) < WIDE);
+		must_work(slf_close(db));
+		sim_disk_free(disk);
+	}
+	cr_assert_geq(hidden, 1, "no slab was the only one to name the next extent");
+	free(forger.bytes);
+	sim_disk_free(origin);
+}
+
+/* What a copy's original had written behind the place where it was cut would be taken for evidence of a loss when it is opened
+ * again: a copy could be used once. */
+Test(replay_log, copy_is_opened_again)
+{
+	struct sim_disk *origin = wide_disk();
+
+	slab_forger_read(&forger, origin);
+	for (size_t i = 2; i < forger.count; i++) {
+		struct sim_disk *disk = damaged_at(origin, forger.places[i] + 100);
+		unsigned count = WIDE;
+
+		for (size_t n = 0; n < disk->inode_count; n++)
+			disk->inodes[n]->number += 1000;
+		for (unsigned opening = 0; opening < 3; opening++) {
+			struct slf_db *db;
+
+			cr_assert_eq(open_again(disk, 0, &db), 0, "slab %zu, opening %u", i, opening);
+			must(opening ? wide(db) == count : (count = wide(db)) < WIDE);
+			if (opening == 1)
+				disk = killed(disk, db);
+			else
+				must_work(slf_close(db));
+		}
+		sim_disk_free(disk);
+	}
+	free(forger.bytes);
+	sim_disk_free(origin);
+}
+
 /* ---- Parts ------------------------------------------------------------------------------------------------------- */
 
 /* One commit with a value in bulk, "c", whose slab nobody has told to be durable. */
