@@ -141,12 +141,17 @@ int slf_wait(struct slf_db *db, uint64_t seq, int64_t timeout_ns)
 int slf_sync(struct slf_db *db, uint64_t *durable_seq)
 {
 	int result = check_db(db), untold;
+	uint64_t seq;
 
 	if (result)
 		return result;
-	result = commit_sync(&db->core.commit, durable_seq);
+	result = commit_sync(&db->core.commit, &seq);
 	untold = commit_untold(&db->core.commit); /* asked in any case: what is told here is not told again */
-	return result ? result : untold;
+	if (!result)
+		result = untold;
+	if (!result && durable_seq)
+		*durable_seq = seq;
+	return result;
 }
 
 int slf_eventfd(struct slf_db *db)

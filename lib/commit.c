@@ -91,10 +91,19 @@ static bool shows_at_seal(const struct commit *commit)
 
 /* ---- Poison, fate ------------------------------------------------------------------------------------------------ */
 
+static void raise_eventfd(struct commit *commit)
+{
+	uint64_t one = 1;
+	ssize_t written = commit->eventfd >= 0 ? write(commit->eventfd, &one, sizeof(one)) : 0;
+
+	(void)written; /* a full counter is raised already */
+}
+
 static void poison_locked(struct commit *commit)
 {
 	if (atomic_load(&commit->poisoned))
 		return;
+	raise_eventfd(commit);
 	commit->poison_info = (struct slf_errinfo){ .size = sizeof(commit->poison_info) };
 	error_get(&commit->poison_info);
 	commit->poison_info.code = SLF_EUNKNOWN; /* as those are told who wait; the text has the cause */
@@ -165,6 +174,10 @@ static int fate(struct commit *commit, uint64_t seq)
 			return burnt->code;
 		}
 	}
+	if (seq >= commit->lost_first && seq <= commit->lost_last)
+		return error_set(SLF_ECANCELLED, NULL, -1, OFFSET_NONE,
+				 "commit %llu is not in the database: it was not durable when the database was left",
+				 (unsigned long long)seq);
 	return 0;
 }
 
@@ -251,12 +264,7 @@ static void settle(struct commit *commit, struct version *version)
 		version_show(commit->versions, version);
 	commit->settled_seq = u64_max(commit->settled_seq, version->seq); /* burnt seqs may lie above */
 	atomic_store(&commit->durable_seq, version->seq);
-	if (commit->eventfd >= 0) {
-		uint64_t one = 1;
-		ssize_t written = write(commit->eventfd, &one, sizeof(one));
-
-		(void)written; /* a full counter is raised already */
-	}
+	raise_eventfd(commit);
 }
 
 /* The flight and what filled behind it are reported failed. */
@@ -272,6 +280,7 @@ static void abort_groups(struct commit *commit, struct group *flight, uint32_t r
 			return;
 		}
 		commit->settled_seq = last;
+		raise_eventfd(commit);
 		/* in this order: who has counted it when a transaction begins has also marked what is to be taken back */
 		atomic_store(&commit->rollback, true);
 		atomic_fetch_add(&commit->rollbacks, 1);

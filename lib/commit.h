@@ -9,8 +9,8 @@
  * Waiting: two futex words, one per parity of the group's round. The word is bumped under `lock` before the wake, and
  * waiters load it under `lock`, so no wake-up is lost. No spinning.
  *
- * Fate of a commit (a seq): settled seq < seq: open. Else failed if it lies in a burnt range, with that range's code;
- * else durable. A poisoned committer answers SLF_EUNKNOWN for what was in flight and SLF_EPOISONED from then on.
+ * Fate of a commit (a seq): settled seq < seq: open. Else failed if it lies in a burnt range, with that range's code, or in
+ * what recovery has not found; else durable. A poisoned committer answers SLF_EUNKNOWN for what was in flight and SLF_EPOISONED from then on.
  */
 #ifndef COMMIT_H
 #define COMMIT_H
@@ -82,6 +82,7 @@ struct commit {
 	uint32_t dropped;    /* how often unwritten records were given up */
 	_Atomic int poisoned; /* 0 or SLF_EPOISONED */
 	struct slf_errinfo poison_info;
+	uint64_t lost_first, lost_last; /* what an earlier opening may have handed out and recovery has not found; set at opening */
 	struct burnt *burnt;
 	size_t burnt_count, burnt_capacity;
 	void (*wake)(void *context); /* tells the background flusher that there is work */

@@ -147,7 +147,7 @@ enum log_record_kind {
 	LOG_FINAL = 1,     /* a commit */
 	LOG_TENTATIVE = 2, /* reserved */
 	LOG_DECIDE = 3,    /* reserved */
-	LOG_OPEN = 16,     /* a read-write open */
+	LOG_OPEN = 16,     /* a read-write open; repeated behind each MARK */
 	LOG_MARK = 17,     /* a checkpoint */
 	LOG_PIN = 18,      /* reserved */
 	LOG_SETTING = 19,  /* reserved */

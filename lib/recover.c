@@ -475,6 +475,8 @@ static int restore_log(struct recovery *recovery, uint64_t salt)
 		commit->next_seq = u64_max(commit->next_seq, recovery->seq_limit + 1);
 	commit->durable_limit = commit->next_seq; /* the OPEN record's slab raises it before the first commit */
 	commit->settled_seq = commit->next_seq - 1;
+	commit->lost_first = recovery->last_seq + 1;
+	commit->lost_last = commit->next_seq - 1;
 	atomic_store(&commit->durable_seq, recovery->last_seq);
 	atomic_store(&commit->visible_seq, recovery->last_seq);
 	core->log.payload_bytes = recovery->bytes;

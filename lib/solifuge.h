@@ -179,8 +179,9 @@ SLF_API int slf_commit(struct slf_txn *txn, uint64_t *seq);
 SLF_API int slf_commit_async(struct slf_txn *txn, uint64_t *seq);
 
 /*
- * Waits until commit seq is durable, at most timeout_ns; < 0 waits forever. -ETIMEDOUT, or the error of its group. Who waits
- * may have to write and flush for the others, which is not cut short; with 0 it only asks.
+ * Waits until commit seq is durable, at most timeout_ns; < 0 waits forever. -ETIMEDOUT, or the error of its group;
+ * SLF_ECANCELLED for a number that an earlier opening may have given and recovery has not found. Who waits may have to write
+ * and flush for the others, which is not cut short. With 0 it only asks, unless SLF_NO_THREADS leaves the writing to callers.
  */
 SLF_API int slf_wait(struct slf_db *db, uint64_t seq, int64_t timeout_ns);
 
@@ -190,7 +191,8 @@ SLF_API int slf_wait(struct slf_db *db, uint64_t seq, int64_t timeout_ns);
  */
 SLF_API int slf_sync(struct slf_db *db, uint64_t *durable_seq);
 
-/* An eventfd that is raised each time the durable seq grows; owned by db, closed by slf_close(). Negative on failure. */
+/* An eventfd that is raised each time the durable seq grows, and when commits have failed: slf_wait(seq, 0) tells of each. Owned
+ * by db, closed by slf_close(). Negative on failure. */
 SLF_API int slf_eventfd(struct slf_db *db);
 
 /* Ends txn and drops its changes. txn may be NULL. */

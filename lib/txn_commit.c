@@ -313,13 +313,16 @@ int txn_commit(struct slf_txn *txn, bool async, uint64_t *seq)
 	uint64_t start = clock_now_ns();
 	int result;
 
-	if (!txn->doom)
-		txn_flush(txn);
 	if (txn->doom) {
 		result = txn->doom;
 		txn_abort(txn);
 		return result == SLF_ECANCELLED ? result : error_set(SLF_ECANCELLED, NULL, -1, OFFSET_NONE,
 			"the transaction was doomed by an earlier failure: %s", error_text(result));
+	}
+	result = txn_flush(txn);
+	if (result) { /* of an operation that has not told it yet */
+		txn_abort(txn);
+		return result;
 	}
 	if (!txn->action_count && !txn->blob_bytes)
 		return commit_nothing(txn, async, seq);

@@ -58,7 +58,14 @@ expect 0 "get a binary key" get --hex db 00FF0a5c
 prints 01 "get a binary key"
 expect 0 "get into a file" get -o got db file
 same binary got "a value in a file is the same"
+truncate -s 300M large
+expect 0 "put a large value" put --file large db large
+expect 0 "get a value that is larger than a transaction's memory" get -o got db large
+same large got "a large value is the same"
+expect 0 "delete a large value" del db large
+rm large got
 [ ! -s out ]; note "and not printed" $?
+cp binary got
 expect 3 "get what is not there into a file" get -o got db pear
 same binary got "the file stays when there is no value"
 cp db db.before

@@ -856,6 +856,13 @@ Test(bad_input, flipped_leaf)
 		cr_assert_eq(result, SLF_ECORRUPT, "a scan passes over the damage");
 		slf_cursor_close(cursor);
 		slf_abort(txn);
+		if (way == 2) { /* a put that is looked up with others, at the latest by the commit */
+			txn = txn_begin(db, SLF_WRITE);
+			cr_assert_eq(slf_put(txn, SLF_MAIN, text("key 001234 of the test"), text("new")), 0);
+			cr_assert_eq(slf_commit(txn, NULL), SLF_ECORRUPT);
+			cr_assert_eq(slf_errinfo(&info), 0);
+			cr_assert(info.offset <= offset && offset - info.offset < 64 * KIB, "%s", info.text);
+		}
 		(void)slf_close(db);
 	}
 }

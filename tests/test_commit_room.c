@@ -270,6 +270,29 @@ Test(commit_room, slabs_tell_the_newest_commit)
 	rig_close(&rig);
 }
 
+/* A commit that had not reached the disk when the process ended would be told to be durable after the next opening. */
+Test(commit_room, wait_for_what_was_lost)
+{
+	struct rig rig;
+	struct slf_db *db = NULL;
+	struct sim_disk *killed;
+	uint64_t kept, lost, durable;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	kept = db_put(rig.db, "kept", "1");
+	lost = put_async(&rig, "lost", 100);
+	killed = sim_disk_kill(rig.disk);
+	must_work(disk_open(killed, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+	must_work(slf_wait(db, kept, 0));
+	cr_assert_eq(slf_wait(db, lost, 0), SLF_ECANCELLED);
+	must_work(slf_sync(db, &durable));
+	cr_assert_eq(durable, kept);
+	must_work(slf_wait(db, db_put(db, "new", "1"), 0));
+	must_work(slf_close(db));
+	sim_disk_free(killed);
+	rig_close(&rig);
+}
+
 /* ---- The log ----------------------------------------------------------------------------------------------------- */
 
 /* A commit that finds no room in the log while one is in flight. The flight counts twice until it has been written. */

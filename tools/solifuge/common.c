@@ -197,6 +197,7 @@ int common_open(struct common *common, unsigned flags, struct slf_db **db)
 	options.progress_context = &common->recovery;
 	options.log = hear;
 	options.log_context = common;
+	options.arena_bytes = UINT64_MAX; /* one value, however large */
 	result = slf_open(common->path, &options, db);
 	return result ? fail_open(common, result, flags & SLF_CREATE) : EXIT_OK;
 }
