@@ -11,9 +11,9 @@
 
 #define BLOCK_BYTES 4096
 
-void bulk_init(struct bulk *bulk, struct extents *extents)
+void bulk_init(struct bulk *bulk, struct extents *extents, bool set_aside)
 {
-	*bulk = (struct bulk){ .extents = extents };
+	*bulk = (struct bulk){ .extents = extents, .set_aside = set_aside };
 }
 
 void bulk_release(struct bulk *bulk)
@@ -81,7 +81,7 @@ static int bulk_next_extent(struct bulk *bulk)
 		bulk->image = image;
 	}
 	bulk->position = 0;
-	result = extents_take(bulk->extents, STREAM_BULK, 1, 0, &bulk->position, bulk->image);
+	result = extents_take(bulk->extents, STREAM_BULK, 1, 0, bulk->set_aside, &bulk->position, bulk->image);
 	if (result)
 		return result;
 	memset(bulk->image + EXTENT_HEADER_BYTES, 0, EXTENT_DATA - EXTENT_HEADER_BYTES);
@@ -124,7 +124,7 @@ int bulk_place(struct bulk *bulk, uint64_t length, bool node, uint64_t *position
 int bulk_take_run(struct bulk *bulk, uint64_t length, uint64_t *position, void *header)
 {
 	uint64_t run = align_up(EXTENT_DATA + length, EXTENT_BYTES) / EXTENT_BYTES, start;
-	int result = extents_take(bulk->extents, STREAM_BULK, (uint32_t)run, EXTENT_DATA + length, &start, header);
+	int result = extents_take(bulk->extents, STREAM_BULK, (uint32_t)run, EXTENT_DATA + length, bulk->set_aside, &start, header);
 
 	if (!result)
 		*position = start + EXTENT_DATA;

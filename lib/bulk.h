@@ -13,6 +13,7 @@
 
 struct bulk {
 	struct extents *extents;
+	bool set_aside;      /* takes what extents_reserve has set aside */
 	uint8_t *image;      /* EXTENT_BYTES, mapped when first needed */
 	uint64_t position;   /* of the extent, 0 for none */
 	uint64_t fill;       /* bytes placed, from the start of the extent */
@@ -21,7 +22,7 @@ struct bulk {
 	uint64_t dirty[SPINDLE_WORDS]; /* spindles with unsynced writes */
 };
 
-void bulk_init(struct bulk *bulk, struct extents *extents);
+void bulk_init(struct bulk *bulk, struct extents *extents, bool set_aside);
 void bulk_release(struct bulk *bulk);
 
 /* Gives room for an entry (length <= BULK_ENTRY_BYTES_MAX): its position and where to build it, until the next call.

@@ -417,7 +417,7 @@ static int init_parts(struct core *core)
 	if (!result)
 		result = turn_init(&core->turn);
 	core->commit.sync = SLF_SYNC_COMMIT; /* recovery flushes its own; the mode is set behind it */
-	bulk_init(&core->large, &core->extents);
+	bulk_init(&core->large, &core->extents, false);
 	return result;
 }
 

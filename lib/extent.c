@@ -40,17 +40,29 @@ static unsigned emptiest(const struct extents *extents)
 }
 
 /* Space that is allocated but given to nobody. */
+static uint64_t spindle_reserve(const struct extent_spindle *at)
+{
+	return at->allocated_end > at->next * EXTENT_BYTES ? at->allocated_end - at->next * EXTENT_BYTES : 0;
+}
+
 static uint64_t reserve_bytes(const struct extents *extents)
 {
 	uint64_t sum = 0;
 
-	for (unsigned i = 0; i < extents->store->spindle_count; i++) {
-		const struct extent_spindle *at = &extents->spindles[i];
-
-		if (at->allocated_end > at->next * EXTENT_BYTES)
-			sum += at->allocated_end - at->next * EXTENT_BYTES;
-	}
+	for (unsigned i = 0; i < extents->store->spindle_count; i++)
+		sum += spindle_reserve(&extents->spindles[i]);
 	return sum;
+}
+
+/* Where most is set aside. */
+static unsigned fullest_reserve(const struct extents *extents)
+{
+	unsigned best = emptiest(extents);
+
+	for (unsigned i = 0; i < extents->store->spindle_count; i++)
+		if (spindle_reserve(&extents->spindles[i]) > spindle_reserve(&extents->spindles[best]))
+			best = i;
+	return best;
 }
 
 static int allocate_to(struct extents *extents, unsigned spindle, uint64_t from, uint64_t end)
@@ -83,20 +95,23 @@ static uint64_t run_start(uint64_t next, uint32_t run)
 	return next;
 }
 
-int extents_take(struct extents *extents, enum stream stream, uint32_t run, uint64_t allocate, uint64_t *position,
-		 void *header)
+int extents_take(struct extents *extents, enum stream stream, uint32_t run, uint64_t allocate, bool set_aside,
+		 uint64_t *position, void *header)
 {
 	struct extent_header info = { .salt = extents->salt, .stream = stream, .run = run };
+	uint64_t first, reserve;
 	unsigned spindle;
-	uint64_t first;
 	int result;
 
 	pthread_mutex_lock(&extents->mutex);
-	spindle = stream == STREAM_LOG ? 0 : emptiest(extents);
+	spindle = stream == STREAM_LOG ? 0 : set_aside ? fullest_reserve(extents) : emptiest(extents);
 	first = run_start(extents->spindles[spindle].next, run);
 	result = allocate_to(extents, spindle, first * EXTENT_BYTES, first * EXTENT_BYTES + allocate);
 	if (!result) {
+		reserve = spindle_reserve(&extents->spindles[spindle]);
 		extents->spindles[spindle].next = first + run;
+		if (!set_aside)
+			atomic_fetch_add(&extents->drawn, reserve - spindle_reserve(&extents->spindles[spindle]));
 		if (stream == STREAM_BULK)
 			extents->spindles[spindle].bulk_bytes += run * EXTENT_BYTES;
 		info.number = stream == STREAM_LOG ? extents->log_count++ : extents->bulk_count++;
@@ -153,4 +168,9 @@ int extents_reserve(struct extents *extents, uint64_t bytes)
 	}
 	pthread_mutex_unlock(&extents->mutex);
 	return result;
+}
+
+uint64_t extents_drawn(struct extents *extents)
+{
+	return atomic_load_explicit(&extents->drawn, memory_order_relaxed) ? atomic_exchange(&extents->drawn, 0) : 0;
 }

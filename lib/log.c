@@ -176,7 +176,7 @@ int log_spare(struct log *log, bool prepare)
 
 	if (find_spare(log))
 		return 0;
-	result = extents_take(log->extents, STREAM_LOG, 1, EXTENT_BYTES, &position, header);
+	result = extents_take(log->extents, STREAM_LOG, 1, EXTENT_BYTES, false, &position, header);
 	if (result)
 		return result;
 	if (prepare && !log->store->spindles[0].info.copies) /* there it would cost the space that is allocated */

@@ -13,8 +13,8 @@
 int materialiser_init(struct materialiser *materialiser, struct store *store, struct extents *extents)
 {
 	*materialiser = (struct materialiser){ .store = store };
-	bulk_init(&materialiser->nodes, extents);
-	bulk_init(&materialiser->values, extents);
+	bulk_init(&materialiser->nodes, extents, true);
+	bulk_init(&materialiser->values, extents, true);
 	return heap_new(&materialiser->heap);
 }
 

@@ -622,12 +622,14 @@ static int write_large(struct slf_txn *txn, struct action *action)
 static int reserve_space(struct slf_txn *txn)
 {
 	struct core *core = txn->core;
-	uint64_t used = heap_used(core->heap), wanted;
+	uint64_t used = heap_used(core->heap), drawn = extents_drawn(&core->extents), wanted;
 	int result;
 
 	if (unlikely(used > core->tuning.heap_bytes && atomic_load(&core->checkpoint.failed_space)))
 		return error_set(-ENOSPC, core->store.spindles[0].path, 0, OFFSET_NONE,
 				 "no space to write the changes gathered in memory: delete something or make space");
+	if (unlikely(drawn))
+		core->reserved_bytes -= u64_min(core->reserved_bytes, drawn);
 	if (likely(used <= core->reserved_bytes))
 		return 0;
 	wanted = used + used / 4;

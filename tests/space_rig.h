@@ -52,7 +52,7 @@ static inline struct space_rig *space_new(unsigned spindle_count, uint32_t secto
 	must_work(verified_init(&store->verified));
 	must_work(extents_init(&core->extents, store));
 	core->extents.salt = SPACE_SALT;
-	bulk_init(&core->large, &core->extents);
+	bulk_init(&core->large, &core->extents, false);
 	must_work(log_init(&core->log, store, &core->extents));
 	core->log.salt = SPACE_SALT;
 	must_work(log_add_live(&core->log, 0, 1));

@@ -13,7 +13,7 @@ static uint64_t take(struct space_rig *rig, enum stream stream, uint32_t run, ui
 {
 	uint64_t position = 0;
 
-	must_work(extents_take(&rig->core.extents, stream, run, allocate, &position, header));
+	must_work(extents_take(&rig->core.extents, stream, run, allocate, false, &position, header));
 	return position;
 }
 
@@ -129,7 +129,7 @@ static void *take_many(void *context)
 	uint8_t own[EXTENT_HEADER_BYTES];
 
 	for (unsigned i = 0; i < TAKES; i++)
-		must_work(extents_take(&taker->rig->core.extents, taker->log ? STREAM_LOG : STREAM_BULK, 1, 0,
+		must_work(extents_take(&taker->rig->core.extents, taker->log ? STREAM_LOG : STREAM_BULK, 1, 0, false,
 				       &taker->positions[i], own));
 	return NULL;
 }
@@ -189,6 +189,38 @@ Test(extent, reserve_keeps_its_promise)
 	must_work(spindle_write(spindle, 0, position_offset(position), data, sizeof(data) - EXTENT_BYTES));
 	/* what has been taken is no reserve any more */
 	cr_assert_eq(extents_reserve(extents, sizeof(data)), -ENOSPC);
+	space_free(rig);
+}
+
+/* What log and values take of it would be missing when the heap is written, and nobody would know; or what is set aside on one
+ * spindle be of no use, for the heap is written to another. */
+Test(extent, reserve_that_others_draw_on)
+{
+	struct space_rig *rig = space_new(3, 512);
+	struct extents *extents = &rig->core.extents;
+	uint64_t position;
+
+	take(rig, STREAM_BULK, 2, 0);
+	take(rig, STREAM_BULK, 3, 0); /* on spindle 1; then 2 is the emptiest */
+	cr_assert_eq(extents_drawn(extents), 0);
+	must_work(extents_reserve(extents, 8 * MIB));
+	cr_assert_eq(take(rig, STREAM_BULK, 1, 0), at(2, 1));
+	cr_assert_eq(extents_drawn(extents), EXTENT_BYTES);
+	cr_assert_eq(extents_drawn(extents), 0);
+	take(rig, STREAM_LOG, 1, 0); /* of spindle 0, where nothing is set aside */
+	cr_assert_eq(extents_drawn(extents), 0);
+	take(rig, STREAM_BULK, 5, 0); /* makes another one the emptiest */
+	must_work(extents_reserve(extents, 8 * MIB));
+	extents_drawn(extents);
+	for (unsigned i = 0; i < 4; i++) {
+		uint64_t have = space_info(rig, 0).allocated_bytes + space_info(rig, 1).allocated_bytes +
+				space_info(rig, 2).allocated_bytes;
+
+		must_work(extents_take(extents, STREAM_BULK, 1, EXTENT_BYTES, true, &position, header));
+		cr_assert_eq(space_info(rig, 0).allocated_bytes + space_info(rig, 1).allocated_bytes +
+				     space_info(rig, 2).allocated_bytes, have, "extent %u", i);
+	}
+	cr_assert_eq(extents_drawn(extents), 0);
 	space_free(rig);
 }
 
@@ -252,7 +284,7 @@ static void refused(struct space_rig *rig, enum stream stream, uint32_t run, uin
 
 	memset(untouched, 0xa5, sizeof(untouched));
 	memset(header, 0xa5, sizeof(header));
-	cr_assert_eq(extents_take(&rig->core.extents, stream, run, allocate, &position, header), error);
+	cr_assert_eq(extents_take(&rig->core.extents, stream, run, allocate, false, &position, header), error);
 	cr_assert_eq(position, 12345);
 	cr_assert_eq(memcmp(header, untouched, sizeof(header)), 0);
 	after = state_of(rig);
