@@ -14,7 +14,6 @@
 #include "core.h"
 #include "install.h"
 
-#define RECYCLABLE_MAX 4096
 #define LOG_SPACE_MIN (8 * MIB)
 #define LOG_SPACE_HEAP_FACTOR 8
 #define LOG_SPACE_FACTOR 4 /* the log may take this many times its payload budget on disk (padding) */

@@ -55,6 +55,9 @@ bool checkpoint_due(struct core *core);
 /* The materialiser for a transaction; the caller holds the turn. */
 void checkpoint_enter_private(struct core *core);
 void checkpoint_leave_private(struct core *core);
+/* A MARK lists at most so many extents of the log that it sets free. */
+#define RECYCLABLE_MAX 4096
+
 /* Gives the list of written blocks back to an install under way; before the turn is passed, since that needs it then. */
 void checkpoint_return_list(struct core *core);
 /* Fills a mark for the state with this root of the roots tree, to be replayed from place. recyclable: room for count

@@ -21,7 +21,6 @@
 #include "turn.h"
 
 #define SLAB_BUFFER_BYTES (GROUP_BYTES + 64 * 1024)
-#define KICK_BYTES (64 * 1024)
 
 static int group_init(struct group *group)
 {
@@ -685,7 +684,7 @@ int commit_seal(struct commit *commit, struct sealing *sealing, uint64_t *seq)
 	*seq = sealing->entry.seq;
 	/* the flusher is told when there is something to gather, and when enough has gathered */
 	kick = shows_at_seal(commit) && !commit->leading &&
-	       (fill_group(commit)->record_count == 1 || fill_group(commit)->payload >= KICK_BYTES);
+	       (fill_group(commit)->record_count == 1 || fill_group(commit)->payload >= WRITE_OUT_BYTES);
 	pthread_mutex_unlock(&commit->lock);
 	if (!result && kick && commit->wake)
 		commit->wake(commit->wake_context);

@@ -27,6 +27,9 @@
  * extent ahead is room for what is in flight and what fills behind it, also where the flight does not fit into the present one. */
 #define GROUP_BYTES ((size_t)960 * 1024)
 
+/* In the modes without a flush per commit so much gathers before it is written out. */
+#define WRITE_OUT_BYTES ((size_t)64 * 1024)
+
 /* Commits on their way to one slab. */
 struct group {
 	uint8_t *slab; /* header room, then the payload */

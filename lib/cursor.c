@@ -72,13 +72,13 @@ static int prefix_bounds(struct slf_cursor *cursor, struct slf_slice prefix)
 
 static int take_range(struct slf_cursor *cursor, const struct slf_range *range)
 {
-	const unsigned known = SLF_LOWER | SLF_UPPER | SLF_LOWER_EXCLUSIVE | SLF_UPPER_INCLUSIVE | SLF_PREFIX |
-			       SLF_TRANSIENT;
+	const unsigned bounds = SLF_LOWER | SLF_UPPER | SLF_LOWER_EXCLUSIVE | SLF_UPPER_INCLUSIVE;
+	const unsigned known = bounds | SLF_PREFIX | SLF_TRANSIENT;
 	int result = 0;
 
 	if (!range)
 		return 0;
-	if ((range->flags & ~known) || ((range->flags & SLF_PREFIX) && (range->flags & (SLF_UPPER | SLF_LOWER))))
+	if ((range->flags & ~known) || ((range->flags & SLF_PREFIX) && (range->flags & bounds)))
 		return error_set(-EINVAL, NULL, -1, OFFSET_NONE, "slf_range: unknown or contradicting flags");
 	if (range->low.size > KEY_BYTES_MAX || range->high.size > KEY_BYTES_MAX)
 		return error_set(SLF_ETOOBIG, NULL, -1, OFFSET_NONE, "a bound is longer than a key may be");

@@ -23,6 +23,7 @@
 #include "txn.h"
 
 #define PAGE_BYTES 4096
+#define LOG_BYTES_MAX (4096 * MIB) /* twice that on disk is as many extents as a MARK can list */
 
 /* ---- Options ----------------------------------------------------------------------------------------------------- */
 
@@ -82,8 +83,8 @@ static int options_check(const struct slf_options *options)
 		wrong = "inline_bytes must be at most 4096";
 	else if (options->heap_bytes && options->heap_bytes < 64 * KIB)
 		wrong = "heap_bytes must be at least 65536";
-	else if (options->log_bytes && options->log_bytes < 64 * KIB)
-		wrong = "log_bytes must be at least 65536";
+	else if (options->log_bytes && (options->log_bytes < 64 * KIB || options->log_bytes > LOG_BYTES_MAX))
+		wrong = "log_bytes must be 65536 to 4294967296";
 	return wrong ? error_set(-EINVAL, NULL, -1, OFFSET_NONE, "slf_options: %s", wrong) : 0;
 }
 

@@ -69,16 +69,17 @@ static int allocate_to(struct extents *extents, unsigned spindle, uint64_t from,
 {
 	struct extent_spindle *at = &extents->spindles[spindle];
 	struct spindle *file = &extents->store->spindles[spindle];
+	uint64_t size_max = u64_min(file->info.size_max, SEGMENT_BYTES);
 	int result;
 
 	from = u64_max(from, at->allocated_end);
 	if (end <= from)
 		return 0;
-	if (end > file->info.size_max - file->info.size_max / 10)
+	if (end > size_max - size_max / 10)
 		return error_set(-EFBIG, file->path, (int)spindle, from,
 				 "the file has come within a tenth of the largest file possible here (%llu bytes): rewrite "
 				 "the database or use more spindles",
-				 (unsigned long long)file->info.size_max);
+				 (unsigned long long)size_max);
 	result = spindle_allocate(file, from, end - from);
 	if (!result)
 		at->allocated_end = end;

@@ -12,7 +12,6 @@
 
 #define WRITE_OUT_NS ((uint64_t)4000000) /* no-sync commits reach the page cache after this time at the latest */
 #define RETRY_NS ((int64_t)200000000)    /* between checkpoints that fail */
-#define WRITE_OUT_BYTES ((size_t)64 * 1024)
 
 static void worker_wake(void *context)
 {

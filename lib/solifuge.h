@@ -95,7 +95,8 @@ enum slf_compression {
 /* What long work (recovery) reports. total may be 0 while it is not known. Called on the thread that does the work. */
 typedef void slf_progress_fn(void *context, const char *phase, uint64_t done, uint64_t total);
 
-/* What the library would log: level 3 (error) to 6 (information) as in syslog. The text ends without a newline. */
+/* What the library would log: level 3 (error) to 6 (information) as in syslog. The text ends without a newline. Called on any
+ * thread, also on one of the library's own; it must not call the library. */
 typedef void slf_log_fn(void *context, int level, const char *text);
 
 /* Every field but size may be 0, which means its default. Initialise with SLF_OPTIONS_INIT. */
@@ -112,7 +113,7 @@ struct slf_options {
 	uint32_t inline_bytes;       /* values up to this size live in their leaf, at creation; default 128 */
 	uint64_t heap_bytes;         /* memory for changed nodes, taken from the system at most; default 256 MiB, or an
 					eighth of the memory where that is less */
-	uint64_t log_bytes;          /* budget for the log that recovery may have to replay; default 64 MiB */
+	uint64_t log_bytes;          /* budget for the log that recovery may have to replay; default 64 MiB, at most 4 GiB */
 	uint64_t arena_bytes;        /* limit of one transaction's arena; default 256 MiB */
 	uint64_t auto_sync_ns;       /* SLF_SYNC_AUTO: flush at the latest after this time; default 100 ms */
 	uint64_t auto_sync_bytes;    /* SLF_SYNC_AUTO: or after this many log bytes; default 16 MiB */
@@ -146,7 +147,7 @@ SLF_API int slf_open(const char *path, const struct slf_options *options, struct
  * Closes: aborts a running write transaction, makes all commits durable, writes a checkpoint and frees db, whatever it
  * returns. Transactions and cursors that are still open stay valid as handles: their calls answer SLF_EBADHANDLE and
  * they may be closed later, in any order. db may be NULL. An error says that the last commits may not be durable. No
- * other call with db itself may run at the same time or follow. In a child that was forked: SLF_EBADHANDLE, nothing is done.
+ * call with db, its transactions or its cursors may run at the same time, and none with db itself follow. In a child that was forked: SLF_EBADHANDLE, nothing is done.
  */
 SLF_API int slf_close(struct slf_db *db);
 

@@ -15,8 +15,6 @@
 #include "error.h"
 #include "txn.h"
 
-#define RECYCLABLE_MAX 4096
-#define WRITE_OUT_BYTES ((size_t)64 * 1024)
 
 static void pass_turn(struct slf_txn *txn)
 {
