@@ -15,7 +15,6 @@
 #include "error.h"
 #include "txn.h"
 
-
 static void pass_turn(struct slf_txn *txn)
 {
 	edit_rest(&txn->edit);
