@@ -62,19 +62,6 @@ void *arena_alloc(struct arena *arena, size_t size, int *error)
 	return piece;
 }
 
-int arena_copy(struct arena *arena, struct slf_slice from, struct slf_slice *to)
-{
-	int error = 0;
-	void *copy = arena_alloc(arena, from.size, &error);
-
-	if (!copy)
-		return error;
-	if (from.size)
-		memcpy(copy, from.data, from.size);
-	*to = slice(copy, from.size);
-	return 0;
-}
-
 void arena_reset(struct arena *arena)
 {
 	struct arena_chunk *chunk = arena->chunk, *next;

@@ -20,8 +20,6 @@ struct arena {
 void arena_init(struct arena *arena, uint64_t limit);
 /* size bytes, 8-byte aligned, or NULL with *error: SLF_EARENA (noted) or -ENOMEM. */
 void *arena_alloc(struct arena *arena, size_t size, int *error);
-/* A copy of bytes. */
-int arena_copy(struct arena *arena, struct slf_slice from, struct slf_slice *to);
 /* Ends everything; keeps one small chunk for the next use. */
 void arena_reset(struct arena *arena);
 void arena_release(struct arena *arena);

@@ -149,11 +149,6 @@ uint64_t value_entry_bytes(size_t key_bytes, uint64_t stored_bytes)
 	return VALUE_HEADER_BYTES + (uint64_t)key_bytes + stored_bytes;
 }
 
-uint64_t value_entry_bytes_max(const struct value_ref *ref)
-{
-	return value_entry_bytes(KEY_BYTES_MAX, ref->stored);
-}
-
 void value_entry_encode(void *entry, uint64_t seed, uint64_t position, uint32_t tree, struct slf_slice key,
 			const void *stored, uint32_t stored_bytes, uint32_t raw_bytes, struct value_ref *ref)
 {

@@ -68,8 +68,6 @@ const char *value_entry_check(const void *entry, uint64_t available, uint64_t se
 			      uint64_t *found);
 /* The owner of a checked value entry. */
 void value_entry_owner(const void *entry, uint32_t *tree, struct slf_slice *key);
-/* Length of a value entry that ref leads to is in its header; an upper bound from the reference alone. */
-uint64_t value_entry_bytes_max(const struct value_ref *ref);
 
 /* Compresses value into buffer (room for value.size) where that saves at least an eighth: returns the stored size, or 0
  * when it is to be stored raw. */

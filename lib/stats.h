@@ -17,11 +17,6 @@ static inline void stats_add(uint64_t *counter, uint64_t amount)
 	__atomic_fetch_add(counter, amount, __ATOMIC_RELAXED);
 }
 
-static inline void stats_set(uint64_t *gauge, uint64_t value)
-{
-	__atomic_store_n(gauge, value, __ATOMIC_RELAXED);
-}
-
 static inline uint64_t stats_get(const uint64_t *counter)
 {
 	return __atomic_load_n(counter, __ATOMIC_RELAXED);

@@ -8,6 +8,19 @@
 
 #define PIECES 2000
 
+static int arena_copy(struct arena *arena, struct slf_slice from, struct slf_slice *to)
+{
+	int error = 0;
+	void *copy = arena_alloc(arena, from.size, &error);
+
+	if (!copy)
+		return error;
+	if (from.size)
+		memcpy(copy, from.data, from.size);
+	*to = slice(copy, from.size);
+	return 0;
+}
+
 /* Would break if a piece lay on another one, outside its chunk, or not on 8 bytes. */
 Test(arena, pieces_are_apart)
 {
