@@ -195,14 +195,16 @@ static bool possible(struct campaign *campaign, const struct workload *workload,
 	return false;
 }
 
-/* Far more than it takes on a slow machine: this is for what hangs. */
+/* Far more than it takes on a slow machine, and not much longer than all may take: this is for what hangs. */
 static unsigned seconds_max(const struct campaign *campaign)
 {
 	const struct bench_case *measured = &campaign->measured;
-	uint64_t bytes = measured->count * (measured->shape.key_bytes + measured->shape.value_bytes);
+	uint64_t bytes = measured->count * (measured->shape.key_bytes + measured->shape.value_bytes), now = now_ns();
+	unsigned most = 900 + (unsigned)(20 * campaign->settings->seconds) + (unsigned)(measured->count / 1000) +
+			(unsigned)(bytes >> 20);
+	uint64_t left = campaign->end_ns > now ? (campaign->end_ns - now) / 1000000000 : 0;
 
-	return 900 + (unsigned)(20 * campaign->settings->seconds) + (unsigned)(measured->count / 1000) +
-	       (unsigned)(bytes >> 20);
+	return campaign->settings->budget_seconds > 0 && left + 60 < most ? (unsigned)left + 60 : most;
 }
 
 static void path_of(const struct campaign *campaign, const struct store *store, const char *what, char *path)

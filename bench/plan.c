@@ -4,20 +4,20 @@
  * and a fast device, from the CPU seconds that measurements take in all (whole_cpu_seconds, where filling, warming up
  * and checking grow with the count) and the seconds for which they are measured.
  *
- * PLAN_FULL, 1 s for what runs for a time, at most 30 s for a fill, 60 s for overwrite-long, in seconds:
+ * PLAN_FULL, 1 s for what runs for a time, at most 30 s for a fill, 40 s for overwrite-long, in seconds:
  *
  *                   filling   one repetition                                              times   sum
- *     main               35   60 fills, 70 reads, 115 durable, 65 life, 490 overwriting       3  2435
+ *     main               35   60 fills, 70 reads, 115 durable, 65 life, 330 overwriting       3  1955
  *     trees               -   50                                                              2   100
  *     keys (6)            8   29 each                                                         2   400
  *     db_bench-100       30   100 fills, 100 reads, 90 others                                 2   610
  *     db_bench-1000      30   120 fills, 110 reads, 70 others (of half a million: twice that) 2   630
  *     db_bench-100000    12   60 fills, 80 reads, 50 others                                   2   390
  *     ycsb               30   155                                                             2   340
- *     large             190   160 fills, 90 reads, 90 cold                                    2   870
- *     limited           120   100 reads, 70 cold, 185 overwriting (20 s each)                 2   830
+ *     large             380   230 fills, 150 reads, 120 cold                                  2  1380
+ *     limited           120   100 reads, 70 cold, 130 overwriting (13 s each)                 2   720
  *     limits              -   45                                                              3   135
- *                                                                                          all   6740
+ *                                                                                          all   6660
  *
  * PLAN_QUICK, 0.1 s for what runs for a time (a measurement takes 0.23 s then, with opening, warming up, checking and
  * writing out), at most 0.5 s for a fill:
@@ -52,7 +52,7 @@ const struct section sections[] = {
 	  .shape = { ENTRY_HASHED, 16, 100 },
 	  .counts = { 2000, 50000, 1000000 },
 	  .repetitions = { 1, 3, 3 },
-	  .weight = 2435,
+	  .weight = 1955,
 	  .quick_weight = 86,
 	  .workloads = "fill-batch,get-1,get-2,get-4,get-8,get-16,get-32,get-64,multi-get,scan,fill-single,durable-1,"
 		       "durable-4,durable-16,durable-64,txn-1,txn-10,txn-100,txn-1000,txn-100000,open-after-crash,"
@@ -106,9 +106,9 @@ const struct section sections[] = {
 	  .quick = "ycsb-a,ycsb-d,ycsb-e,ycsb-f" },
 	{ .name = "large",
 	  .shape = { ENTRY_HASHED, 16, 100 },
-	  .counts = { 5000, 100000, 5000000 },
+	  .counts = { 5000, 100000, 10000000 },
 	  .repetitions = { 1, 2, 2 },
-	  .weight = 870,
+	  .weight = 1380,
 	  .quick_weight = 20,
 	  .workloads = "fill-batch,get-1,get-2,multi-get,scan,get-cold,multi-get-cold,scan-cold",
 	  .quick = "get-1,get-cold,multi-get-cold,scan-cold" },
@@ -118,7 +118,7 @@ const struct section sections[] = {
 	  .repetitions = { 1, 2, 2 },
 	  .memory_parts = 4,
 	  .long_parts = 3,
-	  .weight = 830,
+	  .weight = 720,
 	  .workloads = "get-1,multi-get,get-cold,multi-get-cold,scan-cold,overwrite-long" },
 };
 const unsigned section_count = sizeof(sections) / sizeof(sections[0]);

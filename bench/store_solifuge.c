@@ -6,7 +6,8 @@
  *   the newest commits are in the process for some milliseconds.
  * - Cursors are SLF_TRANSIENT, which the manual recommends for long scans: slices live until the cursor moves, which is
  *   all that iterators of RocksDB, LevelDB, WiredTiger and SQLite and the buffer of Berkeley DB give. LMDB's live until
- *   the transaction ends. What gets give lives until the transaction ends here, longer than asked for.
+ *   the transaction ends. What gets give lives until the transaction ends here, longer than asked for, and copies of
+ *   uncompressed values with it: slf_txn_trim() lets go of them now and then, as the manual says.
  * - No hint is used: there is no call that would take one.
  * - Many trees: named trees, opened once. Hot copies are not there yet.
  */
@@ -25,7 +26,10 @@ struct solifuge_session {
 	struct solifuge *solifuge;
 	struct slf_txn *txn;
 	struct slf_cursor *cursor;
+	size_t read_bytes; /* in this transaction, since it was trimmed */
 };
+
+#define TRIM_BYTES ((size_t)64 << 20)
 
 static struct slf_slice slice(struct bytes from)
 {
@@ -86,6 +90,7 @@ static int solifuge_begin(void *session, enum store_txn kind)
 {
 	struct solifuge_session *own = session;
 
+	own->read_bytes = 0;
 	return slf_begin(own->solifuge->db, store_writes(kind) ? SLF_WRITE : SLF_READ, &own->txn);
 }
 
@@ -120,10 +125,22 @@ static int solifuge_del(void *session, struct bytes key)
 	return slf_del(own->txn, SLF_MAIN, slice(key)); /* SLF_NOTFOUND is BENCH_MISSING */
 }
 
+static int trim(struct solifuge_session *own)
+{
+	if (own->read_bytes < TRIM_BYTES)
+		return 0;
+	own->read_bytes = 0;
+	return slf_txn_trim(own->txn);
+}
+
 static int get_from(struct solifuge_session *own, uint32_t tree, struct bytes key, struct bytes *value)
 {
 	struct slf_slice found = { 0 };
-	int result = slf_get(own->txn, tree, slice(key), &found);
+	int result = trim(own);
+
+	if (result == 0)
+		result = slf_get(own->txn, tree, slice(key), &found);
+	own->read_bytes += found.size;
 
 	if (result == SLF_NOTFOUND)
 		return BENCH_MISSING;
@@ -148,10 +165,13 @@ static int solifuge_multi_get(void *session, const struct bytes *keys, size_t co
 		return BENCH_MISSING;
 	for (i = 0; i < count; i++)
 		wanted[i] = slice(keys[i]);
-	result = slf_multi_get(own->txn, SLF_MAIN, wanted, count, found, results);
+	result = trim(own);
+	if (result == 0)
+		result = slf_multi_get(own->txn, SLF_MAIN, wanted, count, found, results);
 	for (i = 0; i < count && result == 0; i++) {
 		result = results[i] ? BENCH_MISSING : 0;
 		values[i] = (struct bytes){ .data = found[i].data, .size = found[i].size };
+		own->read_bytes += results[i] ? 0 : found[i].size;
 	}
 	return result;
 }
