@@ -5,9 +5,10 @@
  *
  * One thing cannot be told from a write that a power cut has torn, and is counted apart: damage to the end of the log of a
  * database that was not closed, behind the last evidence that it had been durable. Where one sector is damaged that is the
- * last slab, with at most two commits here: every other slab is known to have been durable by its successor.
+ * last slab, with at most two commits here: every other slab is known to have been durable by its successor. Where two
+ * sectors are damaged it is the last two slabs, with at most three commits; where the file is cut, the slabs behind the cut.
  *
- * SOLIFUGE_TEST_MATRIX=1: every bit, every length, every pair. SOLIFUGE_TEST_STRIDE=n: only one place of n of those.
+ * SOLIFUGE_TEST_MATRIX=1: every bit, every pair, more lengths. SOLIFUGE_TEST_STRIDE=n: only one place of n of those.
  */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
@@ -27,20 +28,24 @@
 #define BLOCK 4096u
 #define ALLOCATION_MAX (64 * MIB)
 #define SECONDS_MAX 1.0
-#define OLD_MAX 64
+#define VICTIMS 4
+#define TAIL_OF_ONE_SECTOR 2 /* commits */
+#define TAIL_OF_TWO_SECTORS 3
+#define VERSIONS_MIN 200 /* that a victim's sectors had before, all together */
 
 struct victim {
 	const char *name, *script;
 	unsigned spindles;
 	bool clean;      /* closed, else killed */
 	unsigned stride; /* the standard: one place of so many */
+	unsigned rounds; /* of the script, for sectors that have a past */
 };
 
-static const struct victim victims[] = {
-	{ "closed", "Cmdcc", 1, true, 1 },
-	{ "killed", "Cmkcccac", 1, false, 1 },
-	{ "killed without a checkpoint", "cmcc", 1, false, 1 },
-	{ "three spindles, closed", "CLmLc", 3, true, 8 },
+static const struct victim victims[VICTIMS] = {
+	{ "closed", "Cmkdcc", 1, true, 1, 20 },
+	{ "killed", "Cmkcccac", 1, false, 1, 20 },
+	{ "killed without a checkpoint", "cmcc", 1, false, 1, 30 },
+	{ "three spindles, closed", "CLkmLc", 3, true, 8, 5 },
 };
 
 /* What a file was at some moment. */
@@ -49,8 +54,16 @@ struct copy {
 	uint64_t size;
 };
 
+/* What a sector was before it changed. */
+struct old_sector {
+	uint64_t offset;
+	uint8_t data[SECTOR];
+};
+
 struct damage_counts {
 	uint64_t cases, detected, harmless, tail;
+	uint64_t versions; /* that sectors had before, and have no longer */
+	uint64_t older;    /* of the cases: something else than zeros came back */
 	uint64_t allocation_bytes_max;
 	double seconds_max;
 };
@@ -61,8 +74,11 @@ struct patient {
 	struct sim_disk *disk;       /* as it was left */
 	unsigned spindle;            /* that is damaged */
 	struct copy now;
-	struct copy old[OLD_MAX];    /* at the flushes before */
-	size_t old_count;
+	struct copy before;          /* when the history last called the disk */
+	struct old_sector *old;      /* in the order of the history */
+	size_t old_count, old_room;
+	uint64_t ends[RIG_COMMITS_MAX]; /* where the log ended when a commit was acknowledged */
+	size_t acked;                /* the last commit with such an end */
 	size_t tail_max;             /* commits that may be lost at the end of an unclosed log */
 	struct rng rng;
 	struct damage_counts counts;
@@ -119,44 +135,86 @@ static struct copy copy_take(struct sim_disk *disk, unsigned spindle)
 	return copy;
 }
 
+/* Keeps the sectors that are not the same any more. */
+static void keep_changes(struct patient *patient, const struct copy *before, const struct copy *after)
+{
+	uint64_t size = u64_min(before->size, after->size);
+
+	for (uint64_t offset = 0; offset + SECTOR <= size; offset += SECTOR) {
+		struct old_sector *old = NULL;
+
+		if (memcmp(before->data + offset, after->data + offset, SECTOR) == 0)
+			continue;
+		if (patient->old_count == patient->old_room) {
+			patient->old_room = patient->old_room ? 2 * patient->old_room : 256;
+			patient->old = realloc(patient->old, patient->old_room * sizeof(*patient->old));
+			must(patient->old != NULL);
+		}
+		old = &patient->old[patient->old_count++];
+		old->offset = offset;
+		memcpy(old->data, before->data + offset, SECTOR);
+	}
+}
+
+/* The hook comes before the call: so each state is seen between two writes, whether flushed by a call or with a write. */
 static void keep_old(void *context, struct sim_disk *disk, enum sim_call call)
 {
 	struct patient *patient = context;
+	struct copy now = { 0 };
 
-	if (call != SIM_SYNC || patient->old_count == OLD_MAX)
+	if (call != SIM_WRITE && call != SIM_SYNC)
 		return;
 	sim_disk_set_hook(disk, NULL, NULL);
-	patient->old[patient->old_count++] = copy_take(disk, patient->spindle);
+	now = copy_take(disk, patient->spindle);
 	sim_disk_set_hook(disk, keep_old, patient);
+	keep_changes(patient, &patient->before, &now);
+	free(patient->before.data);
+	patient->before = now;
 }
 
-static void patient_init(struct patient *patient, const struct victim *victim, unsigned spindle, uint64_t seed)
+/* The slabs of commits that have been acknowledged meanwhile stand before the present end of the log. */
+static void note_ends(struct patient *patient)
+{
+	uint64_t end = position_offset(patient->rig.db->core.commit.settled_place.position);
+
+	while (patient->acked < patient->rig.acked)
+		patient->ends[++patient->acked] = end;
+}
+
+/* rounds: how often the script runs. */
+static void patient_init(struct patient *patient, const struct victim *victim, unsigned spindle, unsigned rounds, uint64_t seed)
 {
 	struct scene scene = { victim->name, victim->script, victim->spindles, SLF_SYNC_COMMIT, 0, false };
 	struct rig *rig = &patient->rig;
 
 	*patient = (struct patient){ .victim = victim, .spindle = spindle, .rng = { seed } };
 	scene_init(rig, &scene, seed);
-	must_work(rig_open(rig));
 	sim_disk_set_hook(rig->disk, keep_old, patient);
-	for (const char *letter = victim->script; *letter; letter++)
-		must_work(scene_step(rig, *letter));
+	must_work(rig_open(rig));
+	for (unsigned round = 0; round < rounds; round++) {
+		for (const char *letter = victim->script; *letter; letter++) {
+			must_work(scene_step(rig, *letter));
+			note_ends(patient);
+		}
+	}
 	must_work(slf_sync(rig->db, NULL));
 	rig->acked = rig->newest;
-	sim_disk_set_hook(rig->disk, NULL, NULL);
+	note_ends(patient);
 	if (victim->clean)
 		must_work(rig_close(rig));
 	else
 		rig_abandon(rig->db);
 	rig->db = NULL;
+	sim_disk_set_hook(rig->disk, NULL, NULL);
 	patient->disk = sim_disk_crash(rig->disk, NULL, NULL);
 	patient->now = copy_take(patient->disk, spindle);
+	keep_changes(patient, &patient->before, &patient->now);
 }
 
 static void patient_release(struct patient *patient)
 {
-	for (size_t i = 0; i < patient->old_count; i++)
-		free(patient->old[i].data);
+	free(patient->old);
+	free(patient->before.data);
 	free(patient->now.data);
 	sim_disk_free(patient->disk);
 	rig_release(&patient->rig);
@@ -232,7 +290,7 @@ static enum outcome look(struct patient *patient, struct sim_disk *disk, unsigne
 	return outcome;
 }
 
-/* A damaged disk is read, recovered and read. Frees it. */
+/* A damaged disk is read, recovered and read. */
 static void examine(struct patient *patient, struct sim_disk *disk)
 {
 	struct damage_counts *counts = &patient->counts;
@@ -245,7 +303,6 @@ static void examine(struct patient *patient, struct sim_disk *disk)
 	read = look(patient, disk, SLF_READONLY | (counts->cases & 1 ? SLF_NO_MAP : 0));
 	written = look(patient, disk, counts->cases & 2 ? SLF_NO_MAP : 0);
 	alarm(0);
-	sim_disk_free(disk);
 	elapsed = seconds_now() - start;
 	largest = fault_memory_largest();
 	must(elapsed < SECONDS_MAX);
@@ -267,6 +324,7 @@ static void examine_with(struct patient *patient, uint64_t offset, const void *d
 
 	must_work(sim_disk_poke(disk, rig_path(patient->spindle), offset, data, length));
 	examine(patient, disk);
+	sim_disk_free(disk);
 }
 
 /* ---- All cases of a kind ----------------------------------------------------------------------------------------- */
@@ -319,23 +377,65 @@ static void flip_bits(struct patient *patient)
 	}
 }
 
-static void truncate_all(struct patient *patient)
+/* Every length, but where the file holds zeros, or nothing: there lengths differ only by what they are compared with, and no
+ * length or place in the format is finer than a sector. */
+static bool length_matters(const struct patient *patient, uint64_t length)
 {
-	uint64_t size = patient->now.size;
+	uint64_t in_sector = length % SECTOR;
 
-	for (uint64_t length = 0; length < size + 2 * BLOCK; length++) {
-		bool edge = length % SECTOR == 0 || length % BLOCK == 1 || length % BLOCK == BLOCK - 1;
-		uint64_t block = u64_min(align_down(length, BLOCK), align_down(size - 1, BLOCK));
-		bool zero = is_zero(patient->now.data + block, BLOCK);
-		struct sim_disk *disk = NULL;
+	if (length == patient->now.size)
+		return false;
+	if (in_sector == 0 || (matrix() && (in_sector == 1 || in_sector == SECTOR - 1)))
+		return true;
+	return length < patient->now.size && !is_zero(patient->now.data + align_down(length, BLOCK), BLOCK);
+}
 
-		if (length == size || (zero ? length % BLOCK : !edge && !matrix()) || skipped(patient))
+/* The commits whose slabs do not end before length. */
+static size_t commits_behind(const struct patient *patient, uint64_t length)
+{
+	size_t newest = patient->rig.newest, count = 0;
+
+	while (count < newest && patient->ends[newest - count] > length)
+		count++;
+	return count;
+}
+
+static uint64_t changes_of(struct sim_disk *disk)
+{
+	return sim_disk_calls(disk, SIM_WRITE) + sim_disk_calls(disk, SIM_ALLOCATE) + sim_disk_calls(disk, SIM_PUNCH) +
+	       sim_disk_calls(disk, SIM_TRUNCATE);
+}
+
+/* The lengths that end in a block, on one disk that gets shorter and shorter for as long as nobody changes it: a new one for
+ * each would cost more than all the rest. One write is no change: a writer says in the side file who he is. */
+static void truncate_block(struct patient *patient, uint64_t block)
+{
+	struct sim_disk *disk = NULL;
+
+	for (uint64_t length = block + BLOCK; length-- > block;) {
+		uint64_t changes = 0;
+
+		if (!length_matters(patient, length) || skipped(patient))
 			continue;
 		note(patient, "length", length, 0);
-		disk = sim_disk_crash(patient->disk, NULL, NULL);
+		if (!disk)
+			disk = sim_disk_crash(patient->disk, NULL, NULL);
 		must_work(sim_disk_resize(disk, rig_path(patient->spindle), length));
+		patient->tail_max = commits_behind(patient, length);
+		changes = changes_of(disk);
 		examine(patient, disk);
+		if (changes_of(disk) > changes + 1) {
+			sim_disk_free(disk);
+			disk = NULL;
+		}
 	}
+	sim_disk_free(disk);
+}
+
+static void truncate_all(struct patient *patient)
+{
+	for (uint64_t block = 0; block < align_up(patient->now.size, BLOCK) + 2 * BLOCK; block += BLOCK)
+		truncate_block(patient, block);
 }
 
 static void spoil_sectors(struct patient *patient)
@@ -365,6 +465,7 @@ static void swap_pair(struct patient *patient, uint64_t a, uint64_t b)
 	must_work(sim_disk_poke(disk, path, a, patient->now.data + b, SECTOR));
 	must_work(sim_disk_poke(disk, path, b, patient->now.data + a, SECTOR));
 	examine(patient, disk);
+	sim_disk_free(disk);
 }
 
 /* Sectors that differ; the standard is eight partners for each. */
@@ -390,23 +491,21 @@ static void swap_sectors(struct patient *patient)
 	free(places);
 }
 
-/* Each sector as it was at each flush before, where it differs from now and from the flush after that one. */
+/* Each sector as it was at each moment before, where it was another one. */
 static void revert_sectors(struct patient *patient)
 {
-	for (uint64_t offset = 0; offset + SECTOR <= patient->now.size; offset += SECTOR) {
-		const uint8_t *last = patient->now.data + offset;
+	for (size_t i = 0; i < patient->old_count; i++) {
+		const struct old_sector *old = &patient->old[i];
 
-		for (size_t i = patient->old_count; i-- > 0;) {
-			const struct copy *old = &patient->old[i];
-
-			if (offset + SECTOR > old->size || memcmp(old->data + offset, last, SECTOR) == 0)
-				continue;
-			last = old->data + offset;
-			if (memcmp(last, patient->now.data + offset, SECTOR) == 0 || skipped(patient))
-				continue;
-			note(patient, "reverted sector", offset, i);
-			examine_with(patient, offset, last, SECTOR);
-		}
+		if (old->offset + SECTOR > patient->now.size ||
+		    memcmp(old->data, patient->now.data + old->offset, SECTOR) == 0)
+			continue;
+		patient->counts.versions++;
+		if (skipped(patient))
+			continue;
+		note(patient, "reverted sector", old->offset, i);
+		examine_with(patient, old->offset, old->data, SECTOR);
+		patient->counts.older += !is_zero(old->data, SECTOR);
 	}
 }
 
@@ -441,50 +540,99 @@ static void prepare(void)
 
 typedef void damage_fn(struct patient *patient);
 
-static void damage_all(const char *kind, damage_fn *damage, size_t tail_max)
+static void counts_add(struct damage_counts *to, const struct damage_counts *from)
 {
+	to->cases += from->cases;
+	to->detected += from->detected;
+	to->harmless += from->harmless;
+	to->tail += from->tail;
+	to->versions += from->versions;
+	to->older += from->older;
+	to->allocation_bytes_max = u64_max(to->allocation_bytes_max, from->allocation_bytes_max);
+	to->seconds_max = from->seconds_max > to->seconds_max ? from->seconds_max : to->seconds_max;
+}
+
+/* All spindles of a victim, one after the other. tail_max: see struct patient. */
+static struct damage_counts damage_victim(const char *kind, const struct victim *victim, damage_fn *damage, size_t tail_max,
+					  unsigned rounds)
+{
+	struct damage_counts counts = { 0 };
 	uint64_t seed = test_seed(kind);
 
 	prepare();
-	for (size_t i = 0; i < ARRAY_SIZE(victims); i++) {
-		for (unsigned spindle = 0; spindle < victims[i].spindles; spindle++) {
-			struct patient patient;
+	for (unsigned spindle = 0; spindle < victim->spindles; spindle++) {
+		static struct patient patient; /* large */
 
-			patient_init(&patient, &victims[i], spindle, rng_mix(seed));
-			patient.tail_max = tail_max;
-			damage(&patient);
-			tell(kind, &patient.counts);
-			patient_release(&patient);
-		}
+		patient_init(&patient, victim, spindle, rounds, rng_mix(seed));
+		patient.tail_max = tail_max;
+		damage(&patient);
+		counts_add(&counts, &patient.counts);
+		patient_release(&patient);
 	}
+	tell(kind, &counts);
+	return counts;
+}
+
+/* Each victim is a case of its own, so that several processors can share them. */
+static const size_t numbers[VICTIMS] = { 0, 1, 2, 3 };
+
+ParameterizedTestParameters(damage, flipped_bits)
+{
+	return cr_make_param_array(const size_t, (size_t *)(uintptr_t)numbers, VICTIMS);
 }
 
 /* A bit that has turned is believed. */
-Test(damage, flipped_bits)
+ParameterizedTest(const size_t *number, damage, flipped_bits)
 {
-	damage_all("flipped bit", flip_bits, 2);
+	damage_victim("flipped bit", &victims[*number], flip_bits, TAIL_OF_ONE_SECTOR, 1);
+}
+
+ParameterizedTestParameters(damage, lengths)
+{
+	return cr_make_param_array(const size_t, (size_t *)(uintptr_t)numbers, VICTIMS);
 }
 
 /* A file that was cut, or has grown, is believed, or read beyond its end. */
-Test(damage, lengths)
+ParameterizedTest(const size_t *number, damage, lengths)
 {
-	damage_all("truncated or extended", truncate_all, SIZE_MAX / 2);
+	damage_victim("truncated or extended", &victims[*number], truncate_all, 0, 1);
+}
+
+ParameterizedTestParameters(damage, sectors)
+{
+	return cr_make_param_array(const size_t, (size_t *)(uintptr_t)numbers, VICTIMS);
 }
 
 /* A sector that was lost is believed. */
-Test(damage, sectors)
+ParameterizedTest(const size_t *number, damage, sectors)
 {
-	damage_all("zeroed or garbage sector", spoil_sectors, 2);
+	damage_victim("zeroed or garbage sector", &victims[*number], spoil_sectors, TAIL_OF_ONE_SECTOR, 1);
+}
+
+ParameterizedTestParameters(damage, swapped_sectors)
+{
+	return cr_make_param_array(const size_t, (size_t *)(uintptr_t)numbers, VICTIMS);
 }
 
 /* A sector that went to another's place is believed. */
-Test(damage, swapped_sectors)
+ParameterizedTest(const size_t *number, damage, swapped_sectors)
 {
-	damage_all("swapped sectors", swap_sectors, SIZE_MAX / 2);
+	damage_victim("swapped sectors", &victims[*number], swap_sectors, TAIL_OF_TWO_SECTORS, 1);
 }
 
-/* A write that was lost long ago: the sector is a good one, of an older time. */
-Test(damage, reverted_sectors)
+ParameterizedTestParameters(damage, reverted_sectors)
 {
-	damage_all("reverted sector", revert_sectors, 2);
+	return cr_make_param_array(const size_t, (size_t *)(uintptr_t)numbers, VICTIMS);
+}
+
+/* A write that was lost long ago: the sector is a good one, of an older time, or was never written. The history is a long one,
+ * or hardly a sector would have a past. */
+ParameterizedTest(const size_t *number, damage, reverted_sectors)
+{
+	const struct victim *victim = &victims[*number];
+	struct damage_counts counts =
+		damage_victim("reverted sector", victim, revert_sectors, TAIL_OF_ONE_SECTOR, victim->rounds);
+
+	proof_count("C reverted sector: to something else than zeros", counts.older);
+	cr_assert_geq(counts.versions, VERSIONS_MIN);
 }
