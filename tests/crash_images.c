@@ -62,17 +62,19 @@ static bool seen_add(struct seen *seen, uint64_t number)
 
 static void cut_here(void *context, struct sim_disk *disk, enum sim_call call);
 
-/* Opens an image while it is cut in its turn, at every call of its recovery. */
-static void cut_recovery(struct images *outer, struct sim_disk *disk)
+/* Opens an image while it is cut in its turn, at every call of its recovery. Whether there was a database. */
+static bool cut_recovery(struct images *outer, struct sim_disk *disk)
 {
 	struct images inner = { .rig = outer->rig, .subsets_units = 2, .quota = 8, .inner = true };
 	struct slf_db *db = NULL;
+	bool opened = false;
 
 	inner.rng.state = rng_next(&outer->rng);
 	inner.bytes = outer->bytes;
 	inner.proven = outer->proven;
 	sim_disk_set_hook(disk, cut_here, &inner);
-	if (rig_open_on(outer->rig, disk, 0, &db) == 0) {
+	opened = rig_open_on(outer->rig, disk, 0, &db) == 0;
+	if (opened) {
 		sim_disk_set_hook(disk, NULL, NULL);
 		rig_abandon(db);
 	}
@@ -85,6 +87,7 @@ static void cut_recovery(struct images *outer, struct sim_disk *disk)
 	outer->counts.torn += inner.counts.torn;
 	outer->counts.kills += inner.counts.kills;
 	outer->counts.recovery += inner.counts.proofs;
+	return opened;
 }
 
 /* No seq ever names two commits: is this one above all that were handed out? */
@@ -289,6 +292,23 @@ static void make_patterns(struct moment *moment, uint64_t share)
 	}
 }
 
+/* Makes one more image, of any units or else of all, and cuts it at every call of its recovery. */
+static void cut_twice(struct moment *moment)
+{
+	struct images *images = moment->images;
+	bool opened = false;
+
+	for (int all = 0; all < 2 && !opened; all++) {
+		for (size_t i = 0; i < moment->groups; i++)
+			moment->fate[i] = all || rng_below(&images->rng, 2) ? SIM_KEPT : SIM_LOST;
+		image_make(moment, false);
+		opened = cut_recovery(images, sim_disk_crash(moment->disk, fate_of, moment));
+	}
+	must(opened || !images->rig->created);
+	images->counts.twice += opened;
+	images->counts.unborn += !opened;
+}
+
 static void make_moment(struct images *images, struct sim_disk *disk)
 {
 	static struct moment moment;
@@ -319,6 +339,8 @@ static void make_moment(struct images *images, struct sim_disk *disk)
 			make_patterns(at, images->quota / (PATTERNS * (1 + (unsigned)blocks)));
 		}
 	}
+	if (images->everywhere)
+		cut_twice(at);
 	if (at != &moment)
 		free(at);
 }

@@ -23,6 +23,8 @@ struct image_counts {
 	uint64_t checkpoint; /* proofs of cuts inside a checkpoint */
 	uint64_t kills;      /* followed by a recovery or a reader and then a power cut; no images */
 	uint64_t recovery;   /* proofs of cuts inside the recovery of an open, of an image or in the scene */
+	uint64_t twice;      /* with `everywhere`: moments with an image that was cut at every call of its recovery, */
+	uint64_t unborn;     /* and moments that have none, because there is no database yet */
 };
 
 /* A set of numbers that have been seen. Zeroed is empty. */
@@ -37,6 +39,7 @@ struct images {
 	unsigned subsets_units; /* up to so many units all subsets are made */
 	unsigned quota;         /* of images of a moment beyond that */
 	unsigned nested;        /* of so many proofs one is cut again at every call of its recovery; 0: none */
+	bool everywhere;        /* so is one image at least of every moment */
 	bool inner;             /* this is such a one */
 	bool busy;
 	struct image_counts counts;

@@ -2,7 +2,8 @@
 /*
  * Every scene is cut at every call that changes the disk, in so many ways that what the engine promises cannot hold by
  * chance; again and again with histories from other seeds. SOLIFUGE_TEST_ROUNDS: the distinct images of each scene;
- * SOLIFUGE_TEST_SECONDS: goes on for so long with each.
+ * SOLIFUGE_TEST_SECONDS: goes on for so long with each. SOLIFUGE_TEST_NESTED=1: of every moment at least one image is cut at
+ * every call of its own recovery, where the standard is one image of sixty.
  */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
@@ -43,11 +44,20 @@ static void counts_add(struct image_counts *to, const struct image_counts *from)
 	to->checkpoint += from->checkpoint;
 	to->recovery += from->recovery;
 	to->kills += from->kills;
+	to->twice += from->twice;
+	to->unborn += from->unborn;
+}
+
+static bool everywhere(void)
+{
+	const char *wish = getenv("SOLIFUGE_TEST_NESTED");
+
+	return wish && strcmp(wish, "1") == 0;
 }
 
 static void cut_scene(const struct scene *scene, uint64_t seed, struct image_counts *counts)
 {
-	struct images images = { .subsets_units = 7, .nested = 60, .quota = QUOTA_PER_MOMENT };
+	struct images images = { .subsets_units = 7, .nested = 60, .quota = QUOTA_PER_MOMENT, .everywhere = everywhere() };
 	struct rig rig;
 
 	scene_init(&rig, scene, seed);
@@ -69,6 +79,8 @@ static void counts_tell(const struct image_counts *counts)
 	proof_count("A of cuts inside a checkpoint", counts->checkpoint);
 	proof_count("A kills, each with a recovery and a power cut behind it", counts->kills);
 	proof_count("A of cuts inside a recovery", counts->recovery);
+	if (counts->twice)
+		proof_count("A moments with an image cut at every call of its recovery", counts->twice);
 }
 
 static double seconds_now(void)
@@ -100,6 +112,10 @@ ParameterizedTest(const size_t *number, crash_images, scene)
 		seed = rng_mix(seed);
 	} while (wish ? seconds_now() < end : counts.distinct < test_rounds(DISTINCT_PER_SCENE));
 	counts_tell(&counts);
+	if (everywhere()) {
+		cr_assert_eq(counts.twice + counts.unborn, counts.moments);
+		proof_count("A scenes cut inside a recovery at every moment", counts.twice > 0);
+	}
 }
 
 /* Fills the present extent of the log until few bytes are left. */

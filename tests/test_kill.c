@@ -30,7 +30,7 @@ static void tear_down(void)
 	scratch_release(&scratch);
 }
 
-TestSuite(kill, .init = set_up, .fini = tear_down, .timeout = 600);
+TestSuite(kill, .init = set_up, .fini = tear_down, .timeout = 7200);
 
 /* ---- The child --------------------------------------------------------------------------------------------------- */
 
