@@ -49,7 +49,7 @@ static inline int slice_compare(struct slf_slice a, struct slf_slice b)
 
 /* Monotonic time in nanoseconds. */
 uint64_t clock_now_ns(void);
-/* Wall-clock time in nanoseconds since 1970. */
+/* Wall-clock time in nanoseconds since 1970; 0 from a clock that fails. */
 uint64_t clock_wall_ns(void);
 
 /* The same open file above the standard descriptors, since what a program prints must never end up in a database: fd itself,

@@ -20,6 +20,7 @@ struct moment {
 	size_t groups;
 	uint16_t group[UNITS_MAX];
 	bool sector[UNITS_MAX]; /* may be torn */
+	bool torn;              /* one was, in the image made last */
 	uint64_t block[UNITS_MAX];
 	uint8_t fate[UNITS_MAX]; /* of each group */
 };
@@ -86,7 +87,7 @@ static bool cut_recovery(struct images *outer, struct sim_disk *disk)
 	outer->counts.images += inner.counts.images;
 	outer->counts.torn += inner.counts.torn;
 	outer->counts.kills += inner.counts.kills;
-	outer->counts.recovery += inner.counts.proofs;
+	outer->counts.recovery += inner.counts.distinct;
 	return opened;
 }
 
@@ -123,7 +124,7 @@ static void prove_kill(struct images *images, struct sim_disk *disk)
 	db = rig_reopen(rig, cut);
 	must(db || reads); /* a reader does not flush names */
 	if (db && !rig_holds(rig, db, found, wrong)) {
-		fprintf(stderr, "seen after a kill, gone after a power cut: %s\n", wrong);
+		fprintf(stderr, IMAGES_GONE ": %s\n", wrong);
 		must(false);
 	}
 	if (db)
@@ -171,32 +172,49 @@ static void prove(struct images *images, struct sim_disk *image)
 
 static enum sim_fate fate_of(void *context, const struct sim_unit *unit)
 {
-	const struct moment *moment = context;
+	struct moment *moment = context;
 	enum sim_fate fate = moment->fate[moment->group[unit->index]];
 
-	return fate == SIM_TORN && !moment->sector[unit->index] ? SIM_KEPT : fate;
+	if (fate == SIM_TORN && !moment->sector[unit->index])
+		fate = SIM_KEPT;
+	moment->torn |= fate == SIM_TORN;
+	return fate;
+}
+
+/* Where the rig was when the power failed. An image is cut in its turn while it is opened, and never made. */
+static void count_place(struct images *images)
+{
+	const struct rig *rig = images->rig;
+
+	if (images->inner)
+		return; /* cut_recovery counts */
+	images->counts.checkpoint += rig->db && rig->db->core.checkpoint.state != CHECKPOINT_IDLE;
+	images->counts.creation += rig->recovering && !rig->created;
+	images->counts.recovery += rig->recovering && rig->created;
 }
 
 /* Makes the image of the fates as they are set. */
-static void image_make(struct moment *moment, bool torn)
+static void image_make(struct moment *moment)
 {
 	struct images *images = moment->images;
 	const struct rig *rig = images->rig;
-	struct sim_disk *image = sim_disk_crash(moment->disk, fate_of, moment);
-	uint64_t digest = sim_disk_digest(image);
-	bool checkpoint = rig->db && rig->db->core.checkpoint.state != CHECKPOINT_IDLE;
+	struct sim_disk *image = NULL;
+	uint64_t digest = 0;
 
+	moment->torn = false;
+	image = sim_disk_crash(moment->disk, fate_of, moment);
+	digest = sim_disk_digest(image);
 	images->counts.images++;
-	if (seen_add(&images->bytes, digest))
+	if (seen_add(&images->bytes, digest)) {
 		images->counts.distinct++;
+		count_place(images);
+	}
 	if (!seen_add(&images->proven, digest ^ rng_mix(rig->acked * RIG_COMMITS_MAX + rig->newest + rig->created))) {
 		sim_disk_free(image);
 		return;
 	}
 	images->counts.proofs++;
-	images->counts.torn += torn;
-	images->counts.checkpoint += !images->inner && checkpoint;
-	images->counts.recovery += !images->inner && rig->recovering;
+	images->counts.torn += moment->torn;
 	prove(images, image);
 	if (images->nested && images->counts.proofs % images->nested == 0)
 		cut_recovery(images, sim_disk_crash(moment->disk, fate_of, moment));
@@ -237,7 +255,7 @@ static void make_subsets(struct moment *moment)
 	for (uint64_t subset = 0; subset < (uint64_t)1 << moment->groups; subset++) {
 		for (size_t i = 0; i < moment->groups; i++)
 			moment->fate[i] = subset >> i & 1 ? SIM_KEPT : SIM_LOST;
-		image_make(moment, false);
+		image_make(moment);
 	}
 }
 
@@ -277,7 +295,7 @@ static void make_pattern(struct moment *moment, enum pattern pattern, uint64_t n
 			if (rng_below(rng, 1000) < chance)
 				moment->fate[i] = rng_below(rng, 24) ? SIM_KEPT : SIM_TORN;
 	}
-	image_make(moment, pattern == PATTERN_TORN || pattern == PATTERN_RANDOM);
+	image_make(moment);
 }
 
 /* Every one of a pattern, or a share of them. Random subsets and pairs take the whole share. */
@@ -301,7 +319,7 @@ static void cut_twice(struct moment *moment)
 	for (int all = 0; all < 2 && !opened; all++) {
 		for (size_t i = 0; i < moment->groups; i++)
 			moment->fate[i] = all || rng_below(&images->rng, 2) ? SIM_KEPT : SIM_LOST;
-		image_make(moment, false);
+		image_make(moment);
 		opened = cut_recovery(images, sim_disk_crash(moment->disk, fate_of, moment));
 	}
 	must(opened || !images->rig->created);
@@ -327,9 +345,9 @@ static void make_moment(struct images *images, struct sim_disk *disk)
 		if (at->groups == fine)
 			continue; /* the same groups again */
 		fates_set(at, SIM_LOST);
-		image_make(at, false);
+		image_make(at);
 		fates_set(at, SIM_KEPT);
-		image_make(at, false);
+		image_make(at);
 		if (at->groups <= images->subsets_units) {
 			images->counts.whole += blocks == 0;
 			make_subsets(at);

@@ -20,9 +20,10 @@ struct image_counts {
 	uint64_t distinct;   /* by their bytes; each was recovered and compared */
 	uint64_t proofs;     /* recoveries and comparisons: an image counts again when other commits are acknowledged */
 	uint64_t torn;       /* proofs with garbage in a sector */
-	uint64_t checkpoint; /* proofs of cuts inside a checkpoint */
+	uint64_t creation;   /* distinct ones, of cuts inside a creation */
+	uint64_t checkpoint; /* the same, inside a checkpoint */
+	uint64_t recovery;   /* the same, inside an opening of what is there: of an image, or in the scene */
 	uint64_t kills;      /* followed by a recovery or a reader and then a power cut; no images */
-	uint64_t recovery;   /* proofs of cuts inside the recovery of an open, of an image or in the scene */
 	uint64_t twice;      /* with `everywhere`: moments with an image that was cut at every call of its recovery, */
 	uint64_t unborn;     /* and moments that have none, because there is no database yet */
 };
@@ -45,6 +46,9 @@ struct images {
 	struct image_counts counts;
 	struct seen bytes, proven;
 };
+
+/* What is said when a state that was seen after a kill is not there after the power cut that follows. */
+#define IMAGES_GONE "seen after a kill, gone after a power cut"
 
 /* Cuts rig's disk from now on; images must live as long. */
 void images_start(struct images *images, struct rig *rig, uint64_t seed);

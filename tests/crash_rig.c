@@ -12,6 +12,7 @@
 
 #define RIG_VALUE_BYTES (80 * 1024)
 #define PROOF_KEY "proof"
+#define AUTO_SYNC_NS 10000 /* of a simulated clock, which goes on a microsecond at each look: every few commits */
 #define NONCE_KIND_SHIFT 28
 
 /* Directories that exist: the paths of further spindles are resolved, all else is simulated. */
@@ -73,6 +74,7 @@ int rig_open_on(const struct rig *rig, struct sim_disk *disk, unsigned flags, st
 
 	options.flags = SLF_NO_THREADS | flags;
 	options.sync = rig->sync;
+	options.auto_sync_ns = AUTO_SYNC_NS;
 	options.heap_bytes = 64 * 1024;
 	options.log_bytes = 64 * 1024;
 	options.compression = rig->compression;
@@ -243,39 +245,136 @@ int rig_step(struct rig *rig)
 	}
 }
 
-static bool holds(const struct rig *rig, struct slf_txn *txn, const struct rig_state *state, char *wrong)
+/* ---- What a database answers ------------------------------------------------------------------------------------- */
+
+struct inspection {
+	const struct rig *rig;
+	const struct rig_state *state;
+	struct slf_txn *txn;
+	bool proof; /* the main tree has the proof's key too, behind all others */
+	bool refused;
+	char *wrong;
+};
+
+static bool is_wrong(const struct inspection *inspection, const char *what, unsigned tree, uint64_t number)
+{
+	snprintf(inspection->wrong, 200, "tree %u: %s (%llu)", tree, what, (unsigned long long)number);
+	return false;
+}
+
+static bool inspect_gets(struct inspection *inspection, unsigned index, bool there, uint32_t tree)
 {
 	static uint8_t data[RIG_VALUE_BYTES];
 
-	for (unsigned index = 0; index < RIG_TREES; index++) {
-		uint64_t entries = 0;
-		struct slf_tree_stat stat = { 0 };
-		uint32_t tree;
-		int opened = tree_of(txn, index, 0, &tree);
+	for (unsigned key = 0; key < RIG_KEYS; key++) {
+		uint32_t nonce = inspection->state->nonces[index][key];
+		uint8_t key_bytes[64];
+		struct slf_slice value, expected;
+		int result = there ? slf_get(inspection->txn, tree, key_make(key, key_bytes), &value) : SLF_NOTFOUND;
 
-		must(opened >= 0);
-		for (unsigned key = 0; key < RIG_KEYS; key++) {
-			uint32_t nonce = state->nonces[index][key];
-			uint8_t key_bytes[64];
-			struct slf_slice value, expected = { 0 };
-			int result = opened ? SLF_NOTFOUND : slf_get(txn, tree, key_make(key, key_bytes), &value);
-
-			if (nonce)
-				expected = value_make(rig, nonce, data);
-			entries += nonce != 0;
-			if (result == (nonce ? 0 : SLF_NOTFOUND) &&
-			    (!nonce || slice_is(value, expected.data, expected.size)))
-				continue;
-			snprintf(wrong, 200, "tree %u key %u: nonce %u, result %d", index, key, nonce, result);
-			return false;
+		if (result < 0) {
+			inspection->refused = true;
+			continue;
 		}
-		/* the main tree may hold the proof's key too */
-		if (index && !opened && slf_tree_stat(txn, tree, &stat) == 0 && stat.entries != entries) {
-			snprintf(wrong, 200, "tree %u has %llu entries", index, (unsigned long long)stat.entries);
-			return false;
-		}
+		if (result != (nonce ? 0 : SLF_NOTFOUND))
+			return is_wrong(inspection, nonce ? "a key is not found" : "a key is found", index, key);
+		expected = nonce ? value_make(inspection->rig, nonce, data) : slice(NULL, 0);
+		if (nonce && !slice_is(value, expected.data, expected.size))
+			return is_wrong(inspection, "another value", index, key);
 	}
 	return true;
+}
+
+/* Are these the key and the value that a scan has to give at this place? The proof's key comes last. */
+static bool record_is(const struct inspection *inspection, unsigned index, unsigned at, struct slf_slice key,
+		      struct slf_slice value)
+{
+	static uint8_t data[RIG_VALUE_BYTES];
+	uint8_t key_bytes[64];
+	struct slf_slice expected = at < RIG_KEYS ? key_make(at, key_bytes) : text(PROOF_KEY);
+
+	if (!slice_is(key, expected.data, expected.size))
+		return false;
+	if (at == RIG_KEYS)
+		return true;
+	expected = value_make(inspection->rig, inspection->state->nonces[index][at], data);
+	return slice_is(value, expected.data, expected.size);
+}
+
+/* A scan gives the keys that are there, in order, and ends or fails. */
+static bool inspect_scan(struct inspection *inspection, unsigned index, uint32_t tree, bool backwards)
+{
+	unsigned keys = RIG_KEYS + (index == 0 && inspection->proof);
+	struct slf_range range = { .flags = SLF_TRANSIENT };
+	struct slf_cursor *cursor = NULL;
+	struct slf_slice key, value;
+	int result = slf_cursor_open(inspection->txn, tree, &range, &cursor);
+	bool right = true;
+
+	for (unsigned i = 0; right && result == 0; i++) {
+		unsigned at = i == keys ? keys : backwards ? keys - 1 - i : i;
+
+		if (at < RIG_KEYS && !inspection->state->nonces[index][at])
+			continue;
+		result = backwards ? slf_cursor_prev(cursor, &key, &value) : slf_cursor_next(cursor, &key, &value);
+		if (result < 0)
+			break;
+		if (at == keys || result == SLF_END) {
+			right = at == keys && result == SLF_END;
+			break;
+		}
+		right = record_is(inspection, index, at, key, value);
+	}
+	slf_cursor_close(cursor);
+	inspection->refused |= result < 0;
+	return right || is_wrong(inspection, "a scan differs", index, backwards);
+}
+
+static bool inspect_count(struct inspection *inspection, unsigned index, uint32_t tree)
+{
+	uint64_t entries = index == 0 && inspection->proof;
+	struct slf_tree_stat stat = { 0 };
+
+	for (unsigned key = 0; key < RIG_KEYS; key++)
+		entries += inspection->state->nonces[index][key] != 0;
+	if (slf_tree_stat(inspection->txn, tree, &stat)) {
+		inspection->refused = true;
+		return true;
+	}
+	return stat.entries == entries || is_wrong(inspection, "another number of entries", index, stat.entries);
+}
+
+static bool inspect_tree(struct inspection *inspection, unsigned index)
+{
+	uint32_t tree = 0;
+	int opened = tree_of(inspection->txn, index, 0, &tree);
+
+	if (opened < 0) {
+		inspection->refused = true;
+		return true;
+	}
+	return inspect_gets(inspection, index, !opened, tree) &&
+	       (opened || (inspect_count(inspection, index, tree) && inspect_scan(inspection, index, tree, false) &&
+			   inspect_scan(inspection, index, tree, true)));
+}
+
+/* Nothing is missing, nothing more is there, and no call fails. */
+static bool holds(const struct rig *rig, struct slf_txn *txn, const struct rig_state *state, char *wrong)
+{
+	struct inspection inspection = { .rig = rig, .state = state, .txn = txn, .wrong = wrong };
+	struct slf_errinfo info = { .size = sizeof(info) };
+	int proof = slf_get(txn, SLF_MAIN, text(PROOF_KEY), NULL);
+
+	inspection.proof = proof == 0;
+	inspection.refused = proof < 0;
+	for (unsigned index = 0; index < RIG_TREES && !inspection.refused; index++)
+		if (!inspect_tree(&inspection, index))
+			return false;
+	if (!inspection.refused)
+		return true;
+	(void)slf_errinfo(&info);
+	snprintf(wrong, 200, "a call failed: %.180s", info.text);
+	return false;
 }
 
 void rig_hold_faults(const struct rig *rig, bool hold)
@@ -304,7 +403,7 @@ size_t rig_identify(const struct rig *rig, struct slf_db *db)
 			found = i;
 	}
 	if (found == SIZE_MAX)
-		fprintf(stderr, "seq %llu is none of the states %zu (seq %llu) to %zu (seq %llu): %s\n",
+		fprintf(stderr, "seq %llu " RIG_NO_STATE " %zu (seq %llu) to %zu (seq %llu): %s\n",
 			(unsigned long long)seq, rig->acked, (unsigned long long)rig->states[rig->acked].seq, rig->newest,
 			(unsigned long long)rig->states[rig->newest].seq, wrong);
 	must(found != SIZE_MAX);
@@ -378,93 +477,6 @@ void rig_prove(const struct rig *rig, struct sim_disk *crashed, uint64_t seed)
 	must(db && db_has(db, PROOF_KEY, value));
 	must_work(slf_close(db));
 	sim_disk_free(again);
-}
-
-/* ---- Damaged databases ------------------------------------------------------------------------------------------- */
-
-struct inspection {
-	const struct rig *rig;
-	const struct rig_state *state;
-	struct slf_txn *txn;
-	bool refused;
-	char *wrong;
-};
-
-static bool is_wrong(const struct inspection *inspection, const char *what, unsigned tree, uint64_t number)
-{
-	snprintf(inspection->wrong, 200, "tree %u: %s (%llu)", tree, what, (unsigned long long)number);
-	return false;
-}
-
-static bool inspect_gets(struct inspection *inspection, unsigned index, bool there, uint32_t tree)
-{
-	static uint8_t data[RIG_VALUE_BYTES];
-
-	for (unsigned key = 0; key < RIG_KEYS; key++) {
-		uint32_t nonce = inspection->state->nonces[index][key];
-		uint8_t key_bytes[64];
-		struct slf_slice value, expected;
-		int result = there ? slf_get(inspection->txn, tree, key_make(key, key_bytes), &value) : SLF_NOTFOUND;
-
-		if (result < 0) {
-			inspection->refused = true;
-			continue;
-		}
-		if (result != (nonce ? 0 : SLF_NOTFOUND))
-			return is_wrong(inspection, nonce ? "a key is not found" : "a key is found", index, key);
-		expected = nonce ? value_make(inspection->rig, nonce, data) : slice(NULL, 0);
-		if (nonce && !slice_is(value, expected.data, expected.size))
-			return is_wrong(inspection, "another value", index, key);
-	}
-	return true;
-}
-
-/* A scan gives the keys that are there, in order, and ends or fails. */
-static bool inspect_scan(struct inspection *inspection, unsigned index, uint32_t tree, bool backwards)
-{
-	static uint8_t data[RIG_VALUE_BYTES];
-	struct slf_range range = { .flags = SLF_TRANSIENT };
-	struct slf_cursor *cursor = NULL;
-	struct slf_slice key, value;
-	int result = slf_cursor_open(inspection->txn, tree, &range, &cursor);
-	bool right = true;
-
-	for (unsigned i = 0; right && result == 0; i++) {
-		unsigned at = backwards ? RIG_KEYS - 1 - i : i;
-		uint32_t nonce = i < RIG_KEYS ? inspection->state->nonces[index][at] : 0;
-		uint8_t key_bytes[64];
-		struct slf_slice expected;
-
-		if (i < RIG_KEYS && !nonce)
-			continue;
-		result = backwards ? slf_cursor_prev(cursor, &key, &value) : slf_cursor_next(cursor, &key, &value);
-		if (result < 0)
-			break;
-		if (i >= RIG_KEYS || result == SLF_END) {
-			right = (i >= RIG_KEYS) == (result == SLF_END);
-			break;
-		}
-		expected = key_make(at, key_bytes);
-		right = slice_is(key, expected.data, expected.size);
-		expected = value_make(inspection->rig, nonce, data);
-		right = right && slice_is(value, expected.data, expected.size);
-	}
-	slf_cursor_close(cursor);
-	inspection->refused |= result < 0;
-	return right || is_wrong(inspection, "a scan differs", index, backwards);
-}
-
-static bool inspect_tree(struct inspection *inspection, unsigned index)
-{
-	uint32_t tree = 0;
-	int opened = tree_of(inspection->txn, index, 0, &tree);
-
-	if (opened < 0) {
-		inspection->refused = true;
-		return true;
-	}
-	return inspect_gets(inspection, index, !opened, tree) &&
-	       (opened || (inspect_scan(inspection, index, tree, false) && inspect_scan(inspection, index, tree, true)));
 }
 
 enum rig_answer rig_inspect(const struct rig *rig, struct slf_db *db, size_t index, char *wrong)

@@ -66,11 +66,13 @@ void rig_adopt(struct rig *rig, bool durable);
 
 /* No call fails by plan while the rig looks at a database. rig_identify and rig_adopt do this themselves. */
 void rig_hold_faults(const struct rig *rig, bool hold);
-/* Reads all of an open database: the index of the state it holds. Ends the test when it is not allowed. */
+/* Reads all of an open database, by gets and scans, and counts: the index of the state it holds. Ends the test when it is not
+ * allowed, and says so with the words of RIG_NO_STATE. */
+#define RIG_NO_STATE "is none of the states"
 size_t rig_identify(const struct rig *rig, struct slf_db *db);
 /* Does the database hold the states[index]? A proof's key is no difference. wrong: room for 200 bytes. */
 bool rig_holds(const struct rig *rig, struct slf_db *db, size_t index, char *wrong);
-/* What a database that may be damaged answers, against states[index]: gets, scans both ways and the list of trees. */
+/* What a database that may be damaged answers, against states[index]: gets, scans both ways, counts and the list of trees. */
 enum rig_answer {
 	RIG_RIGHT,   /* all of it is right */
 	RIG_REFUSED, /* some calls failed, all answers were right */

@@ -5,6 +5,7 @@
 
 #define ALWAYS SLF_SYNC_COMMIT
 #define LATER SLF_SYNC_NONE
+#define TIMED SLF_SYNC_AUTO
 
 const struct scene scenes[SCENES] = {
 	{ "create", "", 1, ALWAYS, 0, false },
@@ -33,9 +34,9 @@ const struct scene scenes[SCENES] = {
 	{ "killed and opened", "ccKccKKcaK", 1, ALWAYS, 0, false },
 	{ "killed behind a checkpoint", "CkcKckKc", 1, ALWAYS, 0, false },
 	{ "blobs and aborts", "bxcbbxc", 1, ALWAYS, 0, false },
-	{ "sync on request", "ccscccsacc", 1, LATER, 0, false },
-	{ "sync on request, three spindles", "cLcsLcccs", 3, LATER, 0, false },
-	{ "sync on request, checkpoints", "ccckcsCckc", 1, LATER, 0, false },
+	{ "sync after a time", "ccccccscacccC", 1, TIMED, 0, false },
+	{ "sync after a time, three spindles", "cLccLcsccc", 3, TIMED, 0, false },
+	{ "sync on request, checkpoints on three spindles", "ccLkcsCckc", 3, LATER, 0, false },
 	{ "sync on request, killed and opened", "cccscKccrcsK", 1, LATER, 4096, false },
 };
 

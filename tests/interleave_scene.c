@@ -96,6 +96,8 @@ const struct interleave_scene interleave_scenes[INTERLEAVE_SCENES] = {
 	  .checkpointers = { 1, 2 }, .syncers = { 1, 2 }, .async = 1, .bulky = 1, .faults = true },
 	{ "transactions larger than the log", SLF_SYNC_COMMIT, 0, .writers = { 2, 3 }, .readers = { 1, 2 },
 	  .checkpointers = { 1, 2 }, .large = 3, .preload = 2, .async = 1 },
+	{ "sync in the background, a power cut", SLF_SYNC_AUTO, 0, .writers = { 2, 6 }, .readers = { 1, 2 },
+	  .checkpointers = { 1, 1 }, .syncers = { 1, 1 }, .bulky = 1, .cut = true },
 };
 
 /* ---- Keys and values --------------------------------------------------------------------------------------------- */

@@ -31,7 +31,7 @@ struct interleave_scene {
 	bool wide;                 /* many keys, so that trees have branches below branches */
 };
 
-#define INTERLEAVE_SCENES 12
+#define INTERLEAVE_SCENES 13
 extern const struct interleave_scene interleave_scenes[INTERLEAVE_SCENES];
 
 struct interleave_counts {

@@ -18,6 +18,9 @@
 #define PIPELINE 4   /* transactions that the asynchronous writer has in flight */
 #define SYNC_EVERY 8 /* transactions from one acknowledgement to the next in the modes without a flush per commit */
 #define VALUE_BYTES 40000
+#define READERS 2
+#define THREADS (LEDGER_WRITERS + READERS + 1)
+#define CHECKPOINT_PAUSE_US 10000 /* at the most, from one to the next */
 
 struct writer {
 	struct ledger_run *run;
@@ -310,7 +313,7 @@ static void *writer_run(void *context)
 static void *reader_run(void *context)
 {
 	const struct writer *reader = context;
-	struct rng rng = { .state = reader->run->seed };
+	struct rng rng = { .state = reader->run->seed + reader->number };
 	unsigned char *buffer = malloc(VALUE_BYTES);
 	uint64_t counts[LEDGER_WRITERS];
 	unsigned i = 0;
@@ -333,18 +336,36 @@ static void *reader_run(void *context)
 	return NULL;
 }
 
+static void *checkpointer_run(void *context)
+{
+	const struct writer *checkpointer = context;
+	struct rng rng = { .state = checkpointer->run->seed + checkpointer->number };
+
+	while (!running->stopped) {
+		running->checkpointing = true;
+		works(slf_checkpoint(checkpointer->run->db));
+		running->checkpointing = false;
+		running->checkpoints++;
+		usleep((useconds_t)rng_below(&rng, CHECKPOINT_PAUSE_US));
+	}
+	return NULL;
+}
+
 void ledger_run(struct ledger_run *run)
 {
-	struct writer writers[LEDGER_WRITERS + 1];
-	pthread_t threads[LEDGER_WRITERS + 1];
+	struct writer writers[THREADS];
+	pthread_t threads[THREADS];
 	unsigned i = 0;
 
 	running = run->page;
-	for (i = 0; i <= LEDGER_WRITERS; i++) {
+	for (i = 0; i < THREADS; i++) {
+		bool writes = i < LEDGER_WRITERS, reads = !writes && i < LEDGER_WRITERS + READERS;
+		void *(*work)(void *context) = writes ? writer_run : reads ? reader_run : checkpointer_run;
+
 		writers[i] = (struct writer){ .run = run, .number = i };
-		must(pthread_create(&threads[i], NULL, i < LEDGER_WRITERS ? writer_run : reader_run, &writers[i]) == 0);
+		must(pthread_create(&threads[i], NULL, work, &writers[i]) == 0);
 	}
-	for (i = 0; i <= LEDGER_WRITERS; i++)
+	for (i = 0; i < THREADS; i++)
 		must(pthread_join(threads[i], NULL) == 0);
 	running = NULL;
 }

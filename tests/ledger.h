@@ -23,18 +23,20 @@ struct ledger_page {
 	struct {
 		_Atomic uint64_t submitted, acknowledged, seq; /* seq: of the acknowledged commit */
 	} writer[LEDGER_WRITERS];
-	_Atomic uint64_t snapshots; /* that the readers of all children have checked */
-	_Atomic bool stopped;       /* ledger_run is to return */
-	_Atomic bool opened;        /* an opening has returned 0 once: the database must be there */
+	_Atomic uint64_t snapshots;   /* that the readers of all children have checked */
+	_Atomic uint64_t checkpoints; /* that all children have made on request */
+	_Atomic bool checkpointing;   /* one is being made; the parent clears it, since a child that dies does not */
+	_Atomic bool stopped;         /* ledger_run is to return */
+	_Atomic bool opened;          /* an opening has returned 0 once: the database must be there */
 	_Atomic bool broken; /* calls may fail, and nothing is acknowledged, from now on; a failure before is SIGABRT */
 };
 
 /* Zeroed; lives as long as the process. */
 struct ledger_page *ledger_page_new(void);
 
-/* What a process does with an open database until it is killed, or stopped, or a call fails where that is allowed: writers and a reader
- * run, each in a thread of its own. sync: the mode the database is open in, which says when a commit counts as
- * acknowledged. hasty: when it is visible, which is a lie in the modes without a flush per commit. */
+/* What a process does with an open database until it is killed, or stopped, or a call fails where that is allowed: writers,
+ * readers and a checkpointer run, each in a thread of its own. sync: the mode the database is open in, which says when a
+ * commit counts as acknowledged. hasty: when it is visible, which is a lie in the modes without a flush per commit. */
 struct ledger_run {
 	struct slf_db *db;
 	struct ledger_page *page;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Runs Criterion's tests without Criterion's runner, which cannot start under ThreadSanitizer (it maps memory at
- * addresses that the sanitizer keeps for itself). Each test runs in a process of its own, one after the other. The
- * functions here take the place of the library's in the executables that contain this file. Not supported: parameters
- * and theories.
+ * addresses that the sanitizer keeps for itself), and out of which valgrind does not see. Each test runs in a process of its
+ * own, one after the other. The functions here take the place of the library's in the executables that contain this file.
+ * Not supported: parameters and theories.
  */
 #include <criterion/criterion.h>
 #include <stdarg.h>

@@ -2,10 +2,12 @@
 /* Arithmetic, slices, clocks and the integers of the format. */
 #include <criterion/criterion.h>
 #include <limits.h>
+#include <time.h>
 
 #include "base.h"
 #include "codec.h"
 #include "scratch.h"
+#include "wrapped.h"
 
 static int sign(int value)
 {
@@ -72,4 +74,26 @@ Test(base, clocks)
 	cr_assert_leq(before, clock_now_ns());
 	cr_assert_gt(wall / NS_PER_S, 1700000000);
 	cr_assert_lt(wall / NS_PER_S, 4102444800);
+}
+
+static bool clock_fails;
+
+WRAPPED(int, clock_gettime, clockid_t clock, struct timespec *now)
+{
+	if (!clock_fails)
+		return __real_clock_gettime(clock, now);
+	memset(now, 0x5a, sizeof(*now));
+	errno = EINVAL;
+	return -1;
+}
+
+/* A commit would be dated by what lay in memory when the clock failed. */
+Test(base, failing_clock)
+{
+	uint64_t wall = 0;
+
+	clock_fails = true;
+	wall = clock_wall_ns();
+	clock_fails = false;
+	cr_assert_eq(wall, 0);
 }

@@ -2,8 +2,9 @@
 /*
  * Every scene is cut at every call that changes the disk, in so many ways that what the engine promises cannot hold by
  * chance; again and again with histories from other seeds. SOLIFUGE_TEST_ROUNDS: the distinct images of each scene;
- * SOLIFUGE_TEST_SECONDS: goes on for so long with each. SOLIFUGE_TEST_NESTED=1: of every moment at least one image is cut at
- * every call of its own recovery, where the standard is one image of sixty.
+ * SOLIFUGE_TEST_SECONDS: goes on for so long with each, one history at the least. SOLIFUGE_TEST_MATRIX=1: all subsets of more
+ * units and more images of the other moments, which takes minutes for each scene. SOLIFUGE_TEST_NESTED=1: of every moment at
+ * least one image is cut at every call of its own recovery, where the standard is one image of sixty.
  */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
@@ -11,14 +12,19 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "crash_images.h"
 #include "proof.h"
 
 #define DISTINCT_PER_SCENE 10500 /* 30 scenes */
+#define SUBSETS_UNITS 7
+#define SUBSETS_UNITS_MATRIX 10
 #define QUOTA_PER_MOMENT 160
+#define QUOTA_PER_MOMENT_MATRIX 600
 
 static const size_t numbers[SCENES] = { 0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14,
 					15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29 };
@@ -41,6 +47,7 @@ static void counts_add(struct image_counts *to, const struct image_counts *from)
 	to->distinct += from->distinct;
 	to->proofs += from->proofs;
 	to->torn += from->torn;
+	to->creation += from->creation;
 	to->checkpoint += from->checkpoint;
 	to->recovery += from->recovery;
 	to->kills += from->kills;
@@ -57,7 +64,12 @@ static bool everywhere(void)
 
 static void cut_scene(const struct scene *scene, uint64_t seed, struct image_counts *counts)
 {
-	struct images images = { .subsets_units = 7, .nested = 60, .quota = QUOTA_PER_MOMENT, .everywhere = everywhere() };
+	const char *wish = getenv("SOLIFUGE_TEST_MATRIX");
+	bool matrix = wish && atoi(wish) > 0;
+	struct images images = { .subsets_units = matrix ? SUBSETS_UNITS_MATRIX : SUBSETS_UNITS,
+				 .nested = 60,
+				 .quota = matrix ? QUOTA_PER_MOMENT_MATRIX : QUOTA_PER_MOMENT,
+				 .everywhere = everywhere() };
 	struct rig rig;
 
 	scene_init(&rig, scene, seed);
@@ -77,6 +89,7 @@ static void counts_tell(const struct image_counts *counts)
 	proof_count("A recoveries and comparisons", counts->proofs);
 	proof_count("A with garbage in a sector", counts->torn);
 	proof_count("A of cuts inside a checkpoint", counts->checkpoint);
+	proof_count("A of cuts inside a creation", counts->creation);
 	proof_count("A kills, each with a recovery and a power cut behind it", counts->kills);
 	proof_count("A of cuts inside a recovery", counts->recovery);
 	if (counts->twice)
@@ -194,16 +207,77 @@ Test(crash_images, one_seed_one_history)
 	}
 }
 
-/* A comparison that accepts everything: on a disk that answers flushes without doing them commits must be found missing. */
-Test(crash_images, lying_disk_is_found_out, .signal = SIGABRT)
+/* A key more than there may be, in any tree, would pass. */
+Test(crash_images, key_too_many_is_found_out)
+{
+	char name[8] = "", wrong[256] = "";
+
+	for (unsigned tree = 0; tree < RIG_TREES; tree++) {
+		struct slf_txn *txn = NULL;
+		uint32_t id = SLF_MAIN;
+		struct rig rig;
+
+		scene_init(&rig, &scenes[2], 1);
+		must_work(rig_open(&rig));
+		for (unsigned i = 0; i < 10; i++)
+			must_work(scene_step(&rig, 'c'));
+		db_put(rig.db, "proof", "of life");
+		cr_assert(rig_holds(&rig, rig.db, rig.newest, wrong), "%s", wrong);
+		txn = txn_begin(rig.db, SLF_WRITE);
+		snprintf(name, sizeof(name), "t%u", tree);
+		if (tree)
+			must_work(slf_tree_open(txn, name, SLF_CREATE, &id));
+		must_work(slf_put(txn, id, text("never"), text("seen")));
+		must_work(slf_commit(txn, NULL));
+		cr_assert(!rig_holds(&rig, rig.db, rig.newest, wrong), "tree %u", tree);
+		rig_release(&rig);
+	}
+}
+
+/* Cuts a short history in a process of its own: how that has ended. told: what it has said. */
+static int cut_apart(bool lying, char *told, size_t room)
 {
 	struct images images = { .subsets_units = 4, .quota = 40 };
+	size_t size = 0;
+	ssize_t more = 0;
+	int pipes[2];
+	pid_t child = 0;
 	struct rig rig;
 
-	scene_init(&rig, &scenes[2], 1);
-	must_work(rig_open(&rig));
-	sim_disk_set_lying(rig.disk, true);
-	images_start(&images, &rig, 1);
-	for (unsigned i = 0; i < 10; i++)
-		must_work(scene_step(&rig, 'c'));
+	must(pipe(pipes) == 0);
+	child = fork();
+	must(child >= 0);
+	if (child == 0) {
+		must(dup2(pipes[1], STDERR_FILENO) == STDERR_FILENO);
+		close(pipes[0]);
+		close(pipes[1]);
+		scene_init(&rig, &scenes[2], 1);
+		must_work(rig_open(&rig));
+		sim_disk_set_lying(rig.disk, lying);
+		images_start(&images, &rig, 1);
+		for (unsigned i = 0; i < 10; i++)
+			must_work(scene_step(&rig, 'c'));
+		child_exit(images.counts.proofs > 20 ? 0 : 1);
+	}
+	close(pipes[1]);
+	while (size < room - 1 && (more = read(pipes[0], told + size, room - 1 - size)) > 0)
+		size += (size_t)more;
+	told[size] = 0;
+	close(pipes[0]);
+	return child_wait(child);
+}
+
+/* A comparison that accepts everything: on a disk that answers flushes without doing them commits must be found missing, by
+ * the comparison, and on an honest one none. */
+Test(crash_images, lying_disk_is_found_out)
+{
+	char told[4096] = "";
+	int end = 0;
+
+	keep_memory();
+	end = cut_apart(false, told, sizeof(told));
+	cr_assert_eq(end, 0, "an honest disk: %d: %s", end, told);
+	end = cut_apart(true, told, sizeof(told));
+	cr_assert_eq(end, 256 + SIGABRT, "a lying disk: %d: %s", end, told);
+	cr_assert(strstr(told, RIG_NO_STATE) || strstr(told, IMAGES_GONE), "another failure: %s", told);
 }

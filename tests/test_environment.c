@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -174,7 +175,7 @@ Test(environment, descriptors_at_work)
 		close(next);
 		descriptors_limit((unsigned)next);
 		cr_assert_eq(slf_eventfd(db), -EMFILE);
-		for (number = 1; number <= 1000; number++)
+		for (number = 1; number <= 1000; number++, count++)
 			must_work(put(db, number));
 		must_work(slf_checkpoint(db));
 		check_numbers(db, 1000);
@@ -183,7 +184,6 @@ Test(environment, descriptors_at_work)
 		db = open_database(scratch.path, SLF_READONLY);
 		check_numbers(db, 1000);
 		must_work(slf_close(db));
-		count += 1000;
 	}
 	proof_count("H commits with no descriptor left", count);
 }
@@ -216,11 +216,11 @@ static void without_standard(unsigned closed)
 /* A program that was started without standard streams would print into its database. */
 Test(environment, standard_descriptors_closed)
 {
-	unsigned closed = 0, io = 0;
+	unsigned closed = 0, io = 0, count = 0;
 
 	for (io = 0; io < 2; io++) {
 		setenv("SOLIFUGE_IO", io ? "posix" : "uring", 1);
-		for (closed = 1; closed < 8; closed++) {
+		for (closed = 1; closed < 8; closed++, count++) {
 			struct slf_db *db = NULL;
 			pid_t child = 0;
 
@@ -234,7 +234,7 @@ Test(environment, standard_descriptors_closed)
 			must_work(slf_close(db));
 		}
 	}
-	proof_count("H processes without standard descriptors", 14);
+	proof_count("H processes without standard descriptors", count);
 }
 
 /* ---- Sizes ------------------------------------------------------------------------------------------------------- */
@@ -522,6 +522,7 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
 	int result = 0;
 
 	if (clock == CLOCK_REALTIME && clock_fails) {
+		memset(now, 0x5a, sizeof(*now)); /* what is there then is no time */
 		errno = EINVAL;
 		return -1;
 	}
@@ -539,47 +540,64 @@ static int64_t real_ms(void)
 	return now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+/* How far the wall clock is wrong from now on. Counts when that is another time. */
+static void clock_set(int64_t step_s, unsigned *jumps)
+{
+	*jumps += clock_step_s != step_s;
+	clock_step_s = step_s;
+}
+
+/* Commits, waits that end by their time and others, and a checkpoint. n: the number put last. Returns the seq of the last. */
+static uint64_t use_clock(struct slf_db *db, unsigned *n, uint64_t before)
+{
+	struct slf_txn *writer = NULL, *second = NULL;
+	uint64_t seq = 0, last = 0;
+	int64_t begin_ms = 0;
+	unsigned i = 0;
+
+	for (i = 0; i < 30; i++)
+		must_work(put(db, ++*n));
+	seq = db_put(db, "again", "and again");
+	cr_assert_gt(seq, before, "the numbers of commits go back");
+	writer = txn_begin(db, SLF_WRITE);
+	must_work(slf_del(writer, SLF_MAIN, text("again")));
+	begin_ms = real_ms();
+	cr_assert_eq(slf_begin_timeout(db, SLF_WRITE, 20000000, &second), -ETIMEDOUT);
+	cr_assert_lt(real_ms() - begin_ms, 5000);
+	must_work(slf_commit(writer, &last));
+	cr_assert_gt(last, seq, "the numbers of commits go back");
+	must_work(slf_wait(db, last, 1000000000));
+	must_work(slf_checkpoint(db));
+	check_numbers(db, *n);
+	return last;
+}
+
 /* A clock that jumps, or fails, would put commits out of order, lose them, or stretch a wait. */
 Test(environment, clock_jumps)
 {
 	static const int64_t steps[] = { 0, 315360000, -315360000, 1, -1, -4000000000, 9000000000, 0 };
+	const unsigned count = sizeof(steps) / sizeof(steps[0]);
 	struct slf_options options = SLF_OPTIONS_INIT;
-	struct slf_txn *writer = NULL, *second = NULL;
-	uint64_t seq = 0, last = 0;
+	unsigned i = 0, n = 0, closed = 0, open = 0;
 	struct slf_db *db = NULL;
-	unsigned i = 0, j = 0, n = 0;
+	uint64_t last = 0;
 
 	options.flags = SLF_CREATE;
 	options.log_bytes = 1 << 20;
-	for (i = 0; i < 2 * sizeof(steps) / sizeof(steps[0]); i++) {
-		clock_step_s = steps[i / 2];
-		clock_fails = i == 7;
-		if (i % 2 == 0) { /* a jump while it is closed; the other while it is open */
-			if (db)
-				must_work(slf_close(db));
-			must_work(slf_open(scratch.path, &options, &db));
-			check_numbers(db, n);
-		}
-		for (j = 0; j < 30; j++)
-			must_work(put(db, ++n));
-		seq = db_put(db, "again", "and again");
-		cr_assert_gt(seq, last, "the numbers of commits go back");
-		last = seq;
-		writer = txn_begin(db, SLF_WRITE);
-		must_work(slf_del(writer, SLF_MAIN, text("again")));
-		{
-			int64_t before = real_ms();
-
-			cr_assert_eq(slf_begin_timeout(db, SLF_WRITE, 20000000, &second), -ETIMEDOUT);
-			cr_assert_lt(real_ms() - before, 5000);
-		}
-		must_work(slf_commit(writer, &last));
-		must_work(slf_wait(db, last, 1000000000));
-		must_work(slf_checkpoint(db));
+	for (i = 0; i < count; i++) {
+		clock_set(steps[i], &closed);
+		must_work(slf_open(scratch.path, &options, &db));
 		check_numbers(db, n);
+		last = use_clock(db, &n, last);
+		clock_set(steps[(i + 3) % count], &open); /* between two commits of one handle */
+		clock_fails = i == 3;                     /* until the middle of the next opening */
+		last = use_clock(db, &n, last);
+		must_work(slf_close(db));
 	}
-	must_work(slf_close(db));
-	proof_count("H jumps of the clock", i);
+	cr_assert_eq(closed, count - 1);
+	cr_assert_eq(open, count);
+	proof_count("H jumps of the clock while the database is closed", closed);
+	proof_count("H jumps of the clock between two commits", open);
 }
 
 /* ---- Forks ------------------------------------------------------------------------------------------------------- */
@@ -678,15 +696,38 @@ Test(environment, lock_of_the_dead)
 
 #define RACERS 8 /* processes, */
 #define LANES 8  /* threads in each, */
-#define LAPS 16  /* and openings of each thread */
+#define LAPS 16  /* and openings of each thread, twice */
 
 struct race {
 	_Atomic bool started;
 	_Atomic int writers; /* that have it open now */
+	_Atomic unsigned held; /* readers that are open and wait for the others */
 	_Atomic unsigned won, locked, read;
 };
 
 static struct race *race;
+
+/* Readers that stay open until all of all lanes are. */
+static void lane_hold(struct rng *rng)
+{
+	struct slf_db *held[LAPS] = { NULL };
+	unsigned lap = 0;
+
+	for (lap = 0; lap < LAPS; lap++) {
+		struct slf_options options = SLF_OPTIONS_INIT;
+
+		options.flags = SLF_READONLY;
+		options.io = rng_below(rng, 2) ? SLF_IO_POSIX : SLF_IO_DEFAULT;
+		must_work(slf_open(scratch.path, &options, &held[lap]));
+		race->held++;
+	}
+	while (race->held < RACERS * LANES * LAPS)
+		usleep(100);
+	for (lap = 0; lap < LAPS; lap++)
+		must(db_has(held[lap], "key", "value"));
+	for (lap = 0; lap < LAPS; lap++)
+		must_work(slf_close(held[lap]));
+}
 
 static void *lane_run(void *context)
 {
@@ -695,6 +736,7 @@ static void *lane_run(void *context)
 
 	while (!race->started)
 		usleep(100);
+	lane_hold(&rng);
 	for (lap = 0; lap < LAPS; lap++) {
 		struct slf_options options = SLF_OPTIONS_INIT;
 		struct slf_db *db = NULL;
@@ -731,6 +773,8 @@ static void racer_run(unsigned number)
 	unsigned before = process_count("fd"), threads_before = process_count("task"), i = 0;
 	pthread_t threads[LANES];
 
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* it waits for others that may have failed */
+	prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0); /* 2 MiB for each of a thousand handles is much */
 	for (i = 0; i < LANES; i++)
 		must(pthread_create(&threads[i], NULL, lane_run, (void *)(uintptr_t)(number * LANES + i + 1)) == 0);
 	for (i = 0; i < LANES; i++)
@@ -748,6 +792,7 @@ Test(environment, a_thousand_openings)
 
 	race = mmap(NULL, sizeof(*race), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	must(race != MAP_FAILED);
+	descriptors_limit(1024); /* a file and a ring for each of 128 readers in a process */
 	db_put(db, "key", "value");
 	must_work(slf_close(db));
 	for (i = 0; i < RACERS; i++) {
@@ -758,12 +803,14 @@ Test(environment, a_thousand_openings)
 	race->started = true;
 	for (i = 0; i < RACERS; i++)
 		cr_assert_eq(child_wait(children[i]), 0);
+	cr_assert_eq(race->held, RACERS * LANES * LAPS);
 	cr_assert_eq(race->won + race->locked + race->read, RACERS * LANES * LAPS);
 	cr_assert_gt(race->won, 0);
 	cr_assert_gt(race->locked, 0);
 	db = open_database(scratch.path, 0);
 	cr_assert(db_has(db, "key", "value"));
 	must_work(slf_close(db));
+	proof_count("H openings at once: readers held open together", race->held);
 	proof_count("H openings at once: as the writer", race->won);
 	proof_count("H openings at once: refused, another writes", race->locked);
 	proof_count("H openings at once: for reading", race->read);

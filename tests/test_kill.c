@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A process that writes is ended by SIGKILL at random moments, again and again on the same database; sometimes the
- * process that recovers is killed too. Then every acknowledged commit has to be there, no commit in parts, and what is
- * there has to be a prefix of the commit order: ledger.h tells how that is known.
+ * A process that writes, reads and makes checkpoints is ended by SIGKILL at random moments, again and again on the same
+ * database; sometimes the process that recovers is killed too. Then every acknowledged commit has to be there, no commit in
+ * parts, and what is there has to be a prefix of the commit order: ledger.h tells how that is known.
  */
 #include <criterion/criterion.h>
 #include <inttypes.h>
@@ -30,7 +30,7 @@ static void tear_down(void)
 	scratch_release(&scratch);
 }
 
-TestSuite(kill, .init = set_up, .fini = tear_down, .timeout = 7200);
+TestSuite(kill, .init = set_up, .fini = tear_down, .timeout = 7200); /* of 10,000 rounds; meson has a limit of its own */
 
 /* ---- The child --------------------------------------------------------------------------------------------------- */
 
@@ -66,14 +66,16 @@ static void kill_after(pid_t child, uint64_t microseconds)
 	must(child_wait(child) == 256 + SIGKILL); /* anything else: it had failed before */
 }
 
-/* Kills a child that writes; with the moment counted from its opening, so that there is something to kill. */
-static void kill_writer(struct ledger_page *page, struct rng *rng)
+/* Kills a child that writes; with the moment counted from its opening, so that there is something to kill. Was it inside a
+ * checkpoint? */
+static bool kill_writer(struct ledger_page *page, struct rng *rng)
 {
 	uint64_t seed = rng_next(rng);
 	int pipes[2];
 	char byte = 0;
 	pid_t child = 0;
 
+	page->checkpointing = false;
 	must(pipe(pipes) == 0);
 	child = fork();
 	if (child == 0) {
@@ -85,6 +87,7 @@ static void kill_writer(struct ledger_page *page, struct rng *rng)
 	must(read(pipes[0], &byte, 1) == 1);
 	close(pipes[0]);
 	kill_after(child, 1000 + rng_below(rng, 39000));
+	return page->checkpointing;
 }
 
 /* Kills a child that opens, and so recovers. */
@@ -118,22 +121,28 @@ Test(kill, writer)
 	struct rng rng = { .state = test_seed("kill/writer") };
 	struct ledger_page *page = ledger_page_new();
 	unsigned round = 0, rounds = test_rounds(200), w = 0;
-	uint64_t commits = 0;
+	uint64_t commits = 0, inside = 0, recoveries = 0;
 
 	must_work(slf_close(open_database(scratch.path, SLF_CREATE)));
 	for (round = 0; round < rounds; round++) {
-		kill_writer(page, &rng);
-		if (rng_below(&rng, 4) == 0)
+		inside += kill_writer(page, &rng);
+		if (rng_below(&rng, 4) == 0) {
 			kill_recovery(&rng);
+			recoveries++;
+		}
 		check_database(page, &rng);
 	}
 	for (w = 0; w < LEDGER_WRITERS; w++)
 		commits += page->writer[w].acknowledged;
 	fprintf(stderr, "kill/writer: %u rounds, %" PRIu64 " commits, %" PRIu64 " snapshots\n", rounds, commits,
 		page->snapshots);
-	proof_count("D processes killed while they wrote, databases compared", rounds);
+	proof_count("D processes killed while they wrote, databases compared", round);
+	proof_count("D processes killed inside a checkpoint on request", inside);
+	proof_count("D processes killed while they recovered, or just after", recoveries);
+	proof_count("D checkpoints on request before a kill", page->checkpoints);
 	proof_count("D commits acknowledged before a kill", commits);
 	proof_count("D snapshots checked beside the writers", page->snapshots);
 	cr_assert_gt(commits, rounds, "hardly anything was written before the kills");
+	cr_assert(inside > 0 || rounds < 50, "no checkpoint was killed"); /* of fewer it may be that none is met */
 	munmap(page, sizeof(*page));
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Every thread of the process gets a thousand signals a second, SIGALRM whose handler lets calls be interrupted and SIGPROF
- * whose handler lets them start again, while two writers, a reader, checkpoints and timed waits run. No call may fail for it,
- * none may hang, and what is there in the end is compared. Under ThreadSanitizer too.
+ * whose handler lets them start again, while two writers, two readers, checkpoints and timed waits run. No call may fail for
+ * it, none may hang, and what is there in the end is compared. Under ThreadSanitizer too.
  */
 #include <criterion/criterion.h>
 #include <dirent.h>
@@ -26,6 +26,9 @@
 #define TICK_NS 1000000
 #define TIMEOUT_NS 2000000
 #define THREADS_MAX 64
+/* What one thread alone gets of a kind, one tick in two. Eight handle them: a machine that is loaded, or slowed by a
+ * sanitizer, may lose seven of eight. */
+#define SIGNALS_MIN (SECONDS * (1000000000 / TICK_NS) / 2)
 
 static struct scratch scratch;
 static _Atomic uint64_t interrupting, restarting; /* signals that have been handled */
@@ -154,8 +157,8 @@ static void run(int io, int sync)
 	cr_assert_gt(ledger.page->writer[0].acknowledged, 20, "it hardly moved");
 	cr_assert_gt(ledger.page->writer[1].acknowledged, 20, "it hardly moved");
 	cr_assert_gt(keeper.checkpoints, 3);
-	cr_assert_gt(interrupting, 500);
-	cr_assert_gt(restarting, 500);
+	cr_assert_geq(interrupting, SIGNALS_MIN);
+	cr_assert_geq(restarting, SIGNALS_MIN);
 	proof_count("H signals handled beside writers, readers and checkpoints", interrupting + restarting);
 	proof_count("H commits acknowledged under signals",
 		    ledger.page->writer[0].acknowledged + ledger.page->writer[1].acknowledged);

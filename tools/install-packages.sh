@@ -53,5 +53,6 @@ test_packages=(g++ libcriterion-dev lmdb-utils db-util liblmdb-dev mandoc python
 	e2fsprogs xfsprogs btrfs-progs)
 fuzz_packages=(clang-14 libclang-rt-14-dev)
 coverage_packages=(gcovr)
+valgrind_packages=(valgrind)
 store_packages=(liblmdb-dev librocksdb-dev libwiredtiger-dev libleveldb-dev libsqlite3-dev libdb5.3-dev)
 report_packages=(gnuplot-nox python3)

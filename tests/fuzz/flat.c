@@ -71,6 +71,16 @@ static bool word_zero(unsigned spindle, uint64_t offset)
 	return offset >= flat.sizes[spindle] || get_u64(flat.bytes[spindle] + offset) == 0;
 }
 
+uint64_t flat_touched_bytes(void)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned spindle = 0; spindle < FLAT_SPINDLES; spindle++)
+		for (uint64_t block = 0; block < FLAT_BLOCKS; block++)
+			bytes += flat.touched[spindle][block] ? FLAT_BLOCK : 0;
+	return bytes;
+}
+
 uint64_t flat_next_touched(unsigned spindle, uint64_t from, uint64_t end)
 {
 	for (; from < end; from = align_down(from, FLAT_BLOCK) + FLAT_BLOCK)

@@ -36,6 +36,8 @@ void flat_unpack(const uint8_t *data, size_t size);
 size_t flat_pack(uint8_t *data, size_t room);
 /* The bytes at a position, from now on touched: as seal.h asks for them. */
 uint8_t *flat_find(void *unused, uint64_t position, uint64_t length);
+/* The bytes of all touched blocks. */
+uint64_t flat_touched_bytes(void);
 /* A spindle's first byte from `from` on, and before `end`, in a touched block: FLAT_FILE_BYTES when there is none. */
 uint64_t flat_next_touched(unsigned spindle, uint64_t from, uint64_t end);
 /* Positions of what looks like a slab, by its number. */

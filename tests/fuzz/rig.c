@@ -10,6 +10,7 @@
 
 #include "db.h"
 #include "fault_memory.h"
+#include "format.h"
 #include "sim_world.h"
 
 #define ALLOCATION_MAX (64 * MIB)
@@ -18,7 +19,8 @@
 #define TREES_MAX 6
 #define KEYS_MAX 24
 #define KEY_BYTES 64
-#define STEPS_MAX 400 /* of a scan: a tree that leads to the same leaf again and again has no end worth waiting for */
+#define VALUES_MAX 400 /* of a scan are read: many may lead to the same long one */
+#define PUTS_MAX (TREES_MAX * (2 * KEYS_MAX + 1)) /* of write_all */
 
 /* ---- A run ------------------------------------------------------------------------------------------------------- */
 
@@ -121,19 +123,26 @@ static void touch(struct slf_slice bytes)
 		memcpy(sink, (const uint8_t *)bytes.data + at, u64_min(bytes.size - at, sizeof(sink)));
 }
 
+/* No scan has more steps: so many records fit into the bytes that the database was made of, and what is put besides. */
+static uint64_t steps_max;
+
 static void scan(struct slf_txn *txn, uint32_t tree, bool forward, struct keys *keys)
 {
 	struct slf_range range = { .flags = SLF_TRANSIENT };
-	struct slf_slice key, value;
+	struct slf_slice key, value = { 0 };
 	struct slf_cursor *cursor = NULL;
 
 	if (slf_cursor_open(txn, tree, &range, &cursor))
 		return;
-	for (unsigned i = 0; i < STEPS_MAX; i++) {
-		if (forward ? slf_cursor_next(cursor, &key, &value) : slf_cursor_prev(cursor, &key, &value))
+	for (uint64_t steps = 0;; steps++) {
+		struct slf_slice *wanted = steps < VALUES_MAX ? &value : NULL;
+
+		if (forward ? slf_cursor_next(cursor, &key, wanted) : slf_cursor_prev(cursor, &key, wanted))
 			break;
+		must(steps < steps_max); /* the same leaf again and again: a scan of years */
 		touch(key);
-		touch(value);
+		if (wanted)
+			touch(value);
 		keys_add(keys, key);
 	}
 	for (size_t i = 0; i < keys->count; i += 5)
@@ -267,6 +276,7 @@ void run_database(struct sim_disk *disk, unsigned flags)
 	struct keys keys = { 0 };
 	struct slf_db *db = open_on(disk, SLF_READONLY | (flags & 1 ? SLF_NO_MAP : 0));
 
+	steps_max = flat_touched_bytes() / RECORD_HEADER_BYTES + PUTS_MAX;
 	if (db)
 		read_all(db, &keys);
 	run_opened += keys.count > 0;

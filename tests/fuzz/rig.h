@@ -21,8 +21,8 @@ size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t room);
 void run_begin(void);
 void run_end(void);
 
-/* Reads and recovers the database of a disk, reads and changes it, writes checkpoints, closes it, reads it again. Any answer
- * will do. Frees the disk. flags: lowest bits of chance. */
+/* Reads and recovers the database of a disk that flat_disk has made, reads and changes it, writes checkpoints, closes it, reads
+ * it again. Any answer will do, but a scan ends. Frees the disk. flags: lowest bits of chance. */
 void run_database(struct sim_disk *disk, unsigned flags);
 /* How many of them have shown keys. */
 extern uint64_t run_opened;
