@@ -52,7 +52,7 @@ static struct slf_slice key_make(unsigned index, uint8_t *data)
 void rig_init(struct rig *rig, uint64_t seed, unsigned spindle_count, int sync)
 {
 	*rig = (struct rig){ .sync = sync, .spindle_count = spindle_count, .rng = { seed }, .values_large = 12,
-			      .deletes = 2 };
+			      .deletes = 2, .paths = spindle_paths };
 	rig->disk = sim_disk_new();
 	rig->states = calloc(RIG_COMMITS_MAX, sizeof(*rig->states));
 	rig->next_nonce = 1 + (uint32_t)(seed % 1000) * 100000;
@@ -66,11 +66,21 @@ void rig_release(struct rig *rig)
 	free(rig->states);
 }
 
+int rig_io(const struct rig *rig, struct sim_disk *disk, struct io **io)
+{
+	static struct stats unused;
+
+	return rig->make_io ? rig->make_io(&unused, io) : sim_disk_io(disk, &unused, io);
+}
+
 int rig_open_on(const struct rig *rig, struct sim_disk *disk, unsigned flags, struct slf_db **db)
 {
 	struct slf_options options = SLF_OPTIONS_INIT;
-	static struct stats unused;
-	struct io *io;
+	struct io *io = NULL;
+	int result = rig_io(rig, disk, &io);
+
+	if (result)
+		return result;
 
 	options.flags = SLF_NO_THREADS | flags;
 	options.sync = rig->sync;
@@ -78,10 +88,9 @@ int rig_open_on(const struct rig *rig, struct sim_disk *disk, unsigned flags, st
 	options.heap_bytes = 64 * 1024;
 	options.log_bytes = 64 * 1024;
 	options.compression = rig->compression;
-	options.spindles = spindle_paths + 1;
+	options.spindles = rig->paths + 1;
 	options.spindle_count = rig->spindle_count - 1;
-	sim_disk_io(disk, &unused, &io);
-	return db_open_io(spindle_paths[0], &options, io, db);
+	return db_open_io(rig->paths[0], &options, io, db);
 }
 
 int rig_open(struct rig *rig)
@@ -392,7 +401,7 @@ size_t rig_identify(const struct rig *rig, struct slf_db *db)
 	char wrong[256] = "no commit has this seq";
 
 	rig_hold_faults(rig, true);
-	txn = txn_begin(db, SLF_READ);
+	txn = txn_begin(db, commit_check(&db->core.commit) ? SLF_DURABLE : SLF_READ);
 	seq = slf_txn_seq(txn);
 	for (size_t i = rig->newest + 1; i-- > rig->acked && found == SIZE_MAX;) {
 		const struct rig_state *state = &rig->states[i];

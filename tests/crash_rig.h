@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The whole engine on the simulated disk, with a model beside it: every commit's state is kept, so that what is found
- * after a power cut can be told to be a prefix of the commits or not. One thread; no background threads.
+ * The whole engine on the simulated disk, or on files, with a model beside it: every commit's state is kept, so that what is
+ * found after a power cut can be told to be a prefix of the commits or not. One thread; no background threads.
  */
 #ifndef CRASH_RIG_H
 #define CRASH_RIG_H
@@ -23,6 +23,8 @@ struct rig_state {
 
 struct rig {
 	struct sim_disk *disk;
+	int (*make_io)(struct stats *stats, struct io **io); /* the back end where it is not the disk, which stays empty */
+	const char *const *paths; /* of the spindles; rig_path() at first */
 	struct slf_db *db;
 	int sync;
 	unsigned spindle_count;
@@ -49,7 +51,9 @@ void rig_init(struct rig *rig, uint64_t seed, unsigned spindle_count, int sync);
 void rig_release(struct rig *rig);
 
 const char *rig_path(unsigned spindle);
-/* Opens the rig's database on a disk, made when missing; every other option is the rig's. */
+/* A back end for one opening: a view of the disk, or the rig's own. */
+int rig_io(const struct rig *rig, struct sim_disk *disk, struct io **io);
+/* Opens the rig's database on a disk, with SLF_CREATE made when missing; every other option is the rig's. */
 int rig_open_on(const struct rig *rig, struct sim_disk *disk, unsigned flags, struct slf_db **db);
 int rig_open(struct rig *rig);
 int rig_close(struct rig *rig);
@@ -66,8 +70,8 @@ void rig_adopt(struct rig *rig, bool durable);
 
 /* No call fails by plan while the rig looks at a database. rig_identify and rig_adopt do this themselves. */
 void rig_hold_faults(const struct rig *rig, bool hold);
-/* Reads all of an open database, by gets and scans, and counts: the index of the state it holds. Ends the test when it is not
- * allowed, and says so with the words of RIG_NO_STATE. */
+/* Reads all of an open database, by gets and scans, and counts; of a poisoned one what is durable: the index of the state it
+ * holds. Ends the test when it is not allowed, and says so with the words of RIG_NO_STATE. */
 #define RIG_NO_STATE "is none of the states"
 size_t rig_identify(const struct rig *rig, struct slf_db *db);
 /* Does the database hold the states[index]? A proof's key is no difference. wrong: room for 200 bytes. */

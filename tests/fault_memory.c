@@ -2,7 +2,9 @@
 #include "fault_memory.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <sys/mman.h>
 
 #include "sim_inode.h"
@@ -119,6 +121,42 @@ WRAPPED(char *, realpath, const char *path, char *resolved)
 	return fails(0) ? NULL : taken(__real_realpath(path, resolved));
 }
 
+static int print(char **text, const char *format, va_list list)
+{
+	int result = fails(0) ? -1 : vasprintf(text, format, list);
+
+	if (result >= 0)
+		taken(*text);
+	return result;
+}
+
+int __wrap_asprintf(char **text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int __wrap___asprintf_chk(char **text, int level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+int __wrap_asprintf(char **text, const char *format, ...)
+{
+	va_list list;
+	int result = 0;
+
+	va_start(list, format);
+	result = print(text, format, list);
+	va_end(list);
+	return result;
+}
+
+/* The same in a fortified build. */
+int __wrap___asprintf_chk(char **text, int level, const char *format, ...)
+{
+	va_list list;
+	int result = 0;
+
+	(void)level;
+	va_start(list, format);
+	result = print(text, format, list);
+	va_end(list);
+	return result;
+}
+
 WRAPPED(void, free, void *block)
 {
 	if (block && !sim_own_memory)
@@ -130,7 +168,7 @@ WRAPPED(void *, mmap64, void *address, size_t length, int protection, int flags,
 {
 	void *area = fails(length) ? MAP_FAILED : __real_mmap64(address, length, protection, flags, fd, offset);
 
-	if (area != MAP_FAILED && !sim_own_memory)
+	if (area != MAP_FAILED && !sim_own_memory && !(flags & MAP_FIXED)) /* that takes the place of one that is counted */
 		memory.balance.mapped_bytes += (int64_t)length;
 	return area;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Allocations that fail by plan: with "-Wl,--wrap=" of malloc, calloc, realloc, reallocarray, aligned_alloc, strdup, strndup, realpath,
- * free, mmap64 (as meson has mmap) and munmap all of the library's calls come through here. The simulated disk's own do not count. One thread.
+ * asprintf, free, mmap64 (as meson has mmap) and munmap all of the library's calls come through here. The simulated disk's own do not count. One thread.
  */
 #ifndef FAULT_MEMORY_H
 #define FAULT_MEMORY_H

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "fault_scene.h"
 
+#include <stdio.h>
+
 #include "fault_memory.h"
+#include "proof.h"
 
 struct suffering {
 	struct rig rig;
@@ -16,6 +19,56 @@ static bool is_poisoned(const struct rig *rig)
 	return rig->db && commit_check(&rig->db->core.commit) != 0;
 }
 
+/* How many calls have failed, of a kind. */
+static uint64_t failed_calls(const struct suffering *suffering, enum sim_call call)
+{
+	const struct fault_ground *ground = suffering->plan->ground;
+
+	return ground ? ground->failed(call) : sim_disk_failed(suffering->rig.disk, call);
+}
+
+/* 0 where transfers are short: nobody is to notice. */
+static int planned_error(const struct fault_plan *plan)
+{
+	return plan->memory_nth ? -ENOMEM : plan->fault.error;
+}
+
+/* Nothing else than a write or a flush that failed leaves in doubt what is on the disk. */
+static bool is_doubtful(const struct suffering *suffering)
+{
+	return planned_error(suffering->plan) &&
+	       (failed_calls(suffering, SIM_WRITE) || failed_calls(suffering, SIM_SYNC));
+}
+
+/* May the database answer so, where this plan says what fails? */
+static bool is_explained(const struct suffering *suffering, int result)
+{
+	int error = planned_error(suffering->plan);
+
+	switch (result) {
+	case 0:
+		return true;
+	case SLF_EUNKNOWN:
+	case SLF_EPOISONED:
+		return is_doubtful(suffering);
+	case SLF_ECANCELLED: /* the failure came before, and this stood on what was taken back */
+		return error != 0;
+	case SLF_ELOCKED: /* so the system says it */
+		return error == -EAGAIN && failed_calls(suffering, SIM_LOCK);
+	case -ENOSPC: /* who writes is told so behind a checkpoint that found no room, in whatever words */
+		return error == -ENOSPC || error == -EDQUOT || error == -EFBIG;
+	default:
+		return result == error;
+	}
+}
+
+static void explain(const struct suffering *suffering, int result)
+{
+	if (!is_explained(suffering, result))
+		fprintf(stderr, "the answer is %d (%s)\n", result, slf_strerror(result));
+	must(is_explained(suffering, result));
+}
+
 /* Nothing fails from here on. */
 static void relieve(struct suffering *suffering)
 {
@@ -24,18 +77,19 @@ static void relieve(struct suffering *suffering)
 	fault_memory_disarm(&failed);
 	fault_memory_arm(0, false);
 	suffering->counts->fired += failed;
+	if (suffering->plan->ground)
+		suffering->plan->ground->relieve();
 	sim_disk_clear_faults(suffering->rig.disk);
 }
 
 /* When a creation and also what it does to clean up have failed, files are left that somebody has to remove. */
 static void remove_rest(struct rig *rig)
 {
-	static struct stats unused;
 	struct io *io = NULL;
 
-	sim_disk_io(rig->disk, &unused, &io);
+	must_work(rig_io(rig, rig->disk, &io));
 	for (unsigned i = 0; i < rig->spindle_count; i++)
-		(void)io_remove(io, rig_path(i));
+		(void)io_remove(io, rig->paths[i]);
 	io_free(io);
 }
 
@@ -58,19 +112,28 @@ static void examine(struct suffering *suffering, int result)
 {
 	struct rig *rig = &suffering->rig;
 
-	must(result <= 0);
+	explain(suffering, result);
 	if (result == 0 && rig->db && !is_poisoned(rig)) {
 		rig_identify(rig, rig->db);
 		return;
 	}
 	suffering->failed += result < 0;
-	if (rig->db && !is_poisoned(rig)) /* asynchronous commits meet their fate: durable, or taken back with the error */
-		(void)(slf_sync(rig->db, NULL) && slf_sync(rig->db, NULL));
+	/* asynchronous commits meet their fate: durable, or taken back with the error */
+	for (unsigned i = 0; i < 2 && rig->db && !is_poisoned(rig); i++) {
+		result = slf_sync(rig->db, NULL);
+		explain(suffering, result);
+		if (result == 0)
+			break;
+	}
 	if (rig->db && !is_poisoned(rig)) {
 		rig_adopt(rig, false);
 		return;
 	}
-	suffering->poisoned |= is_poisoned(rig);
+	if (is_poisoned(rig)) {
+		must(is_doubtful(suffering));
+		rig_identify(rig, rig->db); /* what is durable is there to be read */
+		suffering->poisoned = true;
+	}
 	reopen(suffering);
 }
 
@@ -84,7 +147,8 @@ static void conclude(struct suffering *suffering, uint64_t seed)
 		reopen(suffering);
 	if (rig->db && rig_commit(rig, 2, false))
 		reopen(suffering);
-	rig_prove(rig, sim_disk_crash_seed(rig->disk, seed, false), seed);
+	if (!suffering->plan->ground)
+		rig_prove(rig, sim_disk_crash_seed(rig->disk, seed, false), seed);
 	if (rig->db)
 		(void)rig_close(rig);
 	must_work(rig_open(rig));
@@ -93,9 +157,14 @@ static void conclude(struct suffering *suffering, uint64_t seed)
 	must(sim_disk_open_files(rig->disk) == 0);
 }
 
-static void hold_memory(bool hold)
+/* One scene runs at a time. */
+static const struct fault_ground *held;
+
+static void hold_all(bool hold)
 {
 	fault_memory_hold(hold);
+	if (held)
+		held->hold(hold);
 }
 
 static void suffer(struct suffering *suffering, const struct scene *scene)
@@ -105,15 +174,19 @@ static void suffer(struct suffering *suffering, const struct scene *scene)
 
 	examine(suffering, rig_open(rig));
 	for (; *letter; letter++) {
-		uint64_t fired = sim_disk_faults_fired(rig->disk);
+		uint64_t flushes = failed_calls(suffering, SIM_FLUSH);
 		int result = scene_step(rig, *letter);
 
-		if (suffering->plan->fault.call == SIM_SYNC && sim_disk_faults_fired(rig->disk) > fired && !strchr("rKR", *letter))
+		if (failed_calls(suffering, SIM_FLUSH) > flushes && !strchr("rKR", *letter))
 			must(is_poisoned(rig)); /* no flush is tried again */
 		examine(suffering, result);
 	}
-	if (rig->db)
-		suffering->failed += rig_close(rig) < 0;
+	if (rig->db) {
+		int result = rig_close(rig);
+
+		explain(suffering, result);
+		suffering->failed += result < 0;
+	}
 }
 
 void fault_scene_run(const struct scene *scene, uint64_t seed, const struct fault_plan *plan, struct fault_counts *counts)
@@ -123,15 +196,20 @@ void fault_scene_run(const struct scene *scene, uint64_t seed, const struct faul
 	uint64_t fired = counts->fired;
 
 	scene_init(&suffering.rig, scene, seed);
-	suffering.rig.hold = hold_memory;
-	if (plan->fault.error)
+	suffering.rig.hold = hold_all;
+	held = plan->ground;
+	if (plan->ground)
+		plan->ground->begin(&suffering.rig, &plan->fault);
+	else if (plan->fault.error)
 		sim_disk_add_fault(suffering.rig.disk, &plan->fault);
 	fault_memory_arm(plan->memory_nth, plan->memory_sticky);
 	suffer(&suffering, scene);
 	conclude(&suffering, seed);
 	fault_memory_disarm(NULL);
-	counts->fired += sim_disk_faults_fired(suffering.rig.disk);
+	counts->fired += failed_calls(&suffering, SIM_ANY);
 	rig_release(&suffering.rig);
+	if (plan->ground)
+		plan->ground->end();
 	after = fault_memory_balance();
 	must(after.blocks == before.blocks);
 	must(after.mapped_bytes == before.mapped_bytes);
@@ -143,16 +221,30 @@ void fault_scene_run(const struct scene *scene, uint64_t seed, const struct faul
 	counts->poisoned += suffering.poisoned;
 }
 
+void fault_tell(const char *what, const struct fault_counts *counts)
+{
+	char text[128];
+
+	snprintf(text, sizeof(text), "B runs with %s", what);
+	proof_count(text, counts->runs_hit);
+	snprintf(text, sizeof(text), "B %s met", what);
+	proof_count(text, counts->fired);
+	snprintf(text, sizeof(text), "B %s: poisoned and opened again", what);
+	proof_count(text, counts->poisoned);
+	proof_count("B runs without a leak", counts->leaks);
+}
+
 void scene_count(const struct scene *scene, uint64_t seed, struct scene_calls *counts)
 {
 	struct rig rig;
 
 	scene_init(&rig, scene, seed);
-	rig.hold = hold_memory;
+	rig.hold = hold_all;
+	held = NULL;
 	fault_memory_arm(0, false);
 	scene_run(&rig, scene);
 	counts->allocations = fault_memory_disarm(NULL);
-	for (unsigned call = 0; call <= SIM_ANY; call++)
+	for (unsigned call = 0; call < SIM_KINDS; call++)
 		counts->calls[call] = sim_disk_calls(rig.disk, (enum sim_call)call);
 	rig_release(&rig);
 }

@@ -1,18 +1,30 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A scene in which calls or allocations fail by plan. Steps may return errors; but nothing that was acknowledged may be
- * lost, nothing that was refused be seen, the database must be usable, or openable, as soon as nothing fails any more, and
- * nothing may be left behind: no block, no mapping, no open file.
+ * A scene in which calls or allocations fail by plan. Steps may return errors, but those that the plan explains: the error
+ * itself, that the database is in doubt or poisoned, where a write or a flush has failed, or that what a transaction stood on
+ * was taken back; never damage. A flush that fails poisons, and is not tried again; what is durable can be read then.
+ * Nothing that was acknowledged may be lost, nothing that was refused be seen, the database must be usable, or openable, as
+ * soon as nothing fails any more, and nothing may be left behind: no block, no mapping, no open file.
  */
 #ifndef FAULT_SCENE_H
 #define FAULT_SCENE_H
 
 #include "crash_scene.h"
 
+/* Where it is not the calls of the simulated disk that fail: what the scene stands on instead. */
+struct fault_ground {
+	void (*begin)(struct rig *rig, const struct sim_fault *fault); /* gives the rig its back end; from here on calls fail */
+	void (*hold)(bool hold);                    /* none fails or is counted meanwhile */
+	void (*relieve)(void);                      /* nothing fails from here on */
+	uint64_t (*failed)(enum sim_call call);     /* how many have, of a kind */
+	void (*end)(void);                          /* all is closed: nothing may be left behind */
+};
+
 struct fault_plan {
-	struct sim_fault fault; /* error 0: no call fails */
+	struct sim_fault fault; /* error 0: no call fails, but on a ground transfers may be short */
 	uint64_t memory_nth;    /* 0: no allocation fails */
 	bool memory_sticky;
+	const struct fault_ground *ground; /* NULL: the simulated disk, where in the end the power is cut */
 };
 
 struct fault_counts {
@@ -28,9 +40,12 @@ struct fault_counts {
 /* Runs the scene from the seed. Ends the test when something above does not hold. */
 void fault_scene_run(const struct scene *scene, uint64_t seed, const struct fault_plan *plan, struct fault_counts *counts);
 
+/* Counts runs with what failed, for the closing table. */
+void fault_tell(const char *what, const struct fault_counts *counts);
+
 /* What a run without failures asks for. */
 struct scene_calls {
-	uint64_t calls[SIM_ANY + 1]; /* by kind; [SIM_ANY]: all */
+	uint64_t calls[SIM_KINDS];
 	uint64_t allocations;
 };
 void scene_count(const struct scene *scene, uint64_t seed, struct scene_calls *counts);

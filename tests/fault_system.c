@@ -6,32 +6,41 @@
 #include <liburing.h>
 #include <linux/magic.h>
 #include <stdarg.h>
-#include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
+#include "io.h"
 #include "wrapped.h"
 
-#define PAGE_BYTES 4096
+#define SECTOR_BYTES 512u
+
+int __real_fcntl64(int fd, int command, ...);
 
 static struct {
 	enum system_call call;
-	unsigned spared, times, failed;
+	enum system_move move;
+	unsigned spared, times, calls, failed;
+	unsigned failed_calls[SYSTEM_CALLS];
 	int error;
+	bool holding;
 } plan;
 
 void fault_system_arm(enum system_call call, unsigned spared, unsigned times, int error)
 {
+	memset(&plan, 0, sizeof(plan));
 	plan.call = call;
 	plan.spared = spared;
 	plan.times = times;
-	plan.failed = 0;
 	plan.error = error;
+}
+
+void fault_system_arm_short(enum system_move move, unsigned spared, unsigned times)
+{
+	fault_system_arm(SYSTEM_TRANSFER, spared, times, 0);
+	plan.move = move;
 }
 
 unsigned fault_system_disarm(void)
@@ -40,17 +49,65 @@ unsigned fault_system_disarm(void)
 	return plan.failed;
 }
 
-static bool fails(enum system_call call)
+void fault_system_hold(bool hold)
 {
-	if (plan.call != call || plan.failed == plan.times)
+	plan.holding = hold;
+}
+
+unsigned fault_system_calls(void)
+{
+	return plan.calls;
+}
+
+unsigned fault_system_failed(enum system_call call)
+{
+	return call == SYSTEM_ANY ? plan.failed : plan.failed_calls[call];
+}
+
+/* One of the kind that is planned; known as call to those who ask what has failed. */
+static bool is_due(enum system_call call)
+{
+	if (plan.holding)
+		return false;
+	plan.calls++;
+	if (plan.failed == plan.times)
 		return false;
 	if (plan.spared) {
 		plan.spared--;
 		return false;
 	}
 	plan.failed++;
+	plan.failed_calls[call]++;
 	errno = plan.error;
 	return true;
+}
+
+static bool is_planned(enum system_call call)
+{
+	return plan.call == call || (plan.call == SYSTEM_ANY && call < SYSTEM_ANY);
+}
+
+bool fault_system_fails(enum system_call call)
+{
+	return is_planned(call) && is_due(call);
+}
+
+/* How much of a transfer is asked for in the place of length. */
+static size_t shortened(enum system_call call, int fd, size_t length)
+{
+	size_t unit = 1, moved = 0;
+
+	if (plan.call != SYSTEM_TRANSFER || length == 0)
+		return length;
+	if (__real_fcntl64(fd, F_GETFL) & O_DIRECT)
+		unit = SECTOR_BYTES;
+	if (plan.move == MOVE_ALL_BUT_ONE)
+		moved = (length - 1) / unit * unit;
+	else if (plan.move == MOVE_ONE)
+		moved = unit;
+	if (moved >= length || (moved == 0 && (plan.move != MOVE_NONE || call == SYSTEM_PREAD)))
+		return length;
+	return is_due(call) ? moved : length;
 }
 
 /* What a transfer answers that fails. */
@@ -61,7 +118,7 @@ static ssize_t nothing(void)
 
 WRAPPED(int, access, const char *path, int mode)
 {
-	return fails(SYSTEM_ACCESS) ? -1 : __real_access(path, mode);
+	return fault_system_fails(SYSTEM_ACCESS) ? -1 : __real_access(path, mode);
 }
 
 /* As Linux does: the descriptor is gone also where closing fails. */
@@ -69,15 +126,14 @@ WRAPPED(int, close, int fd)
 {
 	int result = __real_close(fd);
 
-	return fails(SYSTEM_CLOSE) ? -1 : result;
+	return fault_system_fails(SYSTEM_CLOSE) ? -1 : result;
 }
 
 WRAPPED(int, fallocate64, int fd, int mode, off_t offset, off_t length)
 {
-	return fails(SYSTEM_FALLOCATE) ? -1 : __real_fallocate64(fd, mode, offset, length);
+	return fault_system_fails(SYSTEM_FALLOCATE) ? -1 : __real_fallocate64(fd, mode, offset, length);
 }
 
-int __real_fcntl64(int fd, int command, ...);
 int __wrap_fcntl64(int fd, int command, ...);
 int __wrap_fcntl64(int fd, int command, ...)
 {
@@ -87,106 +143,46 @@ int __wrap_fcntl64(int fd, int command, ...)
 	va_start(list, command);
 	argument = va_arg(list, void *);
 	va_end(list);
-	return fails(SYSTEM_FCNTL) ? -1 : __real_fcntl64(fd, command, argument);
+	return fault_system_fails(SYSTEM_FCNTL) ? -1 : __real_fcntl64(fd, command, argument);
 }
 
 WRAPPED(int, fdatasync, int fd)
 {
-	return fails(SYSTEM_FDATASYNC) ? -1 : __real_fdatasync(fd);
+	return fault_system_fails(SYSTEM_FDATASYNC) ? -1 : __real_fdatasync(fd);
 }
 
 WRAPPED(int, fstat64, int fd, struct stat *status)
 {
-	return fails(SYSTEM_FSTAT) ? -1 : __real_fstat64(fd, status);
+	return fault_system_fails(SYSTEM_FSTAT) ? -1 : __real_fstat64(fd, status);
 }
 
 WRAPPED(int, fstatfs64, int fd, struct statfs *status)
 {
-	int result = fails(SYSTEM_FSTATFS) ? -1 : __real_fstatfs64(fd, status);
+	int result = fault_system_fails(SYSTEM_FSTATFS) ? -1 : __real_fstatfs64(fd, status);
 
-	if (result == 0 && fails(SYSTEM_FSTATFS_NETWORK))
+	if (result == 0 && fault_system_fails(SYSTEM_FSTATFS_NETWORK))
 		status->f_type = NFS_SUPER_MAGIC;
 	return result;
 }
 
 WRAPPED(int, fsync, int fd)
 {
-	return fails(SYSTEM_FSYNC) ? -1 : __real_fsync(fd);
+	return fault_system_fails(SYSTEM_FSYNC) ? -1 : __real_fsync(fd);
 }
 
 WRAPPED(int, ftruncate64, int fd, off_t size)
 {
-	return fails(SYSTEM_FTRUNCATE) ? -1 : __real_ftruncate64(fd, size);
-}
-
-WRAPPED(ssize_t, getrandom, void *buffer, size_t size, unsigned flags)
-{
-	return fails(SYSTEM_GETRANDOM) ? nothing() : __real_getrandom(buffer, size, flags);
-}
-
-WRAPPED(int, getrlimit64, int resource, struct rlimit *limit)
-{
-	return fails(SYSTEM_GETRLIMIT) ? -1 : __real_getrlimit64(resource, limit);
+	return fault_system_fails(SYSTEM_FTRUNCATE) ? -1 : __real_ftruncate64(fd, size);
 }
 
 WRAPPED(int, link, const char *from, const char *to)
 {
-	return fails(SYSTEM_LINK) ? -1 : __real_link(from, to);
+	return fault_system_fails(SYSTEM_LINK) ? -1 : __real_link(from, to);
 }
 
-WRAPPED(void *, malloc, size_t size)
+WRAPPED(int, linkat, int from_fd, const char *from, int to_fd, const char *to, int flags)
 {
-	return fails(SYSTEM_MEMORY) ? NULL : __real_malloc(size);
-}
-
-WRAPPED(void *, calloc, size_t count, size_t size)
-{
-	return fails(SYSTEM_MEMORY) ? NULL : __real_calloc(count, size);
-}
-
-int __wrap_asprintf(char **text, const char *format, ...) __attribute__((format(printf, 2, 3)));
-int __wrap___asprintf_chk(char **text, int level, const char *format, ...) __attribute__((format(printf, 3, 4)));
-
-int __wrap_asprintf(char **text, const char *format, ...)
-{
-	va_list list;
-	int result = -1;
-
-	va_start(list, format);
-	if (!fails(SYSTEM_MEMORY))
-		result = vasprintf(text, format, list);
-	va_end(list);
-	return result;
-}
-
-/* The same in a fortified build. */
-int __wrap___asprintf_chk(char **text, int level, const char *format, ...)
-{
-	va_list list;
-	int result = -1;
-
-	(void)level;
-	va_start(list, format);
-	if (!fails(SYSTEM_MEMORY))
-		result = vasprintf(text, format, list);
-	va_end(list);
-	return result;
-}
-
-WRAPPED(void *, mmap64, void *address, size_t length, int protection, int flags, int fd, off_t offset)
-{
-	if (fails(SYSTEM_MMAP_ASIDE)) {
-		uint8_t *area = __real_mmap64(address, length + PAGE_BYTES, protection, flags, fd, offset);
-
-		munmap(area, PAGE_BYTES);
-		return area + PAGE_BYTES;
-	}
-	return fails(SYSTEM_MMAP) ? MAP_FAILED : __real_mmap64(address, length, protection, flags, fd, offset);
-}
-
-WRAPPED(int, munmap, void *address, size_t length)
-{
-	return fails(SYSTEM_MUNMAP) ? -1 : __real_munmap(address, length);
+	return fault_system_fails(SYSTEM_LINKAT) ? -1 : __real_linkat(from_fd, from, to_fd, to, flags);
 }
 
 int __real_open64(const char *path, int flags, ...);
@@ -199,34 +195,45 @@ int __wrap_open64(const char *path, int flags, ...)
 	va_start(list, flags);
 	mode = va_arg(list, mode_t);
 	va_end(list);
-	return fails(SYSTEM_OPEN) ? -1 : __real_open64(path, flags, mode);
+	return fault_system_fails(SYSTEM_OPEN) ? -1 : __real_open64(path, flags, mode);
 }
 
 WRAPPED(ssize_t, pread64, int fd, void *data, size_t length, off_t offset)
 {
-	return fails(SYSTEM_PREAD) ? nothing() : __real_pread64(fd, data, length, offset);
+	if (fault_system_fails(SYSTEM_PREAD))
+		return nothing();
+	return __real_pread64(fd, data, shortened(SYSTEM_PREAD, fd, length), offset);
 }
 
 WRAPPED(ssize_t, pwrite64, int fd, const void *data, size_t length, off_t offset)
 {
-	return fails(SYSTEM_PWRITE) ? nothing() : __real_pwrite64(fd, data, length, offset);
+	if (fault_system_fails(SYSTEM_PWRITE))
+		return nothing();
+	return __real_pwrite64(fd, data, shortened(SYSTEM_PWRITE, fd, length), offset);
 }
 
 WRAPPED(ssize_t, pwritev64v2, int fd, const struct iovec *parts, int count, off_t offset, int flags)
 {
-	return fails(SYSTEM_PWRITEV2) ? nothing() : __real_pwritev64v2(fd, parts, count, offset, flags);
+	struct iovec part = parts[0];
+
+	if (fault_system_fails(SYSTEM_PWRITEV2))
+		return nothing();
+	if (count != 1)
+		return __real_pwritev64v2(fd, parts, count, offset, flags);
+	part.iov_len = shortened(SYSTEM_PWRITEV2, fd, part.iov_len);
+	return __real_pwritev64v2(fd, &part, 1, offset, flags);
 }
 
 WRAPPED(int, renameat2, int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
 {
-	return fails(SYSTEM_RENAMEAT2) ? -1 : __real_renameat2(from_fd, from, to_fd, to, flags);
+	return fault_system_fails(SYSTEM_RENAMEAT2) ? -1 : __real_renameat2(from_fd, from, to_fd, to, flags);
 }
 
 WRAPPED(int, statx, int fd, const char *path, int flags, unsigned mask, struct statx *status)
 {
-	int result = fails(SYSTEM_STATX) ? -1 : __real_statx(fd, path, flags, mask, status);
+	int result = fault_system_fails(SYSTEM_STATX) ? -1 : __real_statx(fd, path, flags, mask, status);
 
-	if (result == 0 && fails(SYSTEM_STATX_STRANGE)) {
+	if (result == 0 && fault_system_fails(SYSTEM_STATX_STRANGE)) {
 		status->stx_mask &= ~STATX_BTIME;
 #ifdef STATX_DIOALIGN
 		status->stx_mask |= STATX_DIOALIGN;
@@ -237,21 +244,45 @@ WRAPPED(int, statx, int fd, const char *path, int flags, unsigned mask, struct s
 	return result;
 }
 
+WRAPPED(int, unlink, const char *path)
+{
+	return fault_system_fails(SYSTEM_UNLINK) ? -1 : __real_unlink(path);
+}
+
+WRAPPED(int, io_uring_queue_init, unsigned entries, struct io_uring *ring, unsigned flags)
+{
+	return fault_system_fails(SYSTEM_RING_INIT) ? -plan.error : __real_io_uring_queue_init(entries, ring, flags);
+}
+
+/* The call that would have done without a ring what was asked for. */
+static enum system_call plain_call(const struct io_request *request)
+{
+	static const enum system_call calls[] = {
+		[IO_READ] = SYSTEM_PREAD,
+		[IO_WRITE] = SYSTEM_PWRITE,
+		[IO_SYNC] = SYSTEM_FDATASYNC,
+		[IO_ALLOCATE] = SYSTEM_FALLOCATE,
+		[IO_PUNCH] = SYSTEM_FALLOCATE,
+	};
+
+	return request ? calls[request->op] : SYSTEM_RING_ANSWER; /* none: the ring is only tried */
+}
+
 WRAPPED(int, io_uring_submit_and_wait, struct io_uring *ring, unsigned count)
 {
 	struct io_uring_cqe *cqe = NULL;
 	unsigned head = 0;
 	int result = 0;
 
-	if (fails(SYSTEM_RING_ENTER))
+	if (fault_system_fails(SYSTEM_RING_ENTER))
 		return -plan.error;
 	result = __real_io_uring_submit_and_wait(ring, count);
-	if (fails(SYSTEM_RING_LEAVE))
+	if (fault_system_fails(SYSTEM_RING_LEAVE))
 		return -plan.error;
-	if (plan.call != SYSTEM_RING_ANSWER)
+	if (!is_planned(SYSTEM_RING_ANSWER))
 		return result;
 	io_uring_for_each_cqe(ring, head, cqe)
-		if (fails(SYSTEM_RING_ANSWER))
+		if (is_due(plain_call(io_uring_cqe_get_data(cqe))))
 			cqe->res = -plan.error;
 	return result;
 }
@@ -260,7 +291,7 @@ WRAPPED(struct io_uring_probe *, io_uring_get_probe_ring, struct io_uring *ring)
 {
 	struct io_uring_probe *probe = __real_io_uring_get_probe_ring(ring);
 
-	if (probe && fails(SYSTEM_RING_PROBE))
+	if (probe && fault_system_fails(SYSTEM_RING_PROBE))
 		probe->last_op = 0;
 	return probe;
 }

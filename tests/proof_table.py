@@ -47,6 +47,8 @@ GOALS = {
     "D processes killed inside a checkpoint on request": 5,
     "D commits acknowledged before a kill": 2500,
     "D snapshots checked beside the writers": 1500,
+    "B runs with failing system calls, io_uring": 2500,
+    "B runs with failing system calls, posix": 2500,
     "E distinct interleavings, each compared": 20000,
     "E power cuts between two points": 3000,
     "F cuts on ext4": 70,

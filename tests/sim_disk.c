@@ -37,15 +37,27 @@ const char *sim_call_name(enum sim_call call)
 {
 	static const char *const names[] = { "read", "write", "sync", "write_out", "allocate", "punch", "open", "close",
 					     "info", "truncate", "lock", "map", "link", "remove", "sync_directory",
-					     "any" };
+					     "any", "flush" };
 
-	static_assert(ARRAY_SIZE(names) == SIM_CALLS + 1, "a name for each");
+	static_assert(ARRAY_SIZE(names) == SIM_KINDS, "a name for each");
 	return names[call];
+}
+
+static void count_call(uint64_t counts[SIM_KINDS], enum sim_call call, bool flushes)
+{
+	counts[call]++;
+	counts[SIM_ANY]++;
+	counts[SIM_FLUSH] += flushes;
+}
+
+static bool is_meant(const struct sim_fault *fault, enum sim_call call, bool flushes)
+{
+	return fault->call == call || fault->call == SIM_ANY || (fault->call == SIM_FLUSH && flushes);
 }
 
 /* Counts a call and takes the mutex, which the caller gives back. Returns the planned failure, told in full by *fault
  * (may be NULL), or 0. */
-static int call_begin(struct sim_disk *disk, enum sim_call call, struct sim_fault *fault)
+static int request_begin(struct sim_disk *disk, enum sim_call call, bool flushes, struct sim_fault *fault)
 {
 	const struct sim_fault *hit = NULL;
 	sim_hook_fn *hook = NULL;
@@ -58,12 +70,11 @@ static int call_begin(struct sim_disk *disk, enum sim_call call, struct sim_faul
 	if (hook) /* without the mutex: it may wait for other calls */
 		hook(context, disk, call);
 	pthread_mutex_lock(&disk->mutex);
-	disk->calls[call]++;
-	disk->calls[SIM_ANY]++;
+	count_call(disk->calls, call, flushes);
 	for (size_t i = 0; i < disk->plan_count && !disk->holding; i++) {
 		struct plan *plan = &disk->plans[i];
 
-		if (plan->fault.call != call && plan->fault.call != SIM_ANY)
+		if (!is_meant(&plan->fault, call, flushes))
 			continue;
 		plan->calls++;
 		if (!hit && (plan->calls == plan->fault.nth || (plan->fault.sticky && plan->calls > plan->fault.nth)))
@@ -73,8 +84,15 @@ static int call_begin(struct sim_disk *disk, enum sim_call call, struct sim_faul
 		*fault = hit ? *hit : (struct sim_fault){ 0 };
 	if (!hit || call == SIM_WRITE_OUT)
 		return 0;
-	disk->fired++;
+	count_call(disk->failed, call, flushes);
+	if (hit->met)
+		hit->met(call);
 	return hit->error;
+}
+
+static int call_begin(struct sim_disk *disk, enum sim_call call)
+{
+	return request_begin(disk, call, false, NULL);
 }
 
 static int call_end(struct sim_disk *disk, int result)
@@ -114,12 +132,17 @@ uint64_t sim_disk_open_files(struct sim_disk *disk)
 
 uint64_t sim_disk_faults_fired(struct sim_disk *disk)
 {
-	uint64_t fired = 0;
+	return sim_disk_failed(disk, SIM_ANY);
+}
+
+uint64_t sim_disk_failed(struct sim_disk *disk, enum sim_call call)
+{
+	uint64_t failed = 0;
 
 	pthread_mutex_lock(&disk->mutex);
-	fired = disk->fired;
+	failed = disk->failed[call];
 	pthread_mutex_unlock(&disk->mutex);
-	return fired;
+	return failed;
 }
 
 uint64_t sim_disk_calls(struct sim_disk *disk, enum sim_call call)
@@ -255,12 +278,13 @@ static void sim_request(struct sim_disk *disk, struct io_request *request)
 {
 	struct sim_file *file = sim_file_of(request->file);
 	struct inode *inode = file->inode;
+	bool flushes = request->op == IO_SYNC || (request->op == IO_WRITE && request->flags & IO_DSYNC);
 	struct sim_fault fault;
 	int result = 0;
 
 	if (!file_begin(request, u64_min(SIM_FILE_BYTES_MAX, file_size_limit())))
 		return;
-	result = call_begin(disk, (enum sim_call)request->op, &fault);
+	result = request_begin(disk, (enum sim_call)request->op, flushes, &fault);
 	if (!file->writable && (request->op == IO_WRITE || request->op == IO_ALLOCATE || request->op == IO_PUNCH)) {
 		request->result = call_end(disk, -EBADF);
 		return;
@@ -318,7 +342,7 @@ static int sim_open(struct io *io, const char *path, unsigned flags, struct io_f
 	struct sim_disk *disk = disk_of(io);
 	struct sim_file *file = sim_grow(NULL, 1, sizeof(*file));
 	struct inode *inode = NULL;
-	int result = call_begin(disk, SIM_OPEN, NULL);
+	int result = call_begin(disk, SIM_OPEN);
 
 	if (result == 0)
 		result = find_or_make(disk, path, flags, &inode);
@@ -369,7 +393,7 @@ static int sim_lock(struct io_file *handle, enum io_lock kind, uint64_t offset, 
 
 	if (offset > INT64_MAX || length > INT64_MAX - offset)
 		return -EINVAL;
-	result = call_begin(disk, SIM_LOCK, NULL);
+	result = call_begin(disk, SIM_LOCK);
 	if (result == 0 && kind == IO_LOCK_EXCLUSIVE && !file->writable)
 		result = -EBADF;
 	for (size_t i = 0; i < inode->lock_count && result == 0 && kind != IO_UNLOCK; i++) {
@@ -391,7 +415,7 @@ static int sim_close(struct io_file *handle)
 {
 	struct sim_file *file = sim_file_of(handle);
 	struct sim_disk *disk = disk_of(file->base.io);
-	int result = call_begin(disk, SIM_CLOSE, NULL);
+	int result = call_begin(disk, SIM_CLOSE);
 
 	locks_forget(file->inode, file, (struct range){ 0, UINT64_MAX });
 	disk->files_open--;
@@ -411,7 +435,7 @@ static int sim_info(struct io_file *handle, struct io_info *info)
 {
 	struct sim_file *file = sim_file_of(handle);
 	struct sim_disk *disk = disk_of(file->base.io);
-	int result = call_begin(disk, SIM_INFO, NULL);
+	int result = call_begin(disk, SIM_INFO);
 
 	if (result == 0)
 		*info = (struct io_info){
@@ -434,7 +458,7 @@ static int sim_truncate(struct io_file *handle, uint64_t size)
 {
 	struct sim_file *file = sim_file_of(handle);
 	struct sim_disk *disk = disk_of(file->base.io);
-	int result = call_begin(disk, SIM_TRUNCATE, NULL);
+	int result = call_begin(disk, SIM_TRUNCATE);
 
 	if (result == 0 && !file->writable)
 		result = -EBADF;
@@ -452,7 +476,7 @@ static int sim_map(struct io_file *handle, uint64_t offset, uint64_t length, con
 {
 	struct sim_file *file = sim_file_of(handle);
 	struct sim_disk *disk = disk_of(file->base.io);
-	int result = call_begin(disk, SIM_MAP, NULL);
+	int result = call_begin(disk, SIM_MAP);
 
 	if (result == 0 && (length == 0 || offset % BLOCK_BYTES))
 		result = -EINVAL;
@@ -482,7 +506,7 @@ static int sim_link(struct io_file *handle, const char *path)
 {
 	struct sim_file *file = sim_file_of(handle);
 	struct sim_disk *disk = disk_of(file->base.io);
-	int result = call_begin(disk, SIM_LINK, NULL);
+	int result = call_begin(disk, SIM_LINK);
 
 	if (result == 0 && inode_find(disk, path))
 		result = -EEXIST;
@@ -494,7 +518,7 @@ static int sim_link(struct io_file *handle, const char *path)
 static int sim_remove(struct io *io, const char *path)
 {
 	struct sim_disk *disk = disk_of(io);
-	int result = call_begin(disk, SIM_REMOVE, NULL);
+	int result = call_begin(disk, SIM_REMOVE);
 
 	if (result == 0 && !inode_find(disk, path))
 		result = -ENOENT;
@@ -519,7 +543,7 @@ static bool same_directory(const char *a, const char *b)
 static int sim_sync_directory(struct io *io, const char *path)
 {
 	struct sim_disk *disk = disk_of(io);
-	int result = call_begin(disk, SIM_SYNC_DIRECTORY, NULL);
+	int result = call_begin(disk, SIM_SYNC_DIRECTORY);
 
 	for (size_t i = 0; i < disk->name_count && result == 0; i++)
 		if (same_directory(disk->names[i].path, path))

@@ -51,28 +51,32 @@ void sim_disk_set_lying(struct sim_disk *disk, bool lying);
 
 /* ---- Calls and faults -------------------------------------------------------------------------------------------- */
 
-/* SIM_READ to SIM_PUNCH are in the order of enum io_op. Every request of a batch is a call. io_unmap is none. */
+/* SIM_READ to SIM_PUNCH are in the order of enum io_op. Every request of a batch is a call. io_unmap is none. Behind SIM_CALLS
+ * stand kinds of them. */
 enum sim_call {
 	SIM_READ, SIM_WRITE, SIM_SYNC, SIM_WRITE_OUT, SIM_ALLOCATE, SIM_PUNCH,
 	SIM_OPEN, SIM_CLOSE, SIM_INFO, SIM_TRUNCATE, SIM_LOCK, SIM_MAP, SIM_LINK, SIM_REMOVE, SIM_SYNC_DIRECTORY,
 	SIM_CALLS,
 	SIM_ANY = SIM_CALLS,
+	SIM_FLUSH, /* SIM_SYNC, and SIM_WRITE with IO_DSYNC */
+	SIM_KINDS,
 };
 const char *sim_call_name(enum sim_call call);
 
-/* How often call was made since the disk was made; SIM_ANY: all of them. */
+/* How often call, or one of the kind, was made since the disk was made. */
 uint64_t sim_disk_calls(struct sim_disk *disk, enum sim_call call);
 
 /* Lets a call fail. SIM_CLOSE closes all the same and a hint (SIM_WRITE_OUT) never fails. */
 struct sim_fault {
-	enum sim_call call;    /* which, or SIM_ANY */
+	enum sim_call call;    /* which, or which kind */
 	uint64_t nth;          /* the n-th such call from now, from 1 on; 0 is taken for 1 */
 	int error;             /* -errno */
 	bool sticky;           /* and every one after it */
 	bool partial;          /* reads and writes: all but the last short_bytes are transferred first, or keep_bytes */
 	uint64_t short_bytes;
 	uint64_t keep_bytes;   /* if not 0: just so many are transferred */
-	bool drop;             /* SIM_SYNC, or SIM_WRITE with IO_DSYNC: what it should have flushed is lost (XFS, btrfs) */
+	bool drop;             /* SIM_FLUSH: what it should have flushed is lost (XFS, btrfs) */
+	void (*met)(enum sim_call call); /* told when a call fails, under the disk's mutex; may be NULL */
 };
 /* Up to SIM_FAULTS_MAX at once; the first that matches counts. */
 void sim_disk_add_fault(struct sim_disk *disk, const struct sim_fault *fault);
@@ -81,8 +85,9 @@ void sim_disk_clear_faults(struct sim_disk *disk);
 void sim_disk_hold_faults(struct sim_disk *disk, bool hold);
 /* Files that were opened and not closed. */
 uint64_t sim_disk_open_files(struct sim_disk *disk);
-/* How many calls have failed by plan since the disk was made. */
+/* How many calls have failed by plan since the disk was made; of a kind. */
 uint64_t sim_disk_faults_fired(struct sim_disk *disk);
+uint64_t sim_disk_failed(struct sim_disk *disk, enum sim_call call);
 
 /* Called before every call takes effect, without a lock held: the place to take crashed disks. Set it before use. */
 typedef void sim_hook_fn(void *context, struct sim_disk *disk, enum sim_call call);

@@ -74,8 +74,7 @@ struct sim_disk {
 	uint64_t files_open;
 	struct plan plans[SIM_FAULTS_MAX];
 	size_t plan_count;
-	uint64_t fired;
-	uint64_t calls[SIM_CALLS + 1];
+	uint64_t calls[SIM_KINDS], failed[SIM_KINDS];
 	sim_hook_fn *hook;
 	void *hook_context;
 };

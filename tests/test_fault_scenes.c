@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every scene, with a failure at every index: of the calls to the disk, of the flushes, which then drop what they should
- * have flushed and answer OK from then on, and of the allocations. SOLIFUGE_TEST_MATRIX=0: one errno at each
+ * Every scene, with a failure at every index: of the calls to the disk, of the flushes, those inside a write too, which then
+ * drop what they should have flushed and answer OK from then on, and of the allocations. SOLIFUGE_TEST_MATRIX=0: one errno at each
  * index, where all of them, once and for ever, and short transfers are the standard. SOLIFUGE_TEST_SECONDS: goes on for so
  * long with other seeds, for each scene.
  */
@@ -14,7 +14,6 @@
 #include <time.h>
 
 #include "fault_scene.h"
-#include "proof.h"
 
 static const size_t numbers[SCENES] = { 0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14,
 					15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29 };
@@ -72,19 +71,6 @@ static void run(const struct scene *scene, uint64_t seed, const struct fault_pla
 	fault_scene_run(scene, seed, plan, counts);
 }
 
-static void tell(const char *what, const struct fault_counts *counts)
-{
-	char text[128];
-
-	snprintf(text, sizeof(text), "B runs with %s", what);
-	proof_count(text, counts->runs_hit);
-	snprintf(text, sizeof(text), "B %s met", what);
-	proof_count(text, counts->fired);
-	snprintf(text, sizeof(text), "B %s: poisoned and opened again", what);
-	proof_count(text, counts->poisoned);
-	proof_count("B runs without a leak", counts->leaks);
-}
-
 static void fail_calls(const struct scene *scene, uint64_t seed, struct fault_counts *counts)
 {
 	struct scene_calls calls = { 0 };
@@ -105,19 +91,14 @@ static void fail_calls(const struct scene *scene, uint64_t seed, struct fault_co
 static void fail_flushes(const struct scene *scene, uint64_t seed, struct fault_counts *counts)
 {
 	static const int errors[] = { -EIO, -ENOSPC, -EDQUOT };
-	static const enum sim_call calls_that_flush[] = { SIM_SYNC, SIM_WRITE };
 	struct scene_calls calls = { 0 };
 
 	scene_count(scene, seed, &calls);
-	for (size_t which = 0; which < ARRAY_SIZE(calls_that_flush); which++) {
-		enum sim_call call = calls_that_flush[which];
+	for (uint64_t nth = 1; nth <= calls.calls[SIM_FLUSH]; nth++) {
+		struct fault_plan plan = { .fault = { .call = SIM_FLUSH, .nth = nth, .drop = true } };
 
-		for (uint64_t nth = 1; nth <= calls.calls[call]; nth++) {
-			struct fault_plan plan = { .fault = { .call = call, .nth = nth, .drop = true } };
-
-			plan.fault.error = errors[nth % ARRAY_SIZE(errors)];
-			run(scene, seed, &plan, counts);
-		}
+		plan.fault.error = errors[nth % ARRAY_SIZE(errors)];
+		run(scene, seed, &plan, counts);
 	}
 }
 
@@ -150,7 +131,7 @@ static void suffer_all(const struct scene *scene, fail_fn *fail, const char *wha
 		fail(scene, seed, &counts);
 		seed = rng_mix(seed);
 	} while (seconds_now() < end);
-	tell(what, &counts);
+	fault_tell(what, &counts);
 }
 
 ParameterizedTestParameters(fault_scenes, calls)

@@ -349,6 +349,29 @@ Test(sim_disk, capacity)
 	bench_release(&bench);
 }
 
+/* A plan for flushes that takes plain writes for some, or leaves out those inside a write, would miss the flushes. */
+Test(sim_disk, faults_of_flushes)
+{
+	struct bench bench;
+	uint8_t data[512] = { 0 };
+
+	bench_init(&bench);
+	sim_disk_add_fault(bench.disk, &(struct sim_fault){ .call = SIM_FLUSH, .nth = 2, .error = -EIO, .sticky = true });
+	cr_assert_eq(io_sync(bench.file), 0);
+	cr_assert_eq(io_write(bench.file, 0, 0, data, 512), 0);
+	cr_assert_eq(io_write(bench.file, IO_DSYNC, 0, data, 512), -EIO);
+	cr_assert_eq(io_write(bench.file, 0, 0, data, 512), 0);
+	cr_assert_eq(io_read(bench.file, 0, 0, data, 512), 0);
+	cr_assert_eq(io_sync(bench.file), -EIO);
+	cr_assert_eq(sim_disk_calls(bench.disk, SIM_FLUSH), 3);
+	cr_assert_eq(sim_disk_failed(bench.disk, SIM_FLUSH), 2);
+	cr_assert_eq(sim_disk_failed(bench.disk, SIM_WRITE), 1);
+	cr_assert_eq(sim_disk_failed(bench.disk, SIM_SYNC), 1);
+	cr_assert_eq(sim_disk_failed(bench.disk, SIM_READ), 0);
+	cr_assert_eq(sim_disk_faults_fired(bench.disk), 2);
+	bench_release(&bench);
+}
+
 static void count_crashes(void *context, struct sim_disk *disk, enum sim_call call)
 {
 	uint8_t data[512];
