@@ -37,15 +37,22 @@ static void pretend_services(struct rig *rig, unsigned *wakes)
 	rig->commit->wake_context = wakes;
 }
 
-static int put_medium(struct slf_db *db, uint64_t *seq)
+/* One commit of so many puts. */
+static int put_mediums(struct slf_db *db, unsigned count, uint64_t *seq)
 {
 	struct slf_txn *txn = NULL;
 	int result = slf_begin(db, SLF_WRITE, &txn);
 
 	if (result)
 		return result;
-	must_work(slf_put(txn, SLF_MAIN, text("medium"), slice(medium, sizeof(medium))));
+	for (unsigned i = 0; i < count; i++)
+		must_work(slf_put(txn, SLF_MAIN, text("medium"), slice(medium, sizeof(medium))));
 	return slf_commit_async(txn, seq);
+}
+
+static int put_medium(struct slf_db *db, uint64_t *seq)
+{
+	return put_mediums(db, 1, seq);
 }
 
 static void *caller_sync(void *context)
@@ -240,16 +247,16 @@ Test(commit_room, slabs_tell_the_newest_commit)
 	db_put(rig.db, "key", "1");
 	must_work(slf_checkpoint(rig.db));
 	number = rig.commit->mark_slab.number;
-	while (log_room(&rig.db->core.log) > 2 * MEDIUM_RECORD_BYTES) {
+	while (log_room(&rig.db->core.log) > 8 * MEDIUM_RECORD_BYTES) {
 		must_work(put_medium(rig.db, &seq));
 		must_work(slf_wait(rig.db, seq, -1));
 	}
 	cr_assert_eq(rig.commit->mark_slab.number, number); /* those have no MARK */
 	for (unsigned i = 0; i < 2; i++) { /* the second one behind a bridge to the next extent */
-		failed = put_async(&rig, "failed", 10);
+		failed = put_async(&rig, "failed", RIG_LARGE_BYTES);
 		rig_fail(&rig, SIM_WRITE, -EIO, false);
 		cr_assert_eq(slf_wait(rig.db, failed, -1), -EIO);
-		must_work(put_medium(rig.db, &seq));
+		must_work(put_mediums(rig.db, i ? 20 : 1, &seq));
 		must_work(slf_wait(rig.db, seq, -1));
 	}
 	failed = put_async(&rig, "failed", RIG_LARGE_BYTES);

@@ -99,7 +99,7 @@ Test(recover_forged, pages_that_know_better)
 		{ MARK_SPINDLE, false, "outside the log" },    { MARK_OFFSET, false, "outside the log" },
 		{ MARK_ELSEWHERE, false, "no slab here" },     { MARK_NUMBER, false, "newest checkpoint is another one" },
 		{ MARK_DIGEST, false, "newest checkpoint is another one" },
-		{ LOG_NUMBER, true, "the log ends before" },   { DURABLE_SEQ, true, "the log ends before" },
+		{ LOG_NUMBER, true, "the log is damaged" },   { DURABLE_SEQ, true, "the log is damaged" },
 	};
 	uint64_t seqs[COMMITS], limit;
 	struct sim_disk *origin = unclean_disk(seqs, &limit);
