@@ -11,6 +11,7 @@
 #include "call_site.h"
 #include "fault_scene.h"
 #include "proof.h"
+#include "sim_inode.h"
 
 #define LARGE_BYTES (3u << 20) /* more than an extent */
 #define READ_AHEAD 20u         /* entries of four blocks: more than are asked for at once */
@@ -71,6 +72,30 @@ static void make_without_name(struct rig *rig)
 	must(killed != NULL);
 	sim_disk_free(rig->disk);
 	rig->disk = killed;
+}
+
+/* A copy that was taken while a commit in the middle was on its way. */
+static void make_copy(struct rig *rig)
+{
+	struct sim_disk *copy = NULL;
+	uint64_t place = 0;
+	uint8_t byte = 0;
+
+	must_work(rig_open(rig));
+	must_work(rig_commit(rig, 1, false));
+	place = position_offset(rig->db->core.log.end.position) + SLAB_HEADER_BYTES;
+	for (unsigned i = 0; i < 3; i++)
+		must_work(rig_commit(rig, 1, false));
+	copy = sim_disk_kill(rig->disk);
+	rig_abandon(rig->db);
+	rig->db = NULL;
+	sim_disk_free(rig->disk);
+	rig->disk = copy;
+	for (size_t i = 0; i < copy->inode_count; i++)
+		copy->inodes[i]->number += 1000;
+	must_work(sim_disk_peek_durable(copy, rig_path(0), place, &byte, 1));
+	byte ^= 1;
+	must_work(sim_disk_poke(copy, rig_path(0), place, &byte, 1));
 }
 
 /* Without maps every node is read. */
@@ -169,6 +194,7 @@ static const struct {
 } requests[] = {
 	{ "information", open_new, ask_information },
 	{ "the name of a database found", make_without_name, rig_open },
+	{ "the cut of a copy", make_copy, rig_open },
 	{ "reading without maps", open_unmapped, read_all },
 	{ "a value of several extents", open_new, put_large },
 	{ "the next extent of the log", open_new, make_spare },
