@@ -158,8 +158,9 @@ SLF_API int slf_close(struct slf_db *db);
 #define SLF_DURABLE 0x4u /* with SLF_READ: the newest durable version, where the sync mode shows newer ones */
 
 /*
- * Begins a transaction. Readers get a snapshot and never wait. Writers queue in the order of their calls; one runs at a
- * time. A write transaction sees its own changes. End it with slf_commit(), slf_commit_async() or slf_abort().
+ * Begins a transaction. Readers get a snapshot and never wait. Writers queue, one runs at a time; who has waited for a
+ * millisecond comes before all that called later. A write transaction sees its own changes. End it with slf_commit(),
+ * slf_commit_async() or slf_abort().
  */
 SLF_API int slf_begin(struct slf_db *db, unsigned flags, struct slf_txn **txn);
 

@@ -2,14 +2,16 @@
 /*
  * The writer's turn, and the futex calls beneath it.
  *
- * Each waiter stands on its own stack in a queue and sleeps on a word of its own, so a hand-over wakes exactly one
- * thread. The turn stays taken while it is handed over: nobody who arrives later can slip in between.
+ * A turn is mostly shorter than a sleep and its wake-up. So who comes while it is taken first lets others run a few times, and
+ * a turn that becomes free is had by whoever runs: were it handed to one that must be woken first, all that come meanwhile
+ * would have to sleep too, and each of them be woken. Who sleeps stands in a queue; the first one is roused when the turn
+ * becomes free, to try again. Once it has waited for TURN_PATIENCE_NS the turn is handed to it and nobody can slip in
+ * between. (The two modes of Go's sync.Mutex.)
  *
- * A waiter's word leaves WAITING and SLEEPING once, under the mutex, at the moment it is taken out of the queue. So a
- * waiter whose time is up takes the mutex and looks: still waiting means that it leaves the queue itself; GRANTED means that the
- * turn was given to it meanwhile, and it must keep it, or the turn would be lost. As soon as the word has changed the
- * waiter may return and its stack be reused: from then on whoever changed it may use the word's address as a key for
- * the wake, but not touch it. A wake that hits somebody else by this is one that every futex user has to bear.
+ * Each waiter is on its own stack and sleeps on a word of its own, which is changed under the mutex only. GRANTED and CLOSED
+ * take it out of the queue: from then on it may return and its stack be reused, so whoever changed the word may use its
+ * address as a key for the wake, but not touch it. A wake that hits somebody else by this is one that every futex user has
+ * to bear. A waiter whose time is up takes the mutex and looks: what was GRANTED must be kept, or the turn would be lost.
  */
 #include "turn.h"
 
@@ -19,15 +21,14 @@
 #include <time.h>
 #include <unistd.h>
 
-/* SLEEPING is WAITING with a call into the kernel under way, so whoever dismisses it has to wake it. */
-enum waiter_state { WAITER_WAITING, WAITER_SLEEPING, WAITER_GRANTED, WAITER_CLOSED };
+/* ROUSED: woken to take the turn if it is free; at most one waiter, the first. */
+enum waiter_state { WAITER_SLEEPING, WAITER_ROUSED, WAITER_GRANTED, WAITER_CLOSED };
 
-/* How often a waiter lets others run before it sleeps. A turn is mostly shorter than a sleep and its wake-up, and the
- * holder may be one of those who want the processor. */
 #define YIELDS 4
 
 struct turn_waiter {
 	struct turn_waiter *next, *previous;
+	uint64_t since_ns;
 	_Atomic uint32_t state; /* enum waiter_state */
 	bool service;
 };
@@ -91,86 +92,112 @@ static void queue_remove(struct turn *turn, struct turn_waiter *waiter)
 		turn->last = waiter->previous;
 }
 
-/* Takes the first waiter out and tells it why. The waiter may be gone on return: the result is for futex_wake only; NULL
- * when it is awake. */
-static _Atomic uint32_t *queue_dismiss_first(struct turn *turn, enum waiter_state state)
+/* Tells a waiter its new state. It may be gone on return when that takes it out of the queue: the result is for futex_wake
+ * only. */
+static _Atomic uint32_t *tell(struct turn *turn, struct turn_waiter *waiter, enum waiter_state state)
 {
-	struct turn_waiter *waiter = turn->first;
 	_Atomic uint32_t *word = &waiter->state;
 
-	queue_remove(turn, waiter);
-	turn->service = waiter->service;
-	return atomic_exchange_explicit(word, state, memory_order_acq_rel) == WAITER_SLEEPING ? word : NULL;
+	turn->roused = state == WAITER_ROUSED;
+	if (state != WAITER_ROUSED)
+		queue_remove(turn, waiter);
+	atomic_store_explicit(word, state, memory_order_release);
+	return word;
 }
 
-static bool is_waiting(enum waiter_state state)
+/* The mutex is held. */
+static bool take_free(struct turn *turn, bool service)
 {
-	return state == WAITER_WAITING || state == WAITER_SLEEPING;
+	if (turn->taken)
+		return false;
+	turn->taken = true;
+	turn->service = service;
+	return true;
 }
 
-/* Sleeps until the waiter's word changes or the time is up, and tells what the word says then. */
-static enum waiter_state waiter_sleep(struct turn_waiter *waiter, int64_t timeout_ns)
+/* Whether the turn could be had while others were let run. */
+static bool take_soon(struct turn *turn, bool service)
 {
-	uint64_t deadline_ns = timeout_ns < 0 ? 0 : clock_now_ns() + (uint64_t)timeout_ns;
-	uint32_t state = WAITER_WAITING;
-	int64_t left_ns = timeout_ns;
+	bool taken = false;
 
-	for (unsigned i = 0; i < YIELDS; i++) {
+	for (unsigned i = 0; i < YIELDS && !taken; i++) {
 		sched_yield();
-		state = atomic_load_explicit(&waiter->state, memory_order_acquire);
-		if (!is_waiting(state))
-			return state;
+		pthread_mutex_lock(&turn->mutex);
+		taken = !turn->closed && take_free(turn, service);
+		pthread_mutex_unlock(&turn->mutex);
 	}
-	for (;;) {
-		state = WAITER_WAITING;
-		if (!atomic_compare_exchange_strong_explicit(&waiter->state, &state, WAITER_SLEEPING,
-							     memory_order_acquire, memory_order_acquire) &&
-		    state != WAITER_SLEEPING)
-			return state;
-		if (timeout_ns >= 0) {
-			left_ns = (int64_t)(deadline_ns - clock_now_ns());
-			if (left_ns <= 0)
-				return WAITER_WAITING;
-		}
-		futex_wait(&waiter->state, WAITER_SLEEPING, left_ns);
+	return taken;
+}
+
+/* A waiter that is awake looks what has become of it. The mutex is held. 1: it is to sleep on. */
+static int look(struct turn *turn, struct turn_waiter *waiter, bool late)
+{
+	uint32_t state = atomic_load_explicit(&waiter->state, memory_order_relaxed);
+	bool free = false;
+
+	if (state == WAITER_GRANTED || state == WAITER_CLOSED)
+		return state == WAITER_GRANTED ? 0 : SLF_EBADHANDLE;
+	free = take_free(turn, waiter->service);
+	if (state == WAITER_ROUSED)
+		turn->roused = false;
+	if (free || late) {
+		queue_remove(turn, waiter);
+		return free ? 0 : -ETIMEDOUT;
 	}
+	atomic_store_explicit(&waiter->state, WAITER_SLEEPING, memory_order_relaxed);
+	return 1;
+}
+
+/* Called with the mutex held, left without. deadline_ns: 0 for none. */
+static int sleep_in_queue(struct turn *turn, bool service, uint64_t deadline_ns)
+{
+	struct turn_waiter waiter = { .service = service, .since_ns = clock_now_ns() };
+	int result = 1;
+
+	queue_append(turn, &waiter);
+	while (result == 1) {
+		uint64_t now_ns = clock_now_ns();
+		bool late = deadline_ns && now_ns >= deadline_ns;
+
+		pthread_mutex_unlock(&turn->mutex);
+		if (!late)
+			late = futex_wait(&waiter.state, WAITER_SLEEPING,
+					  deadline_ns ? (int64_t)(deadline_ns - now_ns) : -1) == -ETIMEDOUT;
+		pthread_mutex_lock(&turn->mutex);
+		result = look(turn, &waiter, late);
+	}
+	pthread_mutex_unlock(&turn->mutex);
+	return result;
 }
 
 static int take(struct turn *turn, int64_t timeout_ns, bool service)
 {
-	struct turn_waiter waiter = { .service = service };
-	enum waiter_state state = WAITER_GRANTED;
+	uint64_t deadline_ns = timeout_ns > 0 ? clock_now_ns() + (uint64_t)timeout_ns : 0;
 	int result = 0;
 
 	pthread_mutex_lock(&turn->mutex);
-	if (turn->closed) {
+	if (turn->closed)
 		result = SLF_EBADHANDLE;
-	} else if (!turn->taken) {
-		turn->taken = true;
-		turn->service = service;
-	} else if (timeout_ns == 0 && (!turn->service || turn->first)) {
+	else if (take_free(turn, service))
+		result = 0;
+	else if (timeout_ns == 0 && (!turn->service || turn->first))
 		result = -EBUSY;
-	} else {
-		if (timeout_ns == 0) /* held for a moment only, and nobody comes first */
-			timeout_ns = -1;
-		queue_append(turn, &waiter);
-		state = WAITER_WAITING;
-	}
+	else
+		result = 1; /* with a timeout of 0: held for a moment only, and nobody comes first */
 	pthread_mutex_unlock(&turn->mutex);
-	if (state == WAITER_GRANTED)
+	if (result != 1)
 		return result;
-
-	state = waiter_sleep(&waiter, timeout_ns);
-	if (is_waiting(state)) {
-		pthread_mutex_lock(&turn->mutex);
-		state = atomic_load_explicit(&waiter.state, memory_order_acquire);
-		if (is_waiting(state))
-			queue_remove(turn, &waiter);
-		pthread_mutex_unlock(&turn->mutex);
-	}
-	if (is_waiting(state))
-		return -ETIMEDOUT;
-	return state == WAITER_CLOSED ? SLF_EBADHANDLE : 0;
+	if (take_soon(turn, service))
+		return 0;
+	pthread_mutex_lock(&turn->mutex);
+	if (turn->closed)
+		result = SLF_EBADHANDLE;
+	else if (take_free(turn, service))
+		result = 0;
+	else
+		return sleep_in_queue(turn, service, deadline_ns);
+	pthread_mutex_unlock(&turn->mutex);
+	return result;
 }
 
 int turn_take(struct turn *turn, int64_t timeout_ns)
@@ -189,10 +216,14 @@ void turn_pass(struct turn *turn)
 
 	pthread_mutex_lock(&turn->mutex);
 	assert(turn->taken);
-	if (turn->first)
-		word = queue_dismiss_first(turn, WAITER_GRANTED);
-	else
+	if (turn->first && clock_now_ns() - turn->first->since_ns >= TURN_PATIENCE_NS) {
+		turn->service = turn->first->service;
+		word = tell(turn, turn->first, WAITER_GRANTED);
+	} else {
 		turn->taken = false;
+		if (turn->first && !turn->roused)
+			word = tell(turn, turn->first, WAITER_ROUSED);
+	}
 	pthread_mutex_unlock(&turn->mutex);
 	if (word)
 		futex_wake(word, 1);
@@ -202,12 +233,8 @@ void turn_close(struct turn *turn)
 {
 	pthread_mutex_lock(&turn->mutex);
 	turn->closed = true;
-	while (turn->first) {
-		_Atomic uint32_t *word = queue_dismiss_first(turn, WAITER_CLOSED);
-
-		if (word)
-			futex_wake(word, 1);
-	}
+	while (turn->first)
+		futex_wake(tell(turn, turn->first, WAITER_CLOSED), 1);
 	pthread_mutex_unlock(&turn->mutex);
 }
 

@@ -117,7 +117,13 @@ Test(turn, try_while_the_background_has_it)
 	turn_release_all(&turn);
 }
 
-/* Writers would overtake each other. */
+/* How long a waiter has to wait until the turn is handed to it. */
+static void be_patient(void)
+{
+	nap(2 * (int64_t)TURN_PATIENCE_NS);
+}
+
+/* Writers that have waited would overtake each other. */
 Test(turn, order_of_arrival)
 {
 	struct waiter waiters[8];
@@ -129,6 +135,7 @@ Test(turn, order_of_arrival)
 	for (unsigned i = 0; i < 8; i++)
 		waiter_start(&waiters[i], &turn, &order, i % 2 ? -1 : 60000 * MS);
 	cr_assert(turn_wanted(&turn));
+	be_patient();
 	turn_pass(&turn);
 	for (unsigned i = 0; i < 8; i++) {
 		waiter_join(&waiters[i]);
@@ -150,7 +157,7 @@ static void *hold_a_while(void *context)
 	return NULL;
 }
 
-/* Whoever asks while the turn is handed over would get it before the one who waited. */
+/* Whoever asks while the turn is handed over would get it before the one who has waited. */
 Test(turn, no_overtaking_at_the_hand_over)
 {
 	struct turn turn;
@@ -161,6 +168,7 @@ Test(turn, no_overtaking_at_the_hand_over)
 	cr_assert_eq(pthread_create(&thread, NULL, hold_a_while, &turn), 0);
 	while (!turn_wanted(&turn))
 		nap(MS / 20);
+	be_patient();
 	turn_pass(&turn);
 	cr_assert_eq(turn_take(&turn, 0), -EBUSY);
 	cr_assert_eq(pthread_join(thread, NULL), 0);
