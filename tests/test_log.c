@@ -361,8 +361,10 @@ Test(log, reserved_space_suffices)
 		struct space_rig *rig = space_new(1, rng_below(&rng, 2) ? 512 : 4096);
 		struct log *log = &rig->core.log;
 		uint64_t payload = 8 + 8 * rng_below(&rng, 30000), bytes = slab_bytes(payload, log->store->settings.sector);
+		uint64_t before = 8 + 8 * rng_below(&rng, 4000), room = rng_below(&rng, EXTENT_BYTES - EXTENT_ZERO_DATA);
 
-		fill(rig, 8 + 8 * rng_below(&rng, 4000), rng_below(&rng, EXTENT_BYTES - EXTENT_ZERO_DATA));
+		/* with less room than a slab needs it would go on in one extent after the other */
+		fill(rig, before, u64_max(room, slab_bytes(before, log->store->settings.sector)));
 		must_work(log_reserve(log, bytes));
 		space_leave(rig, 0);
 		put(rig, payload);
