@@ -168,9 +168,10 @@ static int look_behind(struct recovery *recovery, int (*look)(struct recovery *r
 {
 	const struct mark *mark = &recovery->mark;
 	uint64_t end = atomic_load(&recovery->core->store.spindles[0].size);
+	uint64_t count = u64_min(mark->recyclable_count, end / EXTENT_BYTES); /* hostile: the same one again and again */
 	int result = 0;
 
-	for (uint32_t i = 0; i < mark->recyclable_count && !result; i++)
+	for (uint32_t i = 0; i < count && !result; i++)
 		if (may_be_free(mark, mark_recyclable(mark, i)))
 			result = look(recovery, mark_recyclable(mark, i));
 	if (mark->spindles[0].next_extent > end / EXTENT_BYTES)
@@ -257,8 +258,8 @@ static int follow_chain(struct recovery *recovery, const char **reason)
 static int find_end(struct recovery *recovery)
 {
 	const char *reason = "its bulk never reached the disk";
+	uint64_t number = 0; /* of the end that evidence was found behind; no slab has 0 */
 	int result, evidence;
-	uint64_t number;
 
 	forget_chain(recovery);
 	result = read_mark_slab(recovery);
@@ -267,14 +268,15 @@ static int find_end(struct recovery *recovery)
 	recovery->end = recovery->reader.place;
 	recovery->extent = align_down(recovery->reader.position, EXTENT_BYTES);
 	recovery->proven = recovery->end;
-	do { /* beside a writer what looks like evidence may have been appended since, and the chain goes on */
-		number = recovery->end.number;
+	for (;;) { /* beside a writer what looks like evidence may have been appended since, and the chain goes on */
 		result = follow_chain(recovery, &reason);
 		if (result != SLF_END)
 			return result;
 		evidence = find_evidence(recovery);
-	} while (evidence > 0 && recovery->end.number != number);
-	return judge_end(recovery, evidence, reason);
+		if (evidence <= 0 || recovery->end.number == number)
+			return judge_end(recovery, evidence, reason);
+		number = recovery->end.number;
+	}
 }
 
 /* Slabs that nobody says were durable count only with their bulk. Where some is missing the log ends before, and so may the
@@ -581,9 +583,10 @@ static int start_writing(struct recovery *recovery, uint64_t salt)
 	struct checkpoint *checkpoint = &core->checkpoint;
 	int result = recovery->cut_copy ? clear_copy(recovery) : 0;
 
+	if (result)
+		return result;
 	clear_tail(recovery);
-	if (!result)
-		result = append_open(recovery, salt);
+	result = append_open(recovery, salt);
 	if (result)
 		return result;
 	checkpoint->meta = core->meta;

@@ -89,9 +89,7 @@ Test(recover_beside, files_grow_beside_a_reader)
 	cr_assert_gt(seen, 0);
 }
 
-/* What is appended while a reader looks whether the log ends where it has found nothing more would be taken for evidence that
- * something is missing there. */
-Test(recover_beside, log_grows_beside_a_reader)
+static void grow_beside_a_reader(bool checkpoint)
 {
 	struct neighbour neighbour = { .fired = true, .small = true };
 
@@ -102,6 +100,8 @@ Test(recover_beside, log_grows_beside_a_reader)
 
 		must_work(open_three(disk, SLF_CREATE, NULL, &neighbour.db));
 		commit_one(neighbour.db, 0);
+		if (checkpoint)
+			must_work(slf_checkpoint(neighbour.db));
 		neighbour.nth = nth;
 		neighbour.fired = false;
 		sim_disk_set_hook(disk, commit_beside, &neighbour);
@@ -113,6 +113,14 @@ Test(recover_beside, log_grows_beside_a_reader)
 		must_work(slf_close(neighbour.db));
 		sim_disk_free(disk);
 	}
+}
+
+/* What is appended while a reader looks whether the log ends where it has found nothing more would be taken for evidence that
+ * something is missing there. */
+Test(recover_beside, log_grows_beside_a_reader)
+{
+	grow_beside_a_reader(false);
+	grow_beside_a_reader(true); /* who finds nothing behind the checkpoint yet */
 }
 
 /* The size of a file that cannot be asked for would be taken for what it was. */
