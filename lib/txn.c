@@ -622,14 +622,15 @@ static int write_large(struct slf_txn *txn, struct action *action)
 static int reserve_space(struct slf_txn *txn)
 {
 	struct core *core = txn->core;
-	uint64_t used = heap_used(core->heap), drawn = extents_drawn(&core->extents), wanted;
+	uint64_t used = heap_used(core->heap), drawn = extents_drawn(&core->extents), wanted, reserved;
 	int result;
 
 	if (unlikely(used > core->tuning.heap_bytes && atomic_load(&core->checkpoint.failed_space)))
 		return error_set(-ENOSPC, core->store.spindles[0].path, 0, OFFSET_NONE,
 				 "no space to write the changes gathered in memory: delete something or make space");
-	if (unlikely(drawn))
-		core->reserved_bytes -= u64_min(core->reserved_bytes, drawn);
+	reserved = core->reserved_bytes;
+	while (unlikely(drawn) && !atomic_compare_exchange_weak(&core->reserved_bytes, &reserved, reserved - u64_min(reserved, drawn)))
+		; /* a checkpoint that has failed has set 0 */
 	if (likely(used <= core->reserved_bytes))
 		return 0;
 	wanted = used + used / 4;
