@@ -186,6 +186,7 @@ Test(api, options_garbage)
 		{ .size = sizeof(struct slf_options), .flags = SLF_CREATE, .branch_bytes = 255 },
 		{ .size = sizeof(struct slf_options), .flags = SLF_CREATE, .heap_bytes = 65535 },
 		{ .size = sizeof(struct slf_options), .flags = SLF_CREATE, .log_bytes = 65535 },
+		{ .size = sizeof(struct slf_options), .flags = SLF_CREATE, .log_bytes = ((uint64_t)4 << 30) + 1 },
 	};
 	struct slf_db *db = NULL;
 	size_t i = 0;

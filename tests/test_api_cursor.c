@@ -220,8 +220,12 @@ Test(api_cursor, bounds)
 				     &(struct slf_cursor *){ NULL }), -EINVAL);
 	cr_assert_eq(slf_cursor_open(txn, SLF_MAIN, &(struct slf_range){ .flags = SLF_UPPER, .high = { NULL, 1 } },
 				     &(struct slf_cursor *){ NULL }), -EINVAL);
-	cr_assert_eq(slf_cursor_open(txn, SLF_MAIN, &(struct slf_range){ .flags = SLF_PREFIX | SLF_UPPER },
-				     &(struct slf_cursor *){ NULL }), -EINVAL);
+	for (size_t bound = 0; bound < 4; bound++) {
+		static const unsigned bounds[] = { SLF_UPPER, SLF_LOWER, SLF_LOWER_EXCLUSIVE, SLF_UPPER_INCLUSIVE };
+
+		cr_assert_eq(slf_cursor_open(txn, SLF_MAIN, &(struct slf_range){ .flags = SLF_PREFIX | bounds[bound] },
+					     &(struct slf_cursor *){ NULL }), -EINVAL, "bound %zu", bound);
+	}
 	cr_assert_eq(slf_cursor_open(txn, SLF_MAIN, &(struct slf_range){ .flags = SLF_LOWER, .low = { "", 65536 } },
 				     &(struct slf_cursor *){ NULL }), SLF_ETOOBIG);
 	cr_assert_eq(slf_cursor_open(txn, SLF_MAIN, &(struct slf_range){ .flags = SLF_UPPER, .high = { "", 65536 } },
