@@ -338,3 +338,14 @@ Test(extent, near_the_size_limit)
 	cr_assert_eq(take(rig, STREAM_BULK, 3, 3 * EXTENT_BYTES), at(1, 1));
 	space_free(rig);
 }
+
+/* The first file of a spindle would grow over the place of the second, which another version may have. */
+Test(extent, near_the_end_of_the_segment)
+{
+	struct space_rig *rig = space_new(2, 512);
+
+	rig->core.store.spindles[0].info.size_max = INT64_MAX;
+	rig->core.extents.spindles[0].next = SEGMENT_BYTES / EXTENT_BYTES / 10 * 9 + 9;
+	refused(rig, STREAM_LOG, 1, EXTENT_BYTES, -EFBIG);
+	space_free(rig);
+}
