@@ -343,9 +343,12 @@ Test(extent, near_the_size_limit)
 Test(extent, near_the_end_of_the_segment)
 {
 	struct space_rig *rig = space_new(2, 512);
+	struct slf_errinfo info = { .size = sizeof(info) };
 
 	rig->core.store.spindles[0].info.size_max = INT64_MAX;
 	rig->core.extents.spindles[0].next = SEGMENT_BYTES / EXTENT_BYTES / 10 * 9 + 9;
 	refused(rig, STREAM_LOG, 1, EXTENT_BYTES, -EFBIG);
+	must_work(slf_errinfo(&info));
+	cr_assert(strstr(info.text, "(1099511627776 bytes)"), "%s", info.text);
 	space_free(rig);
 }
