@@ -99,6 +99,7 @@ static uint64_t leaf_checksum(const struct node *leaf, uint64_t seed, uint64_t p
 
 	if (!delta && !(node_bytes(leaf)[NODE_AT_FLAGS] & NODE_FLAG_REFS))
 		return header;
+	XXH3_INITSTATE(&state); /* else a seed that an earlier call has left there is taken for a secret made of it */
 	XXH3_64bits_reset_withSeed(&state, header);
 	if (delta)
 		XXH3_64bits_update(&state, node_bytes(leaf) + NODE_HEADER_BYTES, POSITION_BYTES);
