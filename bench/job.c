@@ -218,7 +218,6 @@ void shared_open(struct shared *shared, bool durable)
 		.threads = measured->workload->threads,
 		.trees = measured->workload->trees,
 		.puts_in_order = measured->workload->puts_in_order && !shared->filling,
-		.reads_in_order = measured->workload->reads_in_order && !shared->filling,
 	};
 
 	expect_shared(shared, shared->store->open(&setup, &shared->handle), "open");

@@ -69,7 +69,6 @@ struct store_setup {
 	unsigned threads;      /* sessions that will be attached, about */
 	unsigned trees;        /* that tree_put() will be used for; 0: none */
 	bool puts_in_order;    /* each key that is put is above all that are there */
-	bool reads_in_order;   /* entries are read in the order of their keys; else at random, where anything is */
 };
 
 struct store {

@@ -83,7 +83,7 @@ struct workload {
 	bool cold;               /* starts with nothing in the page cache or a cache of the store's own */
 	bool timed;              /* runs for a time; the others until they have done all, or are capped */
 	bool scaling;            /* runs only where there is a CPU for each thread */
-	bool puts_in_order, reads_in_order; /* what the store is told, see store_setup */
+	bool puts_in_order; /* what the store is told, see store_setup */
 	bool longer;             /* timed: runs for the time that the plan has for it */
 	unsigned trees;
 	size_t put_per_txn;      /* for those that differ in nothing else */
