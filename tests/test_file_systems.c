@@ -13,11 +13,9 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -182,17 +180,6 @@ static void make_content(struct cell *cell)
 	must_work(slf_sync(cell->db, NULL));
 }
 
-/* All blocks of the database belong to a copy of it too. */
-static void share_blocks(const struct cell *cell)
-{
-	int from = open(cell->path, O_RDONLY | O_CLOEXEC),
-	    to = open(cell->copy_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-
-	must(from >= 0 && to >= 0 && ioctl(to, FICLONE, from) == 0);
-	close(from);
-	close(to);
-}
-
 static void prepare(struct cell *cell)
 {
 	pid_t child = 0;
@@ -213,7 +200,7 @@ static void prepare(struct cell *cell)
 		cell->db = NULL;
 	}
 	if (cell->kind == VOLUME_XFS)
-		share_blocks(cell);
+		volume_share(cell->path, cell->copy_path);
 	space_take(cell);
 }
 

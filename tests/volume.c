@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/loop.h>
 #include <sched.h>
 #include <stdio.h>
@@ -29,6 +30,9 @@ static const struct {
 } kinds[VOLUME_KINDS] = {
 	[VOLUME_EXT4] = { "ext4", "ext4", "", { "mkfs.ext4", "-qF" } },
 	[VOLUME_EXT4_WRITEBACK] = { "ext4 data=writeback", "ext4", "data=writeback", { "mkfs.ext4", "-qF" } },
+	[VOLUME_EXT4_EAGER] = { "ext4 commit=1", "ext4", "commit=1", { "mkfs.ext4", "-qF" } },
+	[VOLUME_EXT4_LATE] = { "ext4 commit=1000", "ext4", "commit=1000", { "mkfs.ext4", "-qF" } },
+	[VOLUME_XFS_SHARED] = { "xfs, blocks shared", "xfs", "", { "mkfs.xfs", "-qf", "-m", "reflink=1" } },
 	[VOLUME_XFS] = { "xfs", "xfs", "", { "mkfs.xfs", "-qf", "-m", "reflink=1" } },
 	[VOLUME_XFS_PLAIN] = { "xfs without reflink", "xfs", "", { "mkfs.xfs", "-qf", "-m", "reflink=0" } },
 	[VOLUME_BTRFS] = { "btrfs", "btrfs", "", { "mkfs.btrfs", "-qf" } },
@@ -178,6 +182,15 @@ void volume_read_only(struct volume *volume)
 		must(errno == EBUSY && ++tries < UNMOUNT_TRIES); /* a process that has ended may not have let go */
 		usleep(1000);
 	}
+}
+
+void volume_share(const char *path, const char *copy_path)
+{
+	int from = open(path, O_RDONLY | O_CLOEXEC), to = open(copy_path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	must(from >= 0 && to >= 0 && ioctl(to, FICLONE, from) == 0);
+	close(from);
+	close(to);
 }
 
 void volume_cut(struct volume *volume, bool log)

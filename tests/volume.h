@@ -18,7 +18,10 @@
 enum volume_kind {
 	VOLUME_EXT4,
 	VOLUME_EXT4_WRITEBACK, /* data=writeback */
+	VOLUME_EXT4_EAGER,     /* commit=1: its journal is written each second */
+	VOLUME_EXT4_LATE,      /* commit=1000: by flushes alone */
 	VOLUME_XFS,
+	VOLUME_XFS_SHARED, /* the same; the test gives the database's blocks to a copy as well (volume_share) */
 	VOLUME_XFS_PLAIN, /* without reflink */
 	VOLUME_BTRFS,
 	VOLUME_TMPFS, /* without a loop device */
@@ -43,6 +46,8 @@ void volume_mount(struct volume *volume);
 void volume_unmount(struct volume *volume);
 /* From now on nothing can be written; nothing may be open for writing. */
 void volume_read_only(struct volume *volume);
+/* All blocks of a file belong to a copy of it too, which is made or replaced. Not for all file systems. */
+void volume_share(const char *path, const char *copy_path);
 /* Cuts the power: nothing is written from now on. log: its journal is still written, but no data. Not for btrfs and tmpfs.
  * Flushes that return while this call runs may say that they worked and have not (a plain loop of pwrite and fdatasync shows it
  * on both file systems): no process outlives its power, so take nothing for acknowledged from here on. */
