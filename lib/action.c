@@ -90,23 +90,30 @@ void action_encode(void *bytes, const struct action *action)
 	}
 }
 
-/* What stands behind the key, by op. False when the op is unknown or its bytes cannot be. */
-static bool action_value_decode(const uint8_t *from, uint32_t value_bytes, struct action *action)
+/* What stands behind the key, by op. */
+static int action_value_decode(const uint8_t *from, uint32_t value_bytes, struct action *action)
 {
+	bool possible;
+
 	switch (action->op) {
 	case ACTION_PUT:
 		action->value = slice(from, value_bytes);
-		return value_bytes <= VALUE_BYTES_MAX;
+		possible = value_bytes <= VALUE_BYTES_MAX;
+		break;
 	case ACTION_PUT_REF:
 		if (value_bytes != ACTION_REF_BYTES)
-			return false;
+			return SLF_ECORRUPT;
 		value_ref_decode(from, &action->ref);
 		action->value_hash = get_u64(from + VALUE_REF_BYTES);
-		return action->ref.stored <= action->ref.raw && action->ref.raw <= VALUE_BYTES_MAX;
+		possible = action->ref.stored <= action->ref.raw && action->ref.raw <= VALUE_BYTES_MAX;
+		break;
 	case ACTION_DEL:
-		return value_bytes == 0;
+		possible = value_bytes == 0;
+		break;
+	default: /* bytes of a file */
+		return SLF_EINCOMPATIBLE;
 	}
-	return false;
+	return possible ? 0 : SLF_ECORRUPT;
 }
 
 int action_decode(struct slf_slice *bytes, struct action *action)
@@ -115,6 +122,7 @@ int action_decode(struct slf_slice *bytes, struct action *action)
 	struct action decoded = { 0 };
 	uint32_t value_bytes;
 	uint64_t total;
+	int result;
 
 	if (!bytes->size)
 		return SLF_END;
@@ -127,9 +135,10 @@ int action_decode(struct slf_slice *bytes, struct action *action)
 	total = ACTION_HEADER_BYTES + (uint64_t)decoded.key.size + value_bytes;
 	if (total > bytes->size)
 		return SLF_ECORRUPT;
-	if (!action_value_decode(from + ACTION_HEADER_BYTES + decoded.key.size, value_bytes, &decoded))
-		return SLF_ECORRUPT;
+	result = action_value_decode(from + ACTION_HEADER_BYTES + decoded.key.size, value_bytes, &decoded);
 	*action = decoded;
+	if (result)
+		return result;
 	*bytes = slice(from + total, bytes->size - total);
 	return 0;
 }

@@ -30,7 +30,8 @@ struct action {
 /* Bytes of the encoded action. */
 size_t action_bytes(const struct action *action);
 void action_encode(void *bytes, const struct action *action);
-/* Decodes the action at *bytes and moves *bytes behind it: 0, SLF_END at the end, SLF_ECORRUPT. Safe on any bytes. */
+/* Decodes the action at *bytes and moves *bytes behind it: 0, SLF_END at the end, SLF_ECORRUPT; SLF_EINCOMPATIBLE
+ * for an op that this version does not know, with action->op set. Safe on any bytes. */
 int action_decode(struct slf_slice *bytes, struct action *action);
 
 /* Folds one action into a transaction's running digest (starts as zeros). */

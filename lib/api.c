@@ -128,6 +128,8 @@ int slf_checkpoint(struct slf_db *db)
 
 	if (!result && db->core.tuning.readonly)
 		result = error_set(SLF_EREADONLY, NULL, -1, OFFSET_NONE, "a checkpoint of a read-only database");
+	if (!result) /* a checkpoint is of what is durable */
+		result = commit_sync(&db->core.commit, NULL);
 	return result ? result : checkpoint_run(&db->core);
 }
 
@@ -206,6 +208,7 @@ int slf_info(struct slf_db *db, struct slf_info *info)
 	own.inline_bytes = core->store.settings.inline_bytes;
 	own.clean = core->meta.flags & META_FLAG_CLEAN;
 	own.damaged = core->damage != NULL;
+	own.cut = core->cut;
 	snprintf(own.io, sizeof(own.io), "%s", io_name(core->io));
 	snprintf(own.map, sizeof(own.map), "%s", core->tuning.map ? "map" : "pread");
 	own.size = info->size < sizeof(own) ? info->size : sizeof(own);
@@ -365,7 +368,7 @@ int slf_begin_at(struct slf_db *db, uint64_t seq, struct slf_txn **result)
 {
 	struct slf_txn *txn;
 	uint64_t found;
-	int error = slf_begin(db, SLF_READ, &txn);
+	int error = slf_begin(db, SLF_READ, result ? &txn : NULL); /* which says what is wrong with that */
 
 	if (error)
 		return error;
@@ -416,15 +419,18 @@ int slf_commit_async(struct slf_txn *txn, uint64_t *seq)
 
 void slf_abort(struct slf_txn *txn)
 {
-	bool orphaned;
+	bool orphaned, writes;
 
 	if (!txn || reader_is_free(txn->reader)) /* it has ended before */
 		return;
 	orphaned = atomic_load(&txn->reader->state) == READER_ORPHAN;
 	if (!db_alive(txn->core) && !orphaned)
 		return; /* a forked child: everything here belongs to the parent */
+	writes = txn->state == TXN_WRITING;
 	if (!orphaned)
 		txn_abort(txn);
+	if (!orphaned && writes)
+		checkpoint_alone(txn->core);
 	end_txn(txn);
 }
 
@@ -557,18 +563,22 @@ int slf_tree_next(struct slf_txn *txn, char *buffer, size_t size, uint32_t *tree
 
 int slf_tree_stat(struct slf_txn *txn, uint32_t id, struct slf_tree_stat *stat)
 {
+	struct slf_tree_stat own = { 0 };
 	struct txn_tree *tree = NULL;
 	int result = check_txn(txn);
 
 	if (!result)
 		result = check_user_tree(id);
-	if (!result && !stat)
-		result = error_set(-EINVAL, NULL, -1, OFFSET_NONE, "slf_tree_stat needs a place for the answer");
+	if (!result && (!stat || stat->size < sizeof(size_t)))
+		result = error_set(-EINVAL, NULL, -1, OFFSET_NONE, "slf_tree_stat needs a struct with its size set");
 	if (!result)
 		result = txn_tree(txn, id, &tree);
 	if (result)
 		return result;
-	*stat = (struct slf_tree_stat){ .entries = tree->root.count, .height = tree->root.height };
+	own.size = stat->size < sizeof(own) ? stat->size : sizeof(own);
+	own.entries = tree->root.count;
+	own.height = tree->root.height;
+	memcpy(stat, &own, own.size);
 	return 0;
 }
 

@@ -67,7 +67,8 @@ int bulk_flush(struct bulk *bulk)
 	return 0;
 }
 
-static int bulk_next_extent(struct bulk *bulk)
+/* What its first entry needs is allocated before the extent is taken: on a full disk none is used up in vain. */
+static int bulk_next_extent(struct bulk *bulk, uint64_t length)
 {
 	int result = bulk_flush(bulk);
 
@@ -81,7 +82,8 @@ static int bulk_next_extent(struct bulk *bulk)
 		bulk->image = image;
 	}
 	bulk->position = 0;
-	result = extents_take(bulk->extents, STREAM_BULK, 1, 0, bulk->set_aside, &bulk->position, bulk->image);
+	result = extents_take(bulk->extents, STREAM_BULK, 1, align_up(EXTENT_DATA + length, BLOCK_BYTES), bulk->set_aside,
+			      &bulk->position, bulk->image);
 	if (result)
 		return result;
 	memset(bulk->image + EXTENT_HEADER_BYTES, 0, EXTENT_DATA - EXTENT_HEADER_BYTES);
@@ -107,7 +109,7 @@ int bulk_place(struct bulk *bulk, uint64_t length, bool node, uint64_t *position
 	if (bulk->position)
 		start = entry_start(bulk, length, node);
 	if (!bulk->position || start + length > EXTENT_BYTES) {
-		int result = bulk_next_extent(bulk);
+		int result = bulk_next_extent(bulk, length);
 
 		if (result)
 			return result;

@@ -58,21 +58,37 @@ static uint64_t log_space(struct core *core)
 		       core->tuning.log_bytes / 2 * LOG_SPACE_FACTOR);
 }
 
-/* Of what snapshots leave of the budget two thirds; where they leave little, an eighth of all, or there would be one checkpoint
- * after the other. */
-static bool heap_due(struct core *core)
+static uint64_t kept_by_snapshots(struct core *core)
 {
-	uint64_t kept = atomic_load_explicit(&core->versions.snapshot_bytes, memory_order_relaxed);
-	uint64_t budget = core->tuning.heap_bytes, used = heap_used(core->heap);
+	return atomic_load_explicit(&core->versions.snapshot_bytes, memory_order_relaxed);
+}
 
-	return used - u64_min(used, kept) >= u64_max((budget - u64_min(budget, kept)) / 3 * 2, budget / 8);
+struct heap_load checkpoint_heap(struct core *core)
+{
+	uint64_t kept = kept_by_snapshots(core), budget = core->tuning.heap_bytes, used = heap_used(core->heap);
+
+	return (struct heap_load){ .used = used - u64_min(used, kept),
+				   .budget = u64_max(budget - u64_min(budget, kept), budget / 4) };
+}
+
+/* Nothing waits for them, so nothing else would tell why memory grows. */
+static void tell_snapshots(struct core *core)
+{
+	uint64_t kept = kept_by_snapshots(core), budget = core->tuning.heap_bytes;
+	bool *told = &core->checkpoint.snapshots_told;
+
+	if (kept > budget / 2 && !*told)
+		core_log(core, 4, "snapshots keep %llu MiB of a heap of %llu MiB: memory grows until those who read end them",
+			 (unsigned long long)(kept / MIB), (unsigned long long)(budget / MIB));
+	*told = kept > (*told ? budget / 4 : budget / 2);
 }
 
 bool checkpoint_due(struct core *core)
 {
+	struct heap_load heap = checkpoint_heap(core);
 	uint64_t payload, bytes;
 
-	if (heap_due(core))
+	if (heap.used >= heap.budget / 3 * 2)
 		return true;
 	pthread_mutex_lock(&core->commit.lock);
 	payload = core->commit.written_payload - core->log.mark_payload;
@@ -138,7 +154,7 @@ void checkpoint_leave_private(struct core *core)
 
 /* ---- Pages ------------------------------------------------------------------------------------------------------- */
 
-static int write_page(struct core *core, struct meta *meta)
+static int write_page(struct core *core, const struct meta *meta)
 {
 	struct spindle *spindle = &core->store.spindles[0];
 	void *page = aligned_alloc(META_PAGE_BYTES, META_PAGE_BYTES);
@@ -250,23 +266,23 @@ static int append_mark(struct core *core, const struct mark *mark, struct log_sl
 {
 	size_t bytes = mark_bytes(mark);
 	void *body = malloc(bytes);
-	uint32_t dropped;
+	uint64_t before;
 	int result;
 
 	if (!body)
 		return -ENOMEM;
 	mark_encode(body, mark);
 	pthread_mutex_lock(&core->commit.lock);
-	dropped = core->commit.dropped;
+	before = core->commit.mark_slab.number;
 	pthread_mutex_unlock(&core->commit.lock);
 	result = commit_record(&core->commit, LOG_MARK, slice(body, bytes));
 	free(body);
 	if (!result)
 		result = commit_sync(&core->commit, NULL);
 	pthread_mutex_lock(&core->commit.lock);
-	if (!result && dropped != core->commit.dropped)
-		result = SLF_ECANCELLED;
 	*slab = core->commit.mark_slab;
+	if (!result && slab->number == before)
+		result = SLF_ECANCELLED;
 	pthread_mutex_unlock(&core->commit.lock);
 	return result;
 }
@@ -359,6 +375,26 @@ int checkpoint_run(struct core *core)
 	result = run_exclusive(core);
 	if (result)
 		core_log(core, 3, "checkpoint failed: %s", error_detail(result));
+	tell_snapshots(core);
 	set_state(checkpoint, CHECKPOINT_IDLE);
 	return result;
+}
+
+/* After one that found no space the next is tried when the heap is full: then only deletes could go on without it. */
+void checkpoint_alone(struct core *core)
+{
+	struct slf_errinfo info = { .size = sizeof(info) };
+	struct heap_load heap;
+	uint64_t start;
+
+	if (core->tuning.threads || core->tuning.readonly || atomic_load(&core->commit.poisoned))
+		return;
+	heap = checkpoint_heap(core);
+	if (!checkpoint_due(core) || (atomic_load(&core->checkpoint.failed_space) && heap.used <= heap.budget))
+		return;
+	start = clock_now_ns();
+	error_get(&info); /* of the transaction, which the caller is still to be told */
+	checkpoint_run(core);
+	error_restore(&info);
+	stats_add(&core->stats.values.checkpoint_stall_ns, clock_now_ns() - start);
 }

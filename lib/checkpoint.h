@@ -23,6 +23,9 @@
 
 struct core;
 
+/* A MARK lists at most so many extents of the log that it sets free. */
+#define RECYCLABLE_MAX 4096
+
 enum checkpoint_state { CHECKPOINT_IDLE, CHECKPOINT_WRITING, CHECKPOINT_INSTALLING };
 
 struct checkpoint {
@@ -37,6 +40,7 @@ struct checkpoint {
 	struct materialiser materialiser;
 	_Atomic uint64_t seq;   /* root_seq of the newest checkpoint */
 	_Atomic bool failed_space; /* the last one failed for want of space */
+	bool snapshots_told;  /* that they keep much of the heap */
 	struct meta meta;     /* the newest metadata page */
 	uint16_t slot;        /* that it stands in */
 	_Atomic uint64_t generation; /* of it, for slf_info */
@@ -48,16 +52,23 @@ void checkpoint_release(struct checkpoint *checkpoint);
 /* Writes a checkpoint of the newest durable version (in the no-sync modes: makes the newest version durable first), and
  * waits for a running one before. The calling thread must not hold the turn. */
 int checkpoint_run(struct core *core);
-/* Is it time: two thirds of the heap's budget are used, or half of the log's. What snapshots keep of the heap does not count, for
- * a checkpoint frees none of it. */
+/* Is it time: two thirds of the heap's budget are used, or half of the log's. */
 bool checkpoint_due(struct core *core);
+
+/* For who has just ended a write transaction: without threads the checkpoint that is due is written by them, for only with the
+ * turn free it is sure to end. One that fails stops them as little as one in the background. */
+void checkpoint_alone(struct core *core);
+
+/* What a checkpoint may free of the heap, and how much that may be. What snapshots keep is left out of both, for neither a
+ * checkpoint nor waiting frees it; the budget never falls below a quarter, or there would be one checkpoint after the other. */
+struct heap_load {
+	uint64_t used, budget; /* bytes */
+};
+struct heap_load checkpoint_heap(struct core *core);
 
 /* The materialiser for a transaction; the caller holds the turn. */
 void checkpoint_enter_private(struct core *core);
 void checkpoint_leave_private(struct core *core);
-/* A MARK lists at most so many extents of the log that it sets free. */
-#define RECYCLABLE_MAX 4096
-
 /* Gives the list of written blocks back to an install under way; before the turn is passed, since that needs it then. */
 void checkpoint_return_list(struct core *core);
 /* Fills a mark for the state with this root of the roots tree, to be replayed from place. recyclable: room for count

@@ -41,7 +41,7 @@ int commit_init(struct commit *commit, struct store *store, struct log *log, str
 	commit->log = log;
 	commit->versions = versions;
 	commit->eventfd = -1;
-	commit->settled_round = commit->round - 1;
+	commit->round = 1;
 	result = -pthread_mutex_init(&commit->lock, NULL);
 	if (!result)
 		result = group_init(&commit->groups[0]);
@@ -61,6 +61,8 @@ void commit_release(struct commit *commit)
 	}
 	if (commit->eventfd >= 0)
 		close(commit->eventfd);
+	for (size_t i = 0; i < commit->burnt_count; i++)
+		free(commit->burnt[i].told);
 	free(commit->burnt);
 	pthread_mutex_destroy(&commit->lock);
 	commit->store = NULL;
@@ -81,6 +83,12 @@ static void group_reset(struct group *group)
 	group->last = NULL;
 	group->has_mark = false;
 	memset(group->dirty, 0, sizeof(group->dirty));
+}
+
+/* With so many parts more. */
+static size_t group_bytes(const struct group *group, size_t parts)
+{
+	return group->payload + (group->part_count + parts) * SLAB_PART_BYTES;
 }
 
 static bool shows_at_seal(const struct commit *commit)
@@ -131,17 +139,41 @@ int commit_check(struct commit *commit)
 			 commit->poison_info.text);
 }
 
+/* Makes room for the bits of all up to last. */
+static int burnt_reach(struct burnt *burnt, uint64_t last)
+{
+	uint64_t bytes = (last - burnt->first) / 8 + 1, room = u64_max(bytes, 2 * burnt->told_bytes);
+	uint8_t *told;
+
+	if (bytes > burnt->told_bytes) {
+		told = realloc(burnt->told, room);
+		if (!told)
+			return -ENOMEM;
+		memset(told + burnt->told_bytes, 0, room - burnt->told_bytes);
+		burnt->told = told;
+		burnt->told_bytes = room;
+	}
+	burnt->last = last;
+	return 0;
+}
+
+static void note_told(struct burnt *burnt, uint64_t seq)
+{
+	uint8_t *byte = &burnt->told[(seq - burnt->first) / 8], bit = (uint8_t)(1 << (seq - burnt->first) % 8);
+
+	burnt->told_count += !(*byte & bit);
+	*byte |= bit;
+}
+
 static int burn(struct commit *commit, uint64_t first, uint64_t last, int code)
 {
-	struct burnt *burnt;
+	struct burnt *burnt, made = { .first = first, .code = code, .info.size = sizeof(made.info) };
 
 	atomic_store(&commit->any_burnt, true);
 	if (commit->burnt_count) { /* a disk that stays full burns one after the other */
 		burnt = &commit->burnt[commit->burnt_count - 1];
-		if (burnt->last + 1 == first && burnt->code == code) {
-			burnt->last = last;
-			return 0;
-		}
+		if (burnt->last + 1 == first && burnt->code == code)
+			return burnt_reach(burnt, last);
 	}
 	if (commit->burnt_count == commit->burnt_capacity) {
 		size_t capacity = commit->burnt_capacity ? commit->burnt_capacity * 2 : 4;
@@ -152,10 +184,10 @@ static int burn(struct commit *commit, uint64_t first, uint64_t last, int code)
 		commit->burnt = burnt;
 		commit->burnt_capacity = capacity;
 	}
-	burnt = &commit->burnt[commit->burnt_count++];
-	*burnt = (struct burnt){ .first = first, .last = last, .code = code };
-	burnt->info.size = sizeof(burnt->info);
-	error_get(&burnt->info);
+	error_get(&made.info);
+	if (burnt_reach(&made, last))
+		return -ENOMEM;
+	commit->burnt[commit->burnt_count++] = made;
 	return 0;
 }
 
@@ -168,7 +200,7 @@ static int fate(struct commit *commit, uint64_t seq)
 		if (seq > burnt->last)
 			break;
 		if (seq >= burnt->first) {
-			burnt->told++;
+			note_told(burnt, seq);
 			error_restore(&burnt->info);
 			return burnt->code;
 		}
@@ -177,6 +209,10 @@ static int fate(struct commit *commit, uint64_t seq)
 		return error_set(SLF_ECANCELLED, NULL, -1, OFFSET_NONE,
 				 "commit %llu is not in the database: it was not durable when the database was left",
 				 (unsigned long long)seq);
+	if (seq && seq + 1 < commit->lost_first)
+		return error_set(SLF_ENOTRETAINED, NULL, -1, OFFSET_NONE,
+				 "whether commit %llu, of an earlier opening, is in the database is not known: the newest that was "
+				 "found is %llu", (unsigned long long)seq, (unsigned long long)commit->lost_first - 1);
 	return 0;
 }
 
@@ -285,7 +321,6 @@ static void abort_groups(struct commit *commit, struct group *flight, uint32_t r
 		atomic_fetch_add(&commit->rollbacks, 1);
 		stats_add(&commit->store->stats->values.rollbacks, 1);
 	}
-	commit->dropped++;
 	commit->settled_round = round;
 	group_reset(fill);
 }
@@ -339,7 +374,7 @@ static int lead(struct commit *commit, bool stable)
 	int code = 0;
 
 	commit->leading = true;
-	commit->flight_bytes = flight->payload + flight->part_count * SLAB_PART_BYTES;
+	commit->flight_bytes = group_bytes(flight, 0);
 	commit->fill ^= 1;
 	commit->round++;
 	pthread_mutex_unlock(&commit->lock);
@@ -443,9 +478,10 @@ int commit_untold(struct commit *commit)
 		struct burnt *burnt = &commit->burnt[i];
 		uint64_t commits = burnt->last - burnt->first + 1;
 
-		if (burnt->told >= commits)
+		if (burnt->told_count == commits)
 			continue;
-		burnt->told = commits;
+		for (uint64_t seq = burnt->first; seq <= burnt->last; seq++)
+			note_told(burnt, seq);
 		error_restore(&burnt->info);
 		code = burnt->code;
 	}
@@ -506,8 +542,7 @@ struct commit_load commit_load(struct commit *commit)
 /* Waits or leads until the fill group has room. Called and left with the lock held. */
 static int make_room(struct commit *commit, size_t bytes, size_t parts)
 {
-	while (fill_group(commit)->payload + bytes + (fill_group(commit)->part_count + parts) * SLAB_PART_BYTES >
-		       GROUP_BYTES ||
+	while (group_bytes(fill_group(commit), parts) + bytes > GROUP_BYTES ||
 	       fill_group(commit)->part_count + parts > SLAB_PARTS_MAX || commit->next_seq > commit->durable_limit) {
 		bool limit = commit->next_seq > commit->durable_limit;
 		int result = 0;
@@ -597,7 +632,7 @@ _Static_assert(EXTENT_DATA + 2 * (GROUP_BYTES + 4096) + RESERVE_SLABS * 4096 + 4
 /* Room for pending bytes: in one slab and the one in flight, or, where they can not be taken back, however they are cut. */
 static uint64_t room_bytes(const struct commit *commit, size_t pending)
 {
-	return (shows_at_seal(commit) ? 2 : 1) * (slab_bytes(pending, commit->store->settings.sector) + 4096);
+	return (shows_at_seal(commit) ? 2 : 1) * (slab_bytes(pending, commit->log->pad) + 4096);
 }
 
 /* A commit must find room (design section 4): one that is shown at its seal can not be taken back, and on a disk that is full
@@ -605,7 +640,7 @@ static uint64_t room_bytes(const struct commit *commit, size_t pending)
  * room enough. */
 static int reserve_log(struct commit *commit, size_t pending, bool frugal)
 {
-	uint64_t reserve = (uint64_t)RESERVE_SLABS * u64_max(commit->store->settings.sector, 4096);
+	uint64_t reserve = RESERVE_SLABS * 4096;
 	size_t ahead = pending + RESERVE_AHEAD_BYTES;
 	int result;
 
@@ -633,7 +668,8 @@ static int find_room(struct commit *commit, const struct sealing *sealing, size_
 		if (atomic_load(&commit->rollbacks) != sealing->rollbacks)
 			return error_set(SLF_ECANCELLED, NULL, -1, OFFSET_NONE,
 					 "an earlier commit, which this transaction had built on, could not be written");
-		result = reserve_log(commit, fill_group(commit)->payload + commit->flight_bytes + bytes, sealing->frugal);
+		result = reserve_log(commit, group_bytes(fill_group(commit), sealing->part_count) + commit->flight_bytes + bytes,
+				     sealing->frugal);
 		if ((result != -ENOSPC && result != -EDQUOT) || !commit->leading)
 			return result;
 		wait_round(commit, commit->round - 1);

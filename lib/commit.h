@@ -45,7 +45,8 @@ struct group {
 
 struct burnt {
 	uint64_t first, last;
-	uint64_t told; /* how many of them have been asked for */
+	uint8_t *told; /* a bit for each: it has been asked for */
+	uint64_t told_bytes, told_count;
 	int code;
 	struct slf_errinfo info;
 };
@@ -82,10 +83,9 @@ struct commit {
 	uint64_t unsynced_dirty[SPINDLE_WORDS]; /* spindles of parts of written groups that are not synced; the leader's */
 	_Atomic bool rollback; /* pending versions are to be taken back by the next holder of the turn */
 	_Atomic uint32_t rollbacks; /* how often; a transaction begun before one is doomed */
-	uint32_t dropped;    /* how often unwritten records were given up */
 	_Atomic int poisoned; /* 0 or SLF_EPOISONED */
 	struct slf_errinfo poison_info;
-	uint64_t lost_first, lost_last; /* what an earlier opening may have handed out and recovery has not found; set at opening */
+	uint64_t lost_first, lost_last; /* what earlier openings may have handed out above the newest commit found; set at opening */
 	struct burnt *burnt;
 	size_t burnt_count, burnt_capacity;
 	void (*wake)(void *context); /* tells the background flusher that there is work */

@@ -24,6 +24,7 @@ struct tuning {
 	uint64_t heap_bytes, log_bytes, arena_bytes, auto_sync_ns, auto_sync_bytes;
 	uint64_t memory_bytes; /* that there is to keep files in */
 	bool readonly, map, threads;
+	bool network; /* files on network file systems are taken */
 	slf_progress_fn *progress;
 	void *progress_context;
 	slf_log_fn *log;
@@ -47,6 +48,7 @@ struct core {
 	uint64_t epoch;               /* of the next version */
 	bool created;                 /* by this opening */
 	const char *damage;           /* why the log ends before what had been durable: a reader gets what is left; or NULL */
+	bool cut;                     /* the files are a copy that was taken in use: the log ends where it is whole */
 	bool closing;                 /* set by slf_close when nobody else is left */
 	uint64_t install_epoch;       /* frozen epoch of the install under way, 0 for none; guarded by the turn */
 	_Atomic uint64_t reserved_bytes; /* of heap that extents_reserve has promised room for; a checkpoint that fails sets 0 */

@@ -95,6 +95,8 @@ static int open_files(struct creation *creation, const struct slf_options *optio
 		const char *path = i ? options->spindles[i - 1] : creation->path;
 		int result = spindle_create(&creation->spindles[i], creation->io, path, i, false);
 
+		if (!result && !(options->flags & SLF_NETWORK_FS))
+			result = spindle_refuse_network(&creation->spindles[i]);
 		if (result)
 			return result;
 	}

@@ -7,9 +7,7 @@
  */
 #include "db.h"
 
-#include <limits.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -104,6 +102,7 @@ static void tuning_set(struct tuning *tuning, const struct slf_options *options)
 	tuning->auto_sync_ns = or_default(options->auto_sync_ns, 100000000);
 	tuning->auto_sync_bytes = or_default(options->auto_sync_bytes, 16 * MIB);
 	tuning->readonly = options->flags & SLF_READONLY;
+	tuning->network = options->flags & (SLF_READONLY | SLF_NETWORK_FS);
 	tuning->map = !(options->flags & SLF_NO_MAP);
 	tuning->threads = !(options->flags & (SLF_NO_THREADS | SLF_READONLY));
 	tuning->progress = options->progress;
@@ -129,28 +128,52 @@ struct pages {
 	struct meta metas[2];
 	enum meta_state states[2];
 	const char *reasons[2];
+	int error; /* of one that cannot be read, which is as good as damaged */
 };
 
+static uint64_t page_offset(unsigned slot)
+{
+	return slot ? META_PAGE_B : META_PAGE_A;
+}
+
+/* Past the page cache: after a flush that failed it may have a newer page than the device, and then the other one is the only
+ * good one there, and must not be overwritten. */
 static int read_pages(struct spindle *spindle, struct pages *pages)
 {
 	uint8_t *page = aligned_alloc(META_PAGE_BYTES, META_PAGE_BYTES);
-	int result = page ? 0 : -ENOMEM;
 
-	for (uint16_t slot = 0; slot < 2 && !result; slot++) {
-		struct io_request request = { .op = IO_READ, .file = spindle->file, .data = page,
-					      .offset = slot ? META_PAGE_B : META_PAGE_A, .length = META_PAGE_BYTES };
+	*pages = (struct pages){ 0 };
+	if (!page)
+		return -ENOMEM;
+	for (uint16_t slot = 0; slot < 2; slot++) {
+		struct io_request request = { .op = IO_READ, .flags = IO_DIRECT, .file = spindle->file, .data = page,
+					      .offset = page_offset(slot), .length = META_PAGE_BYTES };
+		int result = io_run(spindle->io, &request, 1);
 
-		result = io_run(spindle->io, &request, 1);
 		if (result) {
-			error_set(result, spindle->path, (int)spindle->index, request.offset, "cannot be read: %s",
-				  error_text(result));
-			break;
+			pages->error = result;
+			pages->states[slot] = META_DAMAGED;
+			pages->reasons[slot] = error_text(result);
+		} else {
+			memset(page + request.done, 0, META_PAGE_BYTES - request.done);
+			pages->states[slot] = meta_decode(page, slot, &pages->metas[slot], &pages->reasons[slot]);
 		}
-		memset(page + request.done, 0, META_PAGE_BYTES - request.done);
-		pages->states[slot] = meta_decode(page, slot, &pages->metas[slot], &pages->reasons[slot]);
 	}
 	free(page);
-	return result;
+	return 0;
+}
+
+static int refuse_pages(const struct spindle *spindle, const struct pages *pages)
+{
+	if (pages->error)
+		return error_set(pages->error, spindle->path, (int)spindle->index, META_PAGE_A,
+				 "the metadata pages cannot be read (%s; %s)", pages->reasons[0], pages->reasons[1]);
+	if (pages->states[0] == META_FOREIGN && pages->states[1] == META_FOREIGN)
+		return error_set(SLF_ENOTDB, spindle->path, (int)spindle->index, 0, "not a Solifuge database (%s)",
+				 pages->reasons[0]);
+	return error_set(SLF_ECORRUPT, spindle->path, (int)spindle->index, 0,
+			 "both metadata pages are damaged (%s; %s): restore the database from a copy",
+			 pages->reasons[0], pages->reasons[1]);
 }
 
 /* The better page of a spindle. */
@@ -165,16 +188,20 @@ static int choose_page(struct spindle *spindle, struct meta *meta)
 		if (pages.states[slot] == META_GOOD &&
 		    (best < 0 || pages.metas[slot].generation > pages.metas[best].generation))
 			best = slot;
-	if (best >= 0) {
-		*meta = pages.metas[best];
-		return 0;
-	}
-	if (pages.states[0] == META_FOREIGN && pages.states[1] == META_FOREIGN)
-		return error_set(SLF_ENOTDB, spindle->path, (int)spindle->index, 0, "not a Solifuge database (%s)",
-				 pages.reasons[0]);
-	return error_set(SLF_ECORRUPT, spindle->path, (int)spindle->index, 0,
-			 "both metadata pages are damaged (%s; %s): restore the database from a copy",
-			 pages.reasons[0], pages.reasons[1]);
+	if (best < 0)
+		return refuse_pages(spindle, &pages);
+	*meta = pages.metas[best];
+	spindle->lost_page = pages.reasons[best ^ 1];
+	return 0;
+}
+
+/* One is enough, and the next opening for writing makes the other anew; but a disk that loses one may lose more. A power cut
+ * in the writing of a page leaves the like. */
+static void tell_lost_page(struct core *core, const struct spindle *spindle)
+{
+	if (spindle->lost_page)
+		core_log(core, 4, "%s: one of the two metadata pages is lost (%s); the other one is used", spindle->path,
+			 spindle->lost_page);
 }
 
 static int check_meta(struct core *core, const struct meta *meta)
@@ -232,20 +259,11 @@ static int open_spindle_zero(struct core *core, const char *path)
 	return result;
 }
 
-static int refuse_network(struct core *core, const struct slf_options *options)
-{
-	const struct spindle *spindle = &core->store.spindles[0];
-
-	if (core->tuning.readonly || !spindle->info.network || (options->flags & SLF_NETWORK_FS))
-		return 0;
-	return error_set(-EOPNOTSUPP, spindle->path, 0, OFFSET_NONE,
-			 "on a network file system, where locks and flushes may lie: open it read-only or with SLF_NETWORK_FS");
-}
-
 /* "pid N" from the side file, for the message; empty when it cannot be read. */
 static void read_owner(struct slf_db *db, char *owner, size_t size)
 {
-	struct io_request request = { .op = IO_READ, .file = db->side, .offset = 64, .length = size - 1, .data = owner };
+	struct io_request request = { .op = IO_READ, .file = db->side, .offset = SIDE_OWNER, .length = size - 1,
+				      .data = owner };
 
 	memset(owner, 0, size);
 	if (io_run(db->core.io, &request, 1) || memcmp(owner, "pid ", 4))
@@ -287,10 +305,64 @@ static int lock_after_the_dead(struct slf_db *db, struct io_file *file)
 
 	for (unsigned tries = 0; tries < GONE_TRIES; tries++) {
 		result = io_lock(file, IO_LOCK_EXCLUSIVE, SIDE_WRITER_BYTE, 1);
-		if ((result != -EAGAIN && result != -EACCES) || !owner_is_gone(db))
+		if (result != -EAGAIN || !owner_is_gone(db))
 			break;
 		nanosleep(&pause, NULL);
 	}
+	return result;
+}
+
+/* What is longer is a file that only happens to bear the name, and so is what is shorter and text for the most part: ours is empty,
+ * or zeros but for its end, or what a power cut has made of that. */
+static bool is_side_file(const uint8_t *bytes, uint64_t count)
+{
+	uint64_t text = 0;
+
+	for (uint64_t i = 0; i < count; i++)
+		text += (bytes[i] >= ' ' && bytes[i] <= '~') || (bytes[i] >= '\t' && bytes[i] <= '\r');
+	return count <= SIDE_BYTES && text <= count / 4 * 3;
+}
+
+static int check_side(struct io *io, struct io_file *side, const char *path)
+{
+	uint8_t bytes[SIDE_BYTES + 1] = { 0 };
+	struct io_request request = { .op = IO_READ, .file = side, .length = sizeof(bytes), .data = bytes };
+	int result = io_run(io, &request, 1);
+
+	if (result)
+		return error_set(result, path, -1, OFFSET_NONE, "the side file cannot be read: %s", error_text(result));
+	if (is_side_file(bytes, request.done))
+		return 0;
+	return error_set(-EEXIST, path, -1, OFFSET_NONE,
+			 "a file that is not of Solifuge stands where the database has its side file: move it, or name the "
+			 "database otherwise");
+}
+
+static char *side_path(const char *path)
+{
+	size_t bytes = strlen(path) + sizeof(SIDE_SUFFIX);
+	char *side = malloc(bytes);
+
+	if (side)
+		snprintf(side, bytes, "%s%s", path, SIDE_SUFFIX);
+	return side;
+}
+
+/* Before anything is created. */
+static int refuse_foreign_side(struct core *core, const char *path)
+{
+	char *side = side_path(path);
+	struct io_file *file = NULL;
+	int result = side ? io_open(core->io, side, 0, &file) : -ENOMEM;
+
+	if (result == -ENOENT)
+		result = 0;
+	else if (result)
+		error_set(result, side, -1, OFFSET_NONE, "the side file cannot be opened: %s", error_text(result));
+	else
+		result = check_side(core->io, file, side);
+	io_close(file);
+	free(side);
 	return result;
 }
 
@@ -298,23 +370,23 @@ static int lock_after_the_dead(struct slf_db *db, struct io_file *file)
 static int take_locks(struct slf_db *db)
 {
 	struct spindle *spindle = &db->core.store.spindles[0];
-	size_t bytes = strlen(spindle->path) + sizeof(SIDE_SUFFIX);
-	char *path = malloc(bytes), owner[96] = { 0 };
+	char *path = side_path(spindle->path), owner[SIDE_BYTES] = { 0 };
 	int result;
 
 	if (!path)
 		return -ENOMEM;
-	snprintf(path, bytes, "%s%s", spindle->path, SIDE_SUFFIX);
 	result = io_open(db->core.io, path, IO_OPEN_WRITE | IO_OPEN_CREATE, &db->side);
 	if (result)
 		error_set(result, path, -1, OFFSET_NONE, "the side file cannot be opened: %s", error_text(result));
 	else
+		result = check_side(db->core.io, db->side, path);
+	if (!result)
 		result = locked(db, lock_after_the_dead(db, db->side), spindle->path);
 	if (!result)
 		result = locked(db, lock_after_the_dead(db, spindle->file), spindle->path);
 	if (!result) {
 		db->locked = true;
-		snprintf(owner + 64, sizeof(owner) - 64, "pid %ld\n", (long)getpid());
+		snprintf(owner + SIDE_OWNER, sizeof(owner) - SIDE_OWNER, "pid %ld\n", (long)getpid());
 		result = io_write(db->side, 0, 0, owner, sizeof(owner));
 		if (result == -ENOSPC || result == -EDQUOT)
 			result = 0; /* only for people to read */
@@ -340,8 +412,10 @@ static int open_further(void *context, unsigned index, const char *entry)
 				      core->tuning.map);
 	if (!result) {
 		core->store.spindle_count = index + 1;
-		result = choose_page(spindle, &meta);
+		result = core->tuning.network ? 0 : spindle_refuse_network(spindle);
 	}
+	if (!result)
+		result = choose_page(spindle, &meta);
 	if (!result && (memcmp(meta.uuid, core->meta.uuid, sizeof(meta.uuid)) || meta.spindle_index != index))
 		result = error_set(SLF_ECORRUPT, spindle->path, (int)index, 0,
 				   "this file is spindle %u of %s database, not spindle %u of this one", meta.spindle_index,
@@ -358,14 +432,19 @@ static int open_spindles(struct core *core)
 	uint8_t *table = malloc(bytes + 1);
 	int result = table ? 0 : -ENOMEM;
 	bool good = false;
+	unsigned copy;
 
-	for (unsigned copy = 0; copy < 2 && !result && !good; copy++) {
+	for (copy = 0; copy < 2 && table && !good; copy++) { /* one that cannot be read is as good as damaged */
 		result = spindle_read(first, 0, copy ? META_TABLE_B : META_TABLE_A, table, bytes);
 		good = !result && meta_table_digest(table, bytes) == core->meta.table_digest;
 	}
-	if (!result && !good)
+	if (good && copy > 1)
+		core_log(core, 4, "%s: one of the two copies of the spindle table is lost; the other one is used", first->path);
+	if (good)
+		result = 0;
+	else if (!result)
 		result = error_set(SLF_ECORRUPT, first->path, 0, META_TABLE_A, "both copies of the spindle table are damaged");
-	if (!result)
+	if (good)
 		result = meta_table_decode(table, bytes, core->meta.spindle_count - 1u, open_further, &opening);
 	free(table);
 	return result;
@@ -393,7 +472,13 @@ static int make_alive(struct core *core)
 
 	if (page == MAP_FAILED)
 		return -ENOMEM;
-	madvise(page, PAGE_BYTES, MADV_WIPEONFORK);
+	if (madvise(page, PAGE_BYTES, MADV_WIPEONFORK)) { /* a child would write where its parent does */
+		int result = -errno;
+
+		munmap(page, PAGE_BYTES);
+		return error_set(result, NULL, -1, OFFSET_NONE, "the system does not tell a forked child from its parent: %s",
+				 error_text(result));
+	}
 	core->alive = page;
 	atomic_store(core->alive, 1);
 	return 0;
@@ -494,6 +579,9 @@ static int open_or_create(struct slf_db *db, const char *path, const struct slf_
 		spindle_close(&core->store.spindles[0]);
 		free(core->store.spindles);
 		core->store.spindles = NULL;
+		result = refuse_foreign_side(core, path);
+		if (result)
+			return result;
 		result = create_run(core->io, path, options, &settings);
 		if (result && (result != -EEXIST || (options->flags & SLF_EXCLUSIVE)))
 			return result; /* else somebody was faster: theirs is opened */
@@ -520,8 +608,8 @@ static int open_all(struct slf_db *db, const char *path, const struct slf_option
 	core->store.io = core->io;
 	core->store.stats = &core->stats;
 	result = open_or_create(db, path, options);
-	if (!result)
-		result = refuse_network(core, options);
+	if (!result && !core->tuning.network)
+		result = spindle_refuse_network(&core->store.spindles[0]);
 	if (!result && !core->tuning.readonly) {
 		result = take_locks(db);
 		if (!result) /* another writer may have been at work until now */
@@ -540,6 +628,7 @@ static int open_all(struct slf_db *db, const char *path, const struct slf_option
 	if (!result && !core->tuning.readonly && !core->created)
 		result = sync_names(core);
 	for (unsigned i = 0; i < core->store.spindle_count; i++) {
+		tell_lost_page(core, &core->store.spindles[i]);
 		core->tuning.map &= core->store.spindles[i].mapped;
 		spindle_read_ahead(&core->store.spindles[i], core->tuning.memory_bytes / 2 / core->store.spindle_count);
 	}
@@ -550,7 +639,8 @@ static int open_all(struct slf_db *db, const char *path, const struct slf_option
 	if (result)
 		return result;
 	core->commit.sync = core->tuning.sync;
-	return core->tuning.threads ? service_start(&db->service, core) : 0;
+	checkpoint_alone(core);
+	return core->tuning.threads ? service_start(&db->service, core) : commit_check(&core->commit);
 }
 
 /* What this opening has made, and could not bring to life. Who opened the side file meanwhile locks one without a name, but
@@ -558,13 +648,14 @@ static int open_all(struct slf_db *db, const char *path, const struct slf_option
 static void remove_created(struct slf_db *db, const struct slf_options *options)
 {
 	const struct store *store = &db->core.store;
-	char side[PATH_MAX];
+	char *side = side_path(store->spindles[0].path);
 
 	io_remove(db->core.io, store->spindles[0].path);
 	for (unsigned i = 0; i < options->spindle_count; i++) /* not all of them need to be open yet */
 		io_remove(db->core.io, options->spindles[i]);
-	snprintf(side, sizeof(side), "%s%s", store->spindles[0].path, SIDE_SUFFIX); /* has room: it is open */
-	io_remove(db->core.io, side);
+	if (side)
+		io_remove(db->core.io, side);
+	free(side);
 }
 
 /* Has another process removed the files, which it had made and could not open, or written a metadata page since ours was

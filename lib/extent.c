@@ -107,12 +107,13 @@ int extents_take(struct extents *extents, enum stream stream, uint32_t run, uint
 	pthread_mutex_lock(&extents->mutex);
 	spindle = stream == STREAM_LOG ? 0 : set_aside ? fullest_reserve(extents) : emptiest(extents);
 	first = run_start(extents->spindles[spindle].next, run);
+	reserve = spindle_reserve(&extents->spindles[spindle]);
 	result = allocate_to(extents, spindle, first * EXTENT_BYTES, first * EXTENT_BYTES + allocate);
 	if (!result) {
-		reserve = spindle_reserve(&extents->spindles[spindle]);
 		extents->spindles[spindle].next = first + run;
 		if (!set_aside)
-			atomic_fetch_add(&extents->drawn, reserve - spindle_reserve(&extents->spindles[spindle]));
+			atomic_fetch_add(&extents->drawn,
+					 reserve - u64_min(reserve, spindle_reserve(&extents->spindles[spindle])));
 		if (stream == STREAM_BULK)
 			extents->spindles[spindle].bulk_bytes += run * EXTENT_BYTES;
 		info.number = stream == STREAM_LOG ? extents->log_count++ : extents->bulk_count++;

@@ -304,9 +304,11 @@ enum record_kind {
 /* PATH.lock: never removed. Byte range [2^62, +1) is the writer's OFD lock; bytes below are the readers' (reserved).
  *     0    64  record: u64 digest of 8..63, u64 generation, u64 durable seq, u64 log end, u64 floor, u64 newest
  *              checkpoint seq, 16 zero (reserved for reading processes; zero in this version)
- *    64     .  "pid N\n" of the owner, as text
+ *    64    32  "pid N\n" of the owner, as text, and zeros
  */
 #define SIDE_SUFFIX ".lock"
+#define SIDE_BYTES 96
+#define SIDE_OWNER 64
 #define SIDE_WRITER_BYTE ((uint64_t)1 << 62)
 
 #endif

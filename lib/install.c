@@ -264,7 +264,7 @@ static int drop_slice(struct install *install, uint64_t deadline_ns)
 	if (!install->pruned) {
 		result = materialise_prune(materialiser, &install->at, &install->left, deadline_ns);
 		if (result)
-			return result == SLF_END || result == SLF_EBADHANDLE ? 0 : result; /* closing: the heap goes as a whole */
+			return result == SLF_END ? 0 : result;
 		install->pruned = true;
 		atomic_store(&install->core->versions.pinned, 0);
 	}
@@ -311,5 +311,5 @@ int install_run(struct core *core, uint64_t frozen_epoch, uint64_t before, const
 		turn_pass(&core->turn);
 	}
 	free(install.key);
-	return result == SLF_END ? 0 : result;
+	return result == SLF_END || result == SLF_EBADHANDLE ? 0 : result; /* closing: the heap goes as a whole */
 }

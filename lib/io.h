@@ -27,7 +27,8 @@ enum io_op {
 
 #define IO_DSYNC 0x1u  /* IO_WRITE: the range is on stable storage when it is done */
 #define IO_KEEP 0x4u   /* IO_PUNCH: zeros alone; the space is kept where the file system can */
-#define IO_DIRECT 0x2u /* past the page cache where the file system lets us; data, offset, length sector aligned */
+#define IO_DIRECT 0x2u /* past the page cache where the file system lets us; data, offset, length sector aligned. Where it does not,
+                        * a read drops what is clean there first. */
 
 struct io_file;
 
@@ -40,6 +41,7 @@ struct io_request {
 	void *data;      /* IO_WRITE does not change it */
 	uint64_t done;   /* out: bytes transferred */
 	int result;      /* out: 0 or -errno */
+	bool buffered;   /* out: some of it went through the page cache, whatever was asked for */
 };
 
 /* What a file is. */

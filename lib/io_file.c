@@ -27,6 +27,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+_Static_assert(sizeof(off_t) == 8, "files have 64-bit offsets");
+
 #define RETRIES_MAX 1000u /* in a row without progress */
 #define MAP_ALIGN (2 * MIB)
 #define LOGICAL_SECTOR_DEFAULT 512u
@@ -186,6 +188,17 @@ static uint64_t file_system_size_max(int fd)
 	return size > 0 && size < INT64_MAX ? size : UINT64_MAX; /* GCOVR_EXCL_BR_LINE no file system here says so */
 }
 
+/* Some open files for direct transfers and carry them out through the page cache all the same; newer kernels say so. */
+static bool has_direct(const struct statx *status)
+{
+#ifdef STATX_DIOALIGN
+	return !(status->stx_mask & STATX_DIOALIGN) || status->stx_dio_mem_align > 0;
+#else
+	(void)status;
+	return true;
+#endif
+}
+
 /* A direct descriptor comes from the open file, not from its path, which may name another file by now. */
 static void open_direct(struct real_file *file)
 {
@@ -232,7 +245,8 @@ static int file_learn(struct real_file *file)
 	file->info.network = on_network(file->fd);
 	file->info.copies = copies_on_write(file->fd);
 	file->info.size_max = file_system_size_max(file->fd);
-	open_direct(file);
+	if (has_direct(&status))
+		open_direct(file);
 	return 0;
 }
 
@@ -454,6 +468,7 @@ bool file_begin(struct io_request *request, uint64_t size_limit)
 
 	request->done = 0;
 	request->result = 0;
+	request->buffered = false;
 	if (request->op == IO_SYNC)
 		return true;
 	if (request->length == 0)
@@ -465,14 +480,18 @@ bool file_begin(struct io_request *request, uint64_t size_limit)
 	return request->result == 0;
 }
 
-int file_descriptor(const struct io_request *request)
+int file_descriptor(struct io_request *request)
 {
 	const struct real_file *file = file_of(request->file);
 	uint64_t mask = (uintptr_t)request->data | request->offset | request->length | request->done;
 
-	if (!(request->flags & IO_DIRECT) || !atomic_load_explicit(&file->direct, memory_order_relaxed))
-		return file->fd;
-	return mask % file->info.logical_sector ? file->fd : file->direct_fd;
+	if (request->flags & IO_DIRECT && atomic_load_explicit(&file->direct, memory_order_relaxed) &&
+	    mask % file->info.logical_sector == 0)
+		return file->direct_fd;
+	request->buffered = true;
+	if (request->op == IO_READ && request->flags & IO_DIRECT)
+		posix_fadvise(file->fd, (off_t)request->offset, (off_t)request->length, POSIX_FADV_DONTNEED);
+	return file->fd;
 }
 
 /* One system call. Returns bytes or -errno. */
@@ -535,7 +554,7 @@ static int file_write(struct io_request *request)
 	return result;
 }
 
-/* The bytes below the end exist; only those behind it are written, so that no data is ever overwritten. */
+/* Only what the file does not have yet is written, and nothing before the range, where somebody else may be writing just now. */
 int file_allocate_by_writing(struct real_file *file, uint64_t offset, uint64_t length)
 {
 	void *zeros = calloc(1, ZEROS_BYTES);
@@ -547,7 +566,7 @@ int file_allocate_by_writing(struct real_file *file, uint64_t offset, uint64_t l
 	pthread_mutex_lock(&file->mutex);
 	if (fstat(file->fd, &status) < 0)
 		result = -errno;
-	for (uint64_t at = (uint64_t)status.st_size; result == 0 && at < offset + length;) {
+	for (uint64_t at = u64_max((uint64_t)status.st_size, offset); result == 0 && at < offset + length;) {
 		struct io_request request = { .op = IO_WRITE, .file = (struct io_file *)(void *)file, .offset = at,
 					      .length = u64_min(offset + length - at, ZEROS_BYTES), .data = zeros };
 

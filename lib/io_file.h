@@ -40,8 +40,10 @@ int file_sync_directory(struct io *io, const char *path);
 uint64_t file_size_limit(void);
 /* Resets done and result. False when that is all: nothing to do, or refused. Asked for every request of a run. */
 bool file_begin(struct io_request *request, uint64_t size_limit);
-/* The descriptor for what is left of a read or write: the direct one where it was asked for, works and all is aligned. */
-int file_descriptor(const struct io_request *request);
+/* The descriptor for what is left of a read or write: the direct one where it was asked for, works and all is aligned; else the
+ * request is noted as buffered, and what a read finds in the page cache is dropped before: after a flush that failed it may
+ * not be what the device has. (Not what somebody has mapped, and looked at.) */
+int file_descriptor(struct io_request *request);
 /* fallocate's mode for IO_PUNCH. */
 int file_punch_mode(const struct io_request *request);
 /* Does what is left of a begun request (done says what is not) and sets its result. */

@@ -69,6 +69,16 @@ static int ring_raise(struct io_uring *uring)
 	return 0;
 }
 
+/* A forked child has no use for it, nor may it keep what the parent unmaps. */
+static int ring_keep(struct io_uring *uring)
+{
+	int result = io_uring_ring_dontfork(uring);
+
+	if (result < 0)
+		io_uring_queue_exit(uring);
+	return result;
+}
+
 static int ring_new(struct ring **out)
 {
 	struct ring *ring = calloc(1, sizeof(*ring));
@@ -79,6 +89,8 @@ static int ring_new(struct ring **out)
 	result = io_uring_queue_init(RING_DEPTH, &ring->uring, 0);
 	if (result == 0)
 		result = ring_raise(&ring->uring);
+	if (result == 0)
+		result = ring_keep(&ring->uring);
 	if (result < 0) {
 		free(ring);
 		return result;

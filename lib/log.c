@@ -4,7 +4,10 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "error.h"
+
 #define ALLOCATE_STEP_MIN (16 * KIB)
+#define PAD_BYTES_MAX 4096 /* for devices with larger sectors nothing is promised */
 
 int log_init(struct log *log, struct store *store, struct extents *extents)
 {
@@ -14,6 +17,7 @@ int log_init(struct log *log, struct store *store, struct extents *extents)
 	/* a database made for smaller sectors than the device now has is written through the page cache */
 	log->direct = store->spindles[0].info.direct &&
 		      store->settings.sector % store->spindles[0].info.logical_sector == 0;
+	log->pad = (uint32_t)u64_max(store->settings.sector, u64_min(store->spindles[0].info.physical_sector, PAD_BYTES_MAX));
 	return -pthread_mutex_init(&log->mutex, NULL);
 }
 
@@ -27,9 +31,12 @@ void log_release(struct log *log)
 	log->store = NULL;
 }
 
-static uint32_t sector_bytes(const struct log *log)
+/* From the end of the log to that of a slab. */
+static uint32_t length_here(const struct log *log, uint64_t payload)
 {
-	return log->store->settings.sector;
+	uint64_t position = log->end.position;
+
+	return (uint32_t)(align_up(position + slab_bytes(payload, log->store->settings.sector), log->pad) - position);
 }
 
 int log_add_live(struct log *log, uint64_t position, uint64_t first_number)
@@ -118,7 +125,7 @@ int log_continue(struct log *log, const struct log_place *end, uint64_t extent, 
 
 uint64_t log_room(const struct log *log)
 {
-	uint64_t used = log->end.position + (log->end.next ? 0 : sector_bytes(log));
+	uint64_t used = log->end.position + (log->end.next ? 0 : log->pad);
 
 	return log->extent_end > used ? log->extent_end - used : 0;
 }
@@ -135,8 +142,9 @@ static int write_zeros(struct log *log, uint64_t position, const void *header)
 		return -ENOMEM;
 	memcpy(image, header, EXTENT_HEADER_BYTES);
 	result = spindle_write(spindle, log->direct ? IO_DIRECT : 0, position_offset(position), image, EXTENT_BYTES);
-	if (!result)
-		result = spindle_sync(spindle);
+	if (!result && (result = spindle_sync(spindle)))
+		result = error_set(SLF_EUNKNOWN, spindle->path, 0, position_offset(position), "the flush of a new log extent "
+				   "failed (%s): what else was being written is in doubt", error_text(result));
 	munmap(image, EXTENT_BYTES);
 	return result;
 }
@@ -167,22 +175,47 @@ static bool find_spare(struct log *log)
 	return found;
 }
 
+/* A new extent, or the one that got no header when it was taken. */
+static int take_extent(struct log *log, uint64_t *position, uint8_t *header)
+{
+	pthread_mutex_lock(&log->mutex);
+	*position = log->bare;
+	memcpy(header, log->bare_header, EXTENT_HEADER_BYTES);
+	log->bare = 0;
+	pthread_mutex_unlock(&log->mutex);
+	return *position ? 0 : extents_take(log->extents, STREAM_LOG, 1, EXTENT_BYTES, false, position, header);
+}
+
+static void keep_bare(struct log *log, uint64_t position, const uint8_t *header)
+{
+	pthread_mutex_lock(&log->mutex);
+	log->bare = position; /* of two the space of one is lost until it is compacted */
+	memcpy(log->bare_header, header, EXTENT_HEADER_BYTES);
+	pthread_mutex_unlock(&log->mutex);
+}
+
 int log_spare(struct log *log, bool prepare)
 {
 	uint8_t header[EXTENT_HEADER_BYTES];
 	uint64_t position;
-	bool written = false;
+	bool written;
 	int result;
 
 	if (find_spare(log))
 		return 0;
-	result = extents_take(log->extents, STREAM_LOG, 1, EXTENT_BYTES, false, &position, header);
+	result = take_extent(log, &position, header);
 	if (result)
 		return result;
-	if (prepare && !log->store->spindles[0].info.copies) /* there it would cost the space that is allocated */
-		written = write_zeros(log, position, header) == 0;
+	prepare &= !log->store->spindles[0].info.copies; /* there it would cost the space that is allocated */
+	if (prepare && (result = write_zeros(log, position, header)) == SLF_EUNKNOWN)
+		return result;
+	written = prepare && !result;
 	if (!written)
 		result = spindle_write(&log->store->spindles[0], 0, position_offset(position), header, sizeof(header));
+	if (result) {
+		keep_bare(log, position, header);
+		return result;
+	}
 	pthread_mutex_lock(&log->mutex);
 	if (!log->spare) {
 		log->spare = position;
@@ -259,7 +292,7 @@ int log_reserve(struct log *log, uint64_t bytes)
 	int result = 0;
 
 	pthread_mutex_lock(&log->mutex);
-	fits = log->space.position + bytes + sector_bytes(log) <= log->space.end;
+	fits = log->space.position + bytes + log->pad <= log->space.end;
 	result = allocate_space(log, fits ? log->space.position + bytes : log->space.end);
 	fits |= log->spare != 0 && !log->space.announced;
 	pthread_mutex_unlock(&log->mutex);
@@ -332,12 +365,12 @@ static int write_bridge(struct log *log, const struct slab_header *like, uint64_
 	struct slab_header header = { .last_seq = newest,
 				      .seq_limit = like->seq_limit,
 				      .durable_seq = like->durable_seq };
-	void *slab = aligned_alloc(4096, align_up(sector_bytes(log), 4096));
+	void *slab = aligned_alloc(4096, align_up(log->pad, 4096));
 	int result;
 
 	if (!slab)
 		return -ENOMEM;
-	header.length = (uint32_t)slab_bytes(0, sector_bytes(log));
+	header.length = length_here(log, 0);
 	result = announce(log, &header.next);
 	if (!result)
 		result = write_at_end(log, slab, &header, false);
@@ -351,7 +384,7 @@ int log_write(struct log *log, void *slab, struct slab_header *header, uint64_t 
 
 	log->torn = false;
 	log->doubt = false;
-	header->length = (uint32_t)slab_bytes(header->payload, sector_bytes(log));
+	header->length = length_here(log, header->payload);
 	header->next = log->end.next;
 	if (!header->first_seq)
 		header->last_seq = newest;
@@ -363,6 +396,7 @@ int log_write(struct log *log, void *slab, struct slab_header *header, uint64_t 
 		if (result)
 			return result;
 		header->next = 0;
+		header->length = length_here(log, header->payload);
 		if (stable && log->unsynced) {
 			result = log_sync(log);
 			log->doubt = result != 0;

@@ -3,8 +3,10 @@
  * The log stream: where the next slab goes, the extents it lives in, and the writing of slabs. All of it is the group
  * leader's, but for the fields named below. No decisions about commits are made here.
  *
- * A slab is written where the one before ends, or at the start of the extent that the one before announced (`next`). One
- * sector is always kept at the end of an extent, so that an empty slab can announce the next one when nothing else did.
+ * A slab is written where the one before ends, or at the start of the extent that the one before announced (`next`). It ends on a
+ * boundary of the physical sectors that the device has now, so that the next one shares none with it; a database that was made
+ * for smaller ones shares one in each opening. The last of them is always kept at the end of an extent, so that an empty slab
+ * can announce the next one when nothing else did.
  */
 #ifndef LOG_H
 #define LOG_H
@@ -42,6 +44,7 @@ struct log {
 	uint64_t extent;           /* position of the current extent */
 	uint64_t extent_end;       /* position behind it */
 	bool direct;
+	uint32_t pad;              /* slabs end on multiples of it, bytes: what a torn write may take with it */
 	bool unsynced;             /* slabs written and not flushed */
 	bool torn;                 /* the last log_write failed and may have left bytes at its place */
 	bool doubt;                /* a flush failed inside log_write */
@@ -59,6 +62,8 @@ struct log {
 	} space;
 	uint64_t spare;            /* an extent ready to be announced, 0 for none */
 	bool spare_written;
+	uint64_t bare;             /* an extent taken, whose header could not be written yet; 0 for none */
+	uint8_t bare_header[EXTENT_HEADER_BYTES];
 	struct log_extent *live;   /* in the order of use; the last is the current one */
 	size_t live_count, live_capacity;
 	uint64_t *free;            /* recycled extents */
@@ -75,7 +80,7 @@ int log_continue(struct log *log, const struct log_place *end, uint64_t extent, 
 uint64_t log_room(const struct log *log);
 
 /* Takes an extent for the time when the current one is full, unless there is one. prepare: write zeros all over it, so that
- * later flushes need no journal commit; slow, for the background. */
+ * later flushes need no journal commit; slow, for the background. SLF_EUNKNOWN: a flush has failed, which poisons. */
 int log_spare(struct log *log, bool prepare);
 /* Is the current extent half full, and no spare ready? Any thread. */
 bool log_low(struct log *log);
@@ -86,7 +91,7 @@ int log_reserve(struct log *log, uint64_t bytes);
 
 /* Writes a slab around the payload at slab + SLAB_HEADER_BYTES. header: payload, seqs, seq_limit, durable_seq, part_count
  * and record_count are the caller's; the rest is filled in. newest: the newest commit before the slab. stable: on stable
- * storage on return (only when nothing below is unsynced; the caller knows about parts). On failure the place is as before;
+ * storage on return (only when nothing below is unsynced; the caller knows about parts). On failure the place is as before, or the start of the next extent;
  * torn and doubt say more. The buffer has room for the padded slab. */
 int log_write(struct log *log, void *slab, struct slab_header *header, uint64_t newest, bool stable);
 /* Overwrites the place of a failed slab with zeros, on stable storage. */

@@ -125,6 +125,8 @@ const char *meta_settings_check(const struct meta *meta)
 		return "metadata page has an impossible sector size";
 	if (meta->spindle_count > SPINDLES_MAX || meta->spindle_index >= meta->spindle_count)
 		return "metadata page has an impossible spindle index or count";
+	if (meta->generation > UINT64_MAX / 2)
+		return "metadata page has an impossible generation";
 	if (meta->table_bytes > META_TABLE_BYTES)
 		return "metadata page has an impossible spindle table size";
 	if (!node_size_possible(meta->leaf_bytes) || !node_size_possible(meta->branch_bytes))
@@ -141,10 +143,6 @@ static const char *meta_fields_check(const uint8_t *page, uint16_t slot, const s
 {
 	if (meta->slot != slot)
 		return "metadata page belongs to the other slot";
-	if (meta->flags & ~META_FLAG_CLEAN)
-		return "metadata page has unknown flags";
-	if (meta->compression > COMPRESSION_MAX)
-		return "metadata page has an unknown compression";
 	if (!reserved_zero(page))
 		return "metadata page has a reserved byte that is not zero";
 	return meta_settings_check(meta);
@@ -198,6 +196,12 @@ const char *meta_incompatible(const struct meta *meta, bool writing, char *buffe
 	if (meta->incompat & ~INCOMPAT_KNOWN)
 		return bits_format("features unknown to this library, without which nothing can be read: incompat bits",
 				   meta->incompat & ~INCOMPAT_KNOWN, buffer, size);
+	if (meta->compression > COMPRESSION_MAX || meta->flags & ~META_FLAG_CLEAN) {
+		snprintf(buffer, size, "compression %u, flags 0x%x; this library knows compressions up to %u, flags 0x%x",
+			 (unsigned)meta->compression, (unsigned)meta->flags, (unsigned)COMPRESSION_MAX,
+			 (unsigned)META_FLAG_CLEAN);
+		return buffer;
+	}
 	if (writing && (meta->ro_compat & ~RO_COMPAT_KNOWN))
 		return bits_format("features unknown to this library, which allow reading only: ro-compat bits",
 				   meta->ro_compat & ~RO_COMPAT_KNOWN, buffer, size);

@@ -36,7 +36,6 @@ struct recovery {
 	uint64_t limit;         /* number of the slab from which on nothing counts: its bulk never reached the disk */
 	struct log_place proven; /* all slabs before it are known to be durable, with their bulk */
 	unsigned cuts;          /* made because bulk was missing */
-	bool cut_copy;
 };
 
 /* The page says so, and nothing has been appended since: where a page cannot be written, its flag stays. */
@@ -45,10 +44,19 @@ static bool is_clean(const struct recovery *recovery)
 	return recovery->core->meta.flags & META_FLAG_CLEAN && recovery->end.number == recovery->core->meta.log_number;
 }
 
-static void progress(struct core *core, const char *phase, uint64_t done, uint64_t total)
+/* phase has taken since start_ns. */
+static int progress(struct core *core, const char *phase, uint64_t done, uint64_t total, uint64_t start_ns)
 {
-	if (core->tuning.progress)
-		core->tuning.progress(core->tuning.progress_context, phase, done, total);
+	struct slf_progress progress = { .size = sizeof(progress), .phase = phase, .done = done, .total = total };
+
+	if (!core->tuning.progress)
+		return 0;
+	if (done && total > done)
+		progress.left_ns = (uint64_t)((double)(clock_now_ns() - start_ns) / (double)done * (double)(total - done));
+	if (!core->tuning.progress(core->tuning.progress_context, &progress))
+		return 0;
+	return error_set(-ECANCELED, core->store.spindles[0].path, -1, OFFSET_NONE,
+			 "the opening was stopped by the caller, while it was %s", phase);
 }
 
 /* ---- Pass 1 ------------------------------------------------------------------------------------------------------ */
@@ -163,28 +171,30 @@ static bool may_be_free(const struct mark *mark, uint64_t position)
 }
 
 /* Calls look for the extents of the log that the chain does not lead to and that may come behind its end: which the newest mark
- * sets free, or that were taken after it. Ends with the first answer that is not 0. */
+ * sets free, or that were taken after it. Ends with the first that is answered by 1; else 0, or the last failure. */
 static int look_behind(struct recovery *recovery, int (*look)(struct recovery *recovery, uint64_t extent))
 {
 	const struct mark *mark = &recovery->mark;
 	uint64_t end = atomic_load(&recovery->core->store.spindles[0].size);
 	uint64_t count = u64_min(mark->recyclable_count, end / EXTENT_BYTES); /* hostile: the same one again and again */
-	int result = 0;
+	uint64_t next = u64_max(mark->spindles[0].next_extent, 1);
+	int result = 0, failure = 0;
 
-	for (uint32_t i = 0; i < count && !result; i++)
+	for (uint32_t i = 0; i < count && result != 1; i++) {
 		if (may_be_free(mark, mark_recyclable(mark, i)))
 			result = look(recovery, mark_recyclable(mark, i));
-	if (mark->spindles[0].next_extent > end / EXTENT_BYTES)
-		return result;
-	for (uint64_t at = u64_max(mark->spindles[0].next_extent, 1) * EXTENT_BYTES; at < end && !result; at += EXTENT_BYTES)
-		result = look(recovery, at);
-	return result;
+		failure = result < 0 ? result : failure;
+	}
+	for (; next <= end / EXTENT_BYTES && next * EXTENT_BYTES < end && result != 1; next++) {
+		result = look(recovery, next * EXTENT_BYTES);
+		failure = result < 0 ? result : failure;
+	}
+	return result == 1 ? 1 : failure;
 }
 
-/* What cannot be read there is most likely bulk. */
 static int find_evidence_in(struct recovery *recovery, uint64_t extent)
 {
-	return log_reader_evidence_in(&recovery->reader, extent, recovery->last_seq) == 1;
+	return log_reader_evidence_in(&recovery->reader, extent, recovery->last_seq);
 }
 
 /* 1, 0 or an error. Where the extent that comes next is not known, because the slab that named it may be what is damaged, it may
@@ -212,7 +222,7 @@ static int judge_end(struct recovery *recovery, int evidence, const char *reason
 	if (is_copy(recovery)) {
 		core_log(core, 4, "%s is a copy taken while the database was in use: cut at commit %llu",
 			 core->store.spindles[0].path, (unsigned long long)recovery->last_seq);
-		recovery->cut_copy = true;
+		core->cut = true;
 		return 0;
 	}
 	error_set(SLF_ECORRUPT, core->store.spindles[0].path, 0, position_offset(recovery->end.position),
@@ -227,7 +237,7 @@ static void forget_chain(struct recovery *recovery)
 	free(recovery->recyclable);
 	recovery->recyclable = NULL;
 	recovery->has_open = false;
-	recovery->cut_copy = false;
+	recovery->core->cut = false;
 	recovery->last_seq = 0;
 	recovery->durable_seq = 0;
 	recovery->bytes = 0;
@@ -236,23 +246,22 @@ static void forget_chain(struct recovery *recovery)
 static int follow_chain(struct recovery *recovery, const char **reason)
 {
 	struct log_reader *reader = &recovery->reader;
-	int result = 0;
 
-	while (!result) {
+	for (;;) {
 		uint64_t before = recovery->last_seq;
+		int result = progress(recovery->core, "reading the log", recovery->bytes, 0, 0);
 
-		progress(recovery->core, "reading the log", recovery->bytes, 0);
-		result = reader->place.number == recovery->limit ? SLF_END : log_reader_next(reader, reason);
+		if (!result)
+			result = reader->place.number == recovery->limit ? SLF_END : log_reader_next(reader, reason);
 		if (!result)
 			result = note_slab(recovery);
 		if (result)
-			break;
+			return result;
 		if (before <= durable_seq(recovery))
 			recovery->proven = recovery->end;
 		recovery->end = reader->place;
 		recovery->extent = reader->extent;
 	}
-	return result;
 }
 
 static int find_end(struct recovery *recovery)
@@ -322,7 +331,7 @@ static int replay_chain(struct recovery *recovery, struct replay *replay)
 {
 	struct log_reader *reader = &recovery->reader;
 	struct core *core = recovery->core;
-	uint64_t done = 0, extent = 0;
+	uint64_t done = 0, extent = 0, start_ns = clock_now_ns();
 	struct log_place start = { recovery->mark.replay_position, recovery->mark.replay_next,
 				   recovery->mark.replay_number, recovery->mark.replay_previous };
 	const char *reason;
@@ -337,11 +346,12 @@ static int replay_chain(struct recovery *recovery, struct replay *replay)
 			result = log_add_live(&core->log, reader->extent, reader->header.number);
 		if (!result)
 			result = replay_slab(replay, reader);
-		if (result)
-			return result;
 		extent = reader->extent;
 		done += reader->header.length;
-		progress(core, "replaying the log", done, u64_max(done, recovery->bytes));
+		if (!result)
+			result = progress(core, "replaying the log", done, u64_max(done, recovery->bytes), start_ns);
+		if (result)
+			return result;
 	}
 	recovery->bytes = done;
 	return 0;
@@ -545,8 +555,10 @@ static int write_zeros(struct recovery *recovery, uint64_t from, uint64_t end)
 
 static int forget_extent(struct recovery *recovery, uint64_t extent)
 {
-	if (!find_evidence_in(recovery, extent))
-		return 0;
+	int found = find_evidence_in(recovery, extent);
+
+	if (found != 1)
+		return found;
 	return write_zeros(recovery, extent + EXTENT_DATA, extent + 2 * EXTENT_DATA);
 }
 
@@ -581,7 +593,7 @@ static int start_writing(struct recovery *recovery, uint64_t salt)
 {
 	struct core *core = recovery->core;
 	struct checkpoint *checkpoint = &core->checkpoint;
-	int result = recovery->cut_copy ? clear_copy(recovery) : 0;
+	int result = core->cut ? clear_copy(recovery) : 0;
 
 	if (result)
 		return result;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The log is read past the page cache where that is possible: after an earlier failed flush clean cached pages may not be
- * what the device holds. A slab is looked for directly behind the one before, else at the start of the extent which that
+ * The log is read past the page cache: after an earlier failed flush clean cached pages may not be what the device holds. A slab is looked for directly behind the one before, else at the start of the extent which that
  * one announced.
  */
 #include "replay.h"
@@ -29,7 +28,7 @@ static int read_piece(struct log_reader *reader, uint64_t position, uint64_t ski
 	struct spindle *spindle = &reader->core->store.spindles[0];
 	uint64_t offset = position_offset(position) + skip;
 	struct io_request request = { .op = IO_READ,
-				      .flags = reader->core->log.direct ? IO_DIRECT : 0,
+				      .flags = IO_DIRECT,
 				      .file = spindle->file,
 				      .offset = offset,
 				      .length = length,
@@ -150,17 +149,24 @@ int log_reader_evidence(struct log_reader *reader, uint64_t last_seq)
 	return evidence_between(reader, next + EXTENT_DATA, next + EXTENT_BYTES, last_seq);
 }
 
-/* 1, 0 or an error: does an extent begin with a slab that comes behind the end? */
+static bool says_bulk(const struct log_reader *reader, uint64_t extent)
+{
+	struct extent_header header;
+
+	return extent_header_decode(reader->slab, reader->core->store.seed, extent, &header) == NULL &&
+	       header.stream != STREAM_LOG;
+}
+
+/* 1, 0 or an error: does an extent begin with a slab that comes behind the end? What cannot be read behind the header of a bulk
+ * extent does not matter here. */
 static int begins_newer(struct log_reader *reader, uint64_t extent)
 {
-	uint64_t seed = reader->core->store.seed;
-	struct extent_header info;
 	struct slab_header header;
 	int result = read_piece(reader, extent, 0, EXTENT_DATA + 4096);
 
-	if (result)
+	if (result && (read_piece(reader, extent, 0, EXTENT_DATA) || !says_bulk(reader, extent)))
 		return result;
-	if (extent_header_decode(reader->slab, seed, extent, &info) == NULL && info.stream != STREAM_LOG)
+	if (says_bulk(reader, extent))
 		return 0;
 	return slab_header_decode(reader->slab + EXTENT_DATA, EXTENT_BYTES - EXTENT_DATA, &header) == NULL &&
 	       header.number > reader->place.number;
@@ -202,15 +208,6 @@ int log_reader_walked(const struct log_reader *reader, int result, const struct 
 static int damaged(struct log_reader *reader, const char *what)
 {
 	return store_corrupt(&reader->core->store, reader->position, 0, 0, what);
-}
-
-static uint64_t files_bytes(struct core *core)
-{
-	uint64_t sum = 0;
-
-	for (unsigned i = 0; i < core->store.spindle_count; i++)
-		sum += atomic_load(&core->store.spindles[i].size);
-	return sum;
 }
 
 /* Past the page cache, as the log is read: its pages may be what a failed flush left. */
@@ -258,6 +255,8 @@ static int check_part(struct core *core, const struct entry_ref *part)
 	entry_header_decode(entry, &header);
 	if (header.type == ENTRY_ACTIONS) {
 		wrong = actions_entry_check(entry, part->length, core->store.seed, part, &content);
+	} else if (header.aux > part->length - VALUE_HEADER_BYTES) {
+		wrong = "value entry's owner key is longer than the entry";
 	} else {
 		ref = (struct value_ref){ .position = part->position,
 					  .hash = part->hash,
@@ -283,7 +282,7 @@ int log_reader_check_parts(struct log_reader *reader)
 		if (result)
 			return result;
 		reader->part_bytes += part.length;
-		if (reader->part_bytes > files_bytes(reader->core))
+		if (reader->part_bytes > store_bytes(&reader->core->store))
 			return damaged(reader, "slabs name more bulk than the files can hold");
 	}
 	return 0;
@@ -334,6 +333,10 @@ static int apply_actions(struct replay *replay, struct log_reader *reader, struc
 			return error;
 		(*count)++;
 	}
+	if (result == SLF_EINCOMPATIBLE)
+		return error_set(result, reader->core->store.spindles[0].path, 0, position_offset(reader->position),
+				 "a commit holds an action of kind %d, which this version does not support",
+				 (int)gathering.actions[gathering.count].op);
 	if (result != SLF_END)
 		return damaged(reader, "a commit's actions cannot be decoded");
 	return apply_gathered(replay, reader, &gathering);
@@ -350,7 +353,7 @@ static int apply_chunks(struct replay *replay, struct log_reader *reader, const 
 
 		entry_ref_decode((const uint8_t *)commit->chunks.data + i * SLAB_PART_BYTES, &ref);
 		replay->chunk_bytes += ref.length;
-		if (replay->chunk_bytes > files_bytes(reader->core))
+		if (replay->chunk_bytes > store_bytes(&reader->core->store))
 			return damaged(reader, "commits name more actions than the files can hold");
 		result = store_actions(&reader->core->store, &ref, &buffer, &actions);
 		if (!result)

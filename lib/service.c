@@ -11,7 +11,7 @@
 #include "error.h"
 
 #define WRITE_OUT_NS ((uint64_t)4000000) /* no-sync commits reach the page cache after this time at the latest */
-#define RETRY_NS ((int64_t)200000000)    /* between checkpoints that fail */
+#define RETRY_NS ((int64_t)200000000)    /* behind a checkpoint that failed, or was of no use */
 
 static void worker_wake(void *context)
 {
@@ -29,6 +29,21 @@ static void worker_sleep(struct worker *worker, uint32_t seen, int64_t timeout_n
 	if (atomic_load(&worker->word) == seen && !atomic_load(&worker->stop))
 		futex_wait(&worker->word, seen, timeout_ns);
 	atomic_store(&worker->asleep, false);
+}
+
+/* Whoever asks for a checkpoint meanwhile is heard afterwards. */
+static void worker_pause(struct worker *worker, uint64_t pause_ns)
+{
+	uint64_t end_ns = clock_now_ns() + pause_ns;
+
+	for (;;) {
+		uint32_t seen = atomic_load(&worker->word);
+		uint64_t now_ns = clock_now_ns();
+
+		if (atomic_load(&worker->stop) || now_ns >= end_ns)
+			return;
+		futex_wait(&worker->word, seen, (int64_t)(end_ns - now_ns));
+	}
 }
 
 /* Since when something waits for being written, and for a flush; 0: nothing does. */
@@ -52,6 +67,8 @@ static int64_t flusher_step(struct core *core, struct waits *since)
 		result = log_spare(&core->log, core->tuning.sync == SLF_SYNC_COMMIT);
 	if (result)
 		core_log(core, 4, "the next log extent cannot be prepared: %s", error_detail(result));
+	if (result == SLF_EUNKNOWN)
+		commit_poison(&core->commit);
 	if (core->tuning.sync == SLF_SYNC_COMMIT) {
 		if (load.gathered)
 			commit_sync(&core->commit, NULL);
@@ -104,8 +121,13 @@ static void *checkpointer_main(void *context)
 		uint32_t seen = atomic_load(&worker->word);
 		int64_t timeout_ns = -1;
 
-		if (!atomic_load(&core->commit.poisoned) && checkpoint_due(core))
-			timeout_ns = checkpoint_run(core) || checkpoint_due(core) ? RETRY_NS : 0; /* old snapshots may hold it */
+		if (!atomic_load(&core->commit.poisoned) && checkpoint_due(core)) {
+			if (checkpoint_run(core)) {
+				worker_pause(worker, (uint64_t)RETRY_NS);
+				continue;
+			}
+			timeout_ns = checkpoint_due(core) ? RETRY_NS : 0; /* old snapshots may hold it */
+		}
 		if (timeout_ns)
 			worker_sleep(worker, seen, timeout_ns);
 	}

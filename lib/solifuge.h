@@ -70,7 +70,7 @@ enum slf_error {
 #define SLF_READONLY 0x4u   /* never write to any file; other processes may write meanwhile */
 #define SLF_NETWORK_FS 0x8u /* allow writing on a network file system, where locks and flushes may lie */
 #define SLF_NO_MAP 0x10u    /* read by pread into private memory instead of through a map: for untrusted files */
-#define SLF_NO_THREADS 0x20u /* start no background threads: whoever commits or begins to write does their work */
+#define SLF_NO_THREADS 0x20u /* start no background threads: whoever ends a write transaction does their work */
 
 /* How commits become durable. */
 enum slf_sync_mode {
@@ -92,8 +92,18 @@ enum slf_compression {
 	SLF_COMPRESSION_NONE = 1,
 };
 
-/* What long work (recovery) reports. total may be 0 while it is not known. Called on the thread that does the work. */
-typedef void slf_progress_fn(void *context, const char *phase, uint64_t done, uint64_t total);
+/* What long work (recovery) reports. */
+struct slf_progress {
+	size_t size;       /* sizeof(struct slf_progress) of the library */
+	const char *phase; /* in words; valid during the call */
+	uint64_t done;     /* in units of the phase: bytes of the log */
+	uint64_t total;    /* 0 while it is not known */
+	uint64_t left_ns;  /* that the rest of the phase will take, reckoned from what it has taken; 0 while nobody knows */
+};
+
+/* Called on the thread that does the work. 0 goes on; anything else ends the work as soon as that is safe: the call that
+ * it is done for answers -ECANCELED, and nothing is lost. It must not call the library. */
+typedef int slf_progress_fn(void *context, const struct slf_progress *progress);
 
 /* What the library would log: level 3 (error) to 6 (information) as in syslog. The text ends without a newline. Called on any
  * thread, also on one of the library's own; it must not call the library. */
@@ -154,7 +164,7 @@ SLF_API int slf_close(struct slf_db *db);
 /* Flags of slf_begin. */
 #define SLF_READ 0x0u
 #define SLF_WRITE 0x1u
-#define SLF_TRY 0x2u     /* with SLF_WRITE: answer -EBUSY instead of waiting for the running writer */
+#define SLF_TRY 0x2u     /* with SLF_WRITE: answer -EBUSY instead of waiting for the running writer, or for room in the heap */
 #define SLF_DURABLE 0x4u /* with SLF_READ: the newest durable version, where the sync mode shows newer ones */
 
 /*
@@ -182,8 +192,9 @@ SLF_API int slf_commit_async(struct slf_txn *txn, uint64_t *seq);
 
 /*
  * Waits until commit seq is durable, at most timeout_ns; < 0 waits forever. -ETIMEDOUT, or the error of its group;
- * SLF_ECANCELLED for a number that an earlier opening may have given and recovery has not found. Who waits may have to write
- * and flush for the others, which is not cut short. With 0 it only asks, unless SLF_NO_THREADS leaves the writing to callers.
+ * of numbers that earlier openings gave, SLF_ECANCELLED for those above the newest commit that this one has found, 0 for that
+ * commit, SLF_ENOTRETAINED for those below it: some of them may have failed. Who waits may have to write and flush for the
+ * others, which is not cut short. With 0 it only asks, unless SLF_NO_THREADS leaves the writing to callers.
  */
 SLF_API int slf_wait(struct slf_db *db, uint64_t seq, int64_t timeout_ns);
 
@@ -225,9 +236,11 @@ SLF_API int slf_tree_next(struct slf_txn *txn, char *buffer, size_t size, uint32
 
 /* What is known of a tree without reading it. */
 struct slf_tree_stat {
+	size_t size;      /* sizeof(struct slf_tree_stat) of the caller */
 	uint64_t entries; /* keys */
 	uint32_t height;  /* levels of nodes, 0 when empty */
 };
+/* Set size before the call. */
 SLF_API int slf_tree_stat(struct slf_txn *txn, uint32_t tree, struct slf_tree_stat *stat);
 
 /* Reads the value of key. SLF_NOTFOUND leaves *value untouched. value may be NULL to ask only whether key exists. */
@@ -284,7 +297,8 @@ SLF_API int slf_cursor_seek(struct slf_cursor *cursor, struct slf_slice key);
 /* cursor may be NULL; its transaction may have ended. */
 SLF_API void slf_cursor_close(struct slf_cursor *cursor);
 
-/* Writes a checkpoint of the newest version now and waits for it. Not for a thread that holds a write transaction. */
+/* Makes every commit so far durable, then writes a checkpoint of it and waits for that. Not for a thread that holds a write
+ * transaction. */
 SLF_API int slf_checkpoint(struct slf_db *db);
 
 /* What a database is, as far as its metadata tells. */
@@ -307,6 +321,7 @@ struct slf_info {
 	char io[16];              /* back end in use */
 	char map[16];             /* "map" or "pread" */
 	uint32_t damaged;         /* 1: the log is damaged, commits are lost; what is read is the newest good commit */
+	uint32_t cut;             /* 1: a copy taken while its original was in use; commits behind seq are not in it */
 };
 SLF_API int slf_info(struct slf_db *db, struct slf_info *info);
 

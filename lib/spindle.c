@@ -197,9 +197,11 @@ static int check_flushes(struct spindle *spindle)
 
 int spindle_write(struct spindle *spindle, unsigned flags, uint64_t offset, const void *data, uint64_t length)
 {
-	int result = io_write(spindle->file, flags, offset, data, length);
+	struct io_request request = { .op = IO_WRITE, .flags = flags, .file = spindle->file, .offset = offset,
+				      .length = length, .data = (void *)(uintptr_t)data };
+	int result = io_run(spindle->io, &request, 1);
 
-	if (result >= 0 && (flags & IO_DSYNC) && !(flags & IO_DIRECT))
+	if (result >= 0 && (flags & IO_DSYNC) && request.buffered)
 		result = check_flushes(spindle);
 	if (result < 0)
 		return spindle_failed(spindle, result, offset, "cannot write");
@@ -254,6 +256,14 @@ int spindle_allocate(struct spindle *spindle, uint64_t offset, uint64_t length)
 		return spindle_failed(spindle, result, offset, "cannot allocate space");
 	spindle_raise(spindle, offset + length);
 	return 0;
+}
+
+int spindle_refuse_network(const struct spindle *spindle)
+{
+	if (!spindle->info.network)
+		return 0;
+	return error_set(-EOPNOTSUPP, spindle->path, (int)spindle->index, OFFSET_NONE,
+			 "on a network file system, where locks and flushes may lie: open it read-only or with SLF_NETWORK_FS");
 }
 
 /* Under the mutex, so that an allocation that ends meanwhile is not taken back by an older answer. */

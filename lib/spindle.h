@@ -13,7 +13,7 @@
 #include "io.h"
 
 #define WINDOW_BYTES GIB
-#define WINDOWS_MAX 16384 /* 16 TiB, the file limit of ext4 */
+#define WINDOWS_MAX (SEGMENT_BYTES / WINDOW_BYTES)
 
 struct spindle {
 	struct io *io;
@@ -25,6 +25,7 @@ struct spindle {
 	pthread_mutex_t mutex;  /* guards the making of windows and the raising of size */
 	pthread_mutex_t flushing; /* held while a flush of the file runs; several of them in the order of their index */
 	bool flush_failed;      /* guarded by flushing: one has */
+	const char *lost_page;  /* why one of its metadata pages is not good; NULL: both are */
 	_Atomic(const uint8_t *) *windows; /* WINDOWS_MAX entries, mapped lazily; NULL table in pread mode */
 	bool mapped;            /* views come from maps */
 	uint64_t ahead_max;     /* larger than this, the map is read without read-ahead; bytes */
@@ -35,6 +36,8 @@ struct spindle {
 int spindle_open(struct spindle *spindle, struct io *io, const char *path, unsigned index, unsigned flags, bool map);
 /* A new file without a name in the directory of path. */
 int spindle_create(struct spindle *spindle, struct io *io, const char *path, unsigned index, bool map);
+/* Locks and flushes of network file systems may lie: -EOPNOTSUPP there. */
+int spindle_refuse_network(const struct spindle *spindle);
 /* Gives it its name: -EEXIST when it is taken. */
 int spindle_link(struct spindle *spindle);
 /* Accepts a zeroed object. */

@@ -63,6 +63,15 @@ int store_corrupt(struct store *store, uint64_t position, uint64_t expected, uin
 	return error_set_mismatch(SLF_ECORRUPT, path, (int)spindle, position_offset(position), expected, found, what);
 }
 
+uint64_t store_bytes(const struct store *store)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < store->spindle_count; i++)
+		sum += atomic_load(&store->spindles[i].size);
+	return sum;
+}
+
 static int place_no_memory(const struct place *place)
 {
 	return error_set(-ENOMEM, place->spindle->path, (int)place->spindle->index, place->offset,

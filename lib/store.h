@@ -126,6 +126,9 @@ static inline void store_lines_prefetch(struct store *store, uint64_t position, 
 		node_lines_prefetch(view, u64_min(bytes, length));
 }
 
+/* What all files have, as far as is known: nothing that is named once each can be more. */
+uint64_t store_bytes(const struct store *store);
+
 /* Notes and counts a damaged entry; returns SLF_ECORRUPT. */
 int store_corrupt(struct store *store, uint64_t position, uint64_t expected, uint64_t found, const char *what);
 

@@ -100,8 +100,8 @@ struct block *edit_alloc(struct edit *edit, size_t size, enum block_kind kind);
 /* Drops a block: at once when it was born here, else it becomes garbage. */
 int edit_drop(struct edit *edit, struct block *block);
 
-/* Sets key to the record (its key and value are copied into nodes). *added: 1 when the key is new. On failure the
- * working tree may be inconsistent: the edit must be undone. */
+/* Sets key to the record (its key and value are copied into nodes). On failure the working tree may be inconsistent: the
+ * edit must be undone. */
 int tree_put(struct edit *edit, uint32_t tree, struct tree_root *root, const struct record *record);
 /* 0 or SLF_NOTFOUND. */
 int tree_del(struct edit *edit, uint32_t tree, struct tree_root *root, struct slf_slice key);

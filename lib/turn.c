@@ -31,6 +31,7 @@ struct turn_waiter {
 	uint64_t since_ns;
 	_Atomic uint32_t state; /* enum waiter_state */
 	bool service;
+	bool tries; /* waits as long as the service has the turn, for no transaction */
 };
 
 int futex_wait(const _Atomic uint32_t *word, uint32_t value, int64_t timeout_ns)
@@ -133,25 +134,26 @@ static bool take_soon(struct turn *turn, bool service)
 static int look(struct turn *turn, struct turn_waiter *waiter, bool late)
 {
 	uint32_t state = atomic_load_explicit(&waiter->state, memory_order_relaxed);
-	bool free = false;
+	bool free = false, busy;
 
 	if (state == WAITER_GRANTED || state == WAITER_CLOSED)
 		return state == WAITER_GRANTED ? 0 : SLF_EBADHANDLE;
 	free = take_free(turn, waiter->service);
 	if (state == WAITER_ROUSED)
 		turn->roused = false;
-	if (free || late) {
+	busy = waiter->tries && !turn->service;
+	if (free || late || busy) {
 		queue_remove(turn, waiter);
-		return free ? 0 : -ETIMEDOUT;
+		return free ? 0 : late ? -ETIMEDOUT : -EBUSY;
 	}
 	atomic_store_explicit(&waiter->state, WAITER_SLEEPING, memory_order_relaxed);
 	return 1;
 }
 
 /* Called with the mutex held, left without. deadline_ns: 0 for none. */
-static int sleep_in_queue(struct turn *turn, bool service, uint64_t deadline_ns)
+static int sleep_in_queue(struct turn *turn, bool service, bool tries, uint64_t deadline_ns)
 {
-	struct turn_waiter waiter = { .service = service, .since_ns = clock_now_ns() };
+	struct turn_waiter waiter = { .service = service, .tries = tries, .since_ns = clock_now_ns() };
 	int result = 1;
 
 	queue_append(turn, &waiter);
@@ -170,32 +172,34 @@ static int sleep_in_queue(struct turn *turn, bool service, uint64_t deadline_ns)
 	return result;
 }
 
+/* 0, a failure, or 1: it is to be waited for. Who only tries waits for the service, which has it for a moment, where nobody comes
+ * first. The mutex is held. */
+static int try_take(struct turn *turn, bool service, bool tries)
+{
+	if (turn->closed)
+		return SLF_EBADHANDLE;
+	if (take_free(turn, service))
+		return 0;
+	return tries && (!turn->service || turn->first) ? -EBUSY : 1;
+}
+
 static int take(struct turn *turn, int64_t timeout_ns, bool service)
 {
 	uint64_t deadline_ns = timeout_ns > 0 ? clock_now_ns() + (uint64_t)timeout_ns : 0;
-	int result = 0;
+	bool tries = timeout_ns == 0;
+	int result;
 
 	pthread_mutex_lock(&turn->mutex);
-	if (turn->closed)
-		result = SLF_EBADHANDLE;
-	else if (take_free(turn, service))
-		result = 0;
-	else if (timeout_ns == 0 && (!turn->service || turn->first))
-		result = -EBUSY;
-	else
-		result = 1; /* with a timeout of 0: held for a moment only, and nobody comes first */
+	result = try_take(turn, service, tries);
 	pthread_mutex_unlock(&turn->mutex);
 	if (result != 1)
 		return result;
 	if (take_soon(turn, service))
 		return 0;
 	pthread_mutex_lock(&turn->mutex);
-	if (turn->closed)
-		result = SLF_EBADHANDLE;
-	else if (take_free(turn, service))
-		result = 0;
-	else
-		return sleep_in_queue(turn, service, deadline_ns);
+	result = try_take(turn, service, tries);
+	if (result == 1)
+		return sleep_in_queue(turn, service, tries, deadline_ns);
 	pthread_mutex_unlock(&turn->mutex);
 	return result;
 }

@@ -111,38 +111,57 @@ int txn_begin_read(struct slf_txn *txn, bool durable)
 	return 0;
 }
 
-/* At the limit: until checkpoints have made room, or two have ended without (then snapshots hold it). Not longer than the caller
- * would wait for its turn: whom the checkpoint waits for may be the caller itself. */
-static void wait_for_room(struct core *core, uint64_t deadline_ns)
+/* Is a checkpoint under way that may make room? Not after two have ended without. */
+static bool room_is_coming(struct core *core, uint64_t *first)
 {
 	struct checkpoint *checkpoint = &core->checkpoint;
-	uint64_t first = UINT64_MAX, now;
+	struct heap_load heap = checkpoint_heap(core);
+	bool coming;
+
+	pthread_mutex_lock(&checkpoint->mutex);
+	*first = u64_min(*first, checkpoint->ended);
+	coming = heap.used >= heap.budget && checkpoint->ended - *first < 2 && checkpoint->state != CHECKPOINT_IDLE;
+	pthread_mutex_unlock(&checkpoint->mutex);
+	return coming;
+}
+
+/* Not longer than the caller would wait for its turn: whom the checkpoint waits for may be the caller itself. */
+static void wait_for_room(struct core *core, uint64_t deadline_ns)
+{
+	_Atomic uint32_t *word = &core->checkpoint.word;
+	uint64_t first = UINT64_MAX;
 
 	for (;;) {
-		uint32_t seen = atomic_load(&checkpoint->word);
-		bool waits;
+		uint32_t seen = atomic_load(word);
+		bool coming = room_is_coming(core, &first);
+		uint64_t now = clock_now_ns();
 
-		pthread_mutex_lock(&checkpoint->mutex);
-		first = u64_min(first, checkpoint->ended);
-		waits = heap_used(core->heap) >= core->tuning.heap_bytes && checkpoint->ended - first < 2 &&
-			checkpoint->state != CHECKPOINT_IDLE;
-		pthread_mutex_unlock(&checkpoint->mutex);
-		now = clock_now_ns();
-		if (!waits || now >= deadline_ns)
+		if (!coming || now >= deadline_ns)
 			return;
-		futex_wait(&checkpoint->word, seen, deadline_ns == UINT64_MAX ? -1 : (int64_t)(deadline_ns - now));
+		futex_wait(word, seen, deadline_ns == UINT64_MAX ? -1 : (int64_t)(deadline_ns - now));
 	}
 }
 
-/* Delays writers smoothly between three quarters of the heap budget and all of it; at the limit waits for the running
+/* Who only tries is neither delayed nor let in at the limit. */
+static int try_pressure(struct core *core, struct heap_load heap)
+{
+	uint64_t first = UINT64_MAX;
+
+	return heap.used >= heap.budget && room_is_coming(core, &first) ? -EBUSY : 0;
+}
+
+/* Delays writers smoothly between three quarters of the heap's budget and all of it; at the limit they wait for the running
  * checkpoint. Called without the turn. *timeout_ns, unless it is negative, becomes what is left of it. */
 static int back_pressure(struct core *core, int64_t *timeout_ns)
 {
-	uint64_t limit = core->tuning.heap_bytes, used = heap_used(core->heap), start, waited;
+	struct heap_load heap = checkpoint_heap(core);
+	uint64_t limit = heap.budget, used = heap.used, start, waited;
 
 	if (likely(used < limit / 4 * 3))
 		return 0;
 	core->wake_checkpoint(core->wake_context);
+	if (*timeout_ns == 0)
+		return try_pressure(core, heap);
 	start = clock_now_ns();
 	if (used < limit) {
 		double part = (double)(used - limit / 4 * 3) / (double)(limit / 4);
@@ -163,40 +182,15 @@ static int back_pressure(struct core *core, int64_t *timeout_ns)
 	return 0;
 }
 
-/* Without threads the writer does the checkpoint, between two turns: only with the turn free it is sure to end. One that
- * fails stops writers as little as one in the background. After one that found no space the next is tried when the heap is
- * full: then only deletes could go on without it. */
-static int checkpoint_between(struct core *core, int64_t timeout_ns)
-{
-	uint64_t start = clock_now_ns(), elapsed;
-	int result;
-
-	if (!checkpoint_due(core) || (atomic_load(&core->checkpoint.failed_space) &&
-				      heap_used(core->heap) <= core->tuning.heap_bytes))
-		return 0;
-	turn_pass(&core->turn);
-	checkpoint_run(core);
-	elapsed = clock_now_ns() - start;
-	stats_add(&core->stats.values.checkpoint_stall_ns, elapsed);
-	result = commit_check(&core->commit);
-	if (result)
-		return result;
-	if (timeout_ns > 0)
-		timeout_ns = (uint64_t)timeout_ns > elapsed ? timeout_ns - (int64_t)elapsed : 0;
-	return turn_take(&core->turn, timeout_ns);
-}
-
 int txn_begin_write(struct slf_txn *txn, int64_t timeout_ns)
 {
 	struct core *core = txn->core;
 	int result = commit_check(&core->commit);
 
-	if (!result && timeout_ns != 0 && core->tuning.threads)
+	if (!result && core->tuning.threads)
 		result = back_pressure(core, &timeout_ns);
 	if (!result)
 		result = turn_take(&core->turn, timeout_ns);
-	if (!result && timeout_ns != 0 && !core->tuning.threads)
-		result = checkpoint_between(core, timeout_ns);
 	if (result)
 		return result;
 	txn->rollbacks = atomic_load(&core->commit.rollbacks); /* first: an abort after it dooms the transaction */
@@ -212,6 +206,7 @@ int txn_begin_write(struct slf_txn *txn, int64_t timeout_ns)
 	txn->digest = (struct digest){ 0 };
 	txn->blob_bytes = 0;
 	txn->pending_count = 0;
+	txn->pending_bytes = 0;
 	txn->chunk_count = 0;
 	txn->part_count = 0;
 	txn->entries_added = 0;
@@ -617,15 +612,26 @@ static int write_large(struct slf_txn *txn, struct action *action)
 	return result;
 }
 
-/* Room on the disks for what the heap holds, raised in steps; at the limit after a checkpoint that found no space only
- * deletes go on. */
-static int reserve_space(struct slf_txn *txn)
+/* At the limit after a checkpoint that found no space only deletes go on. */
+static bool only_deletes(struct core *core)
+{
+	struct heap_load heap;
+
+	if (likely(!atomic_load(&core->checkpoint.failed_space)))
+		return false;
+	heap = checkpoint_heap(core);
+	return heap.used > heap.budget;
+}
+
+/* Room on the disks for what the heap holds, and for `bytes` more, raised in steps. */
+static int reserve_space(struct slf_txn *txn, uint64_t bytes)
 {
 	struct core *core = txn->core;
-	uint64_t used = heap_used(core->heap), drawn = extents_drawn(&core->extents), wanted, reserved;
+	uint64_t used = heap_used(core->heap) + txn->pending_bytes + bytes;
+	uint64_t drawn = extents_drawn(&core->extents), wanted, reserved;
 	int result;
 
-	if (unlikely(used > core->tuning.heap_bytes && atomic_load(&core->checkpoint.failed_space)))
+	if (unlikely(only_deletes(core)))
 		return error_set(-ENOSPC, core->store.spindles[0].path, 0, OFFSET_NONE,
 				 "no space to write the changes gathered in memory: delete something or make space");
 	reserved = core->reserved_bytes;
@@ -767,6 +773,7 @@ int txn_flush(struct slf_txn *txn)
 		(void)result;
 	}
 	txn->pending_count = 0;
+	txn->pending_bytes = 0;
 	result = txn_apply(txn, actions, count);
 	if (!result)
 		result = spill_when_large(txn);
@@ -777,20 +784,24 @@ int txn_put(struct slf_txn *txn, uint32_t id, struct slf_slice key, struct slf_s
 {
 	struct action action = { .op = ACTION_PUT, .tree = id, .key = key, .value = value };
 	struct txn_tree *tree = NULL;
+	const struct settings *settings = &txn->core->store.settings;
+	/* a leaf that is changed, and the entry; a value for bulk takes its own space */
+	uint64_t bytes = settings->leaf_bytes + key.size + (value.size < settings->bulk_bytes ? value.size : VALUE_REF_BYTES);
 	size_t offset = 0;
 	int result = find_tree(txn, id, &tree);
 
 	if (result == -EINVAL) /* there is no such tree */
 		return result;
 	if (!result)
-		result = reserve_space(txn);
-	if (!result && value.size >= txn->core->store.settings.bulk_bytes)
+		result = reserve_space(txn, bytes);
+	if (!result && value.size >= settings->bulk_bytes)
 		result = write_large(txn, &action);
 	if (!result)
 		result = record_action(txn, &action, &offset);
 	if (result)
 		return doom(txn, result);
 	txn->pending[txn->pending_count++] = offset;
+	txn->pending_bytes += bytes;
 	txn->changes++;
 	return txn->pending_count == TXN_GROUP ? txn_flush(txn) : 0;
 }

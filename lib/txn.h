@@ -50,6 +50,7 @@ struct slf_txn {
 	uint8_t *actions;           /* encoded, not yet spilled */
 	size_t pending[TXN_GROUP];  /* offsets of those not yet applied to the trees */
 	size_t pending_count;
+	uint64_t pending_bytes;     /* of heap that they may take */
 	size_t action_bytes, action_capacity;
 	uint64_t action_total;      /* bytes, spilled ones included */
 	uint32_t action_count;

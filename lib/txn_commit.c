@@ -19,6 +19,7 @@ static void pass_turn(struct slf_txn *txn)
 {
 	edit_rest(&txn->edit);
 	txn->pending_count = 0; /* the handle may read next */
+	txn->pending_bytes = 0;
 	txn->state = TXN_ENDED;
 	atomic_store_explicit(&txn->core->store.unflushed, false, memory_order_relaxed);
 	turn_pass(&txn->core->turn);
@@ -303,7 +304,7 @@ static int prepare_and_seal(struct slf_txn *txn, bool large, uint64_t *seq)
 	return result;
 }
 
-int txn_commit(struct slf_txn *txn, bool async, uint64_t *seq)
+static int commit_changes(struct slf_txn *txn, bool async, uint64_t *seq)
 {
 	struct core *core = txn->core;
 	bool large;
@@ -345,5 +346,14 @@ int txn_commit(struct slf_txn *txn, bool async, uint64_t *seq)
 	if (!result)
 		stats_add(&core->stats.values.txn_commits, 1);
 	stats_time(&core->stats.values.commit_ns, clock_now_ns() - start);
+	return result;
+}
+
+int txn_commit(struct slf_txn *txn, bool async, uint64_t *seq)
+{
+	struct core *core = txn->core;
+	int result = commit_changes(txn, async, seq);
+
+	checkpoint_alone(core);
 	return result;
 }

@@ -37,6 +37,7 @@ static void walk_forget(struct walk *walk, int failure)
 {
 	walk->height = 0;
 	walk->failure = failure;
+	walk->passed_bytes = walk->passed_max = 0;
 	walk->leaf = (struct leaf_view){ 0 };
 	walk->top_index = walk->top_count = 0;
 	walk->base_index = walk->base_count = 0;
@@ -79,6 +80,7 @@ static int walk_descend(struct walk *walk, unsigned level, const struct child *f
 	walk->lens ^= 1;
 	result = tree_leaf(walk->store, walk->tree, child.word, child.hash, child.length, &walk->lenses[walk->lens],
 			   &walk->leaf);
+	walk->passed_bytes += child.length;
 	if (likely(!result))
 		leaf_place(walk, towards, key);
 out:
@@ -155,8 +157,7 @@ static bool leaf_edge(const struct leaf_view *leaf, bool last, struct slf_slice 
 	return there;
 }
 
-/* Nodes are checked each for itself. Where branches lead to one node twice, all of them with good checksums, a walk of a few
- * nodes could take years: it ends where the keys do not go on. Looked at is each step between two lowest branches: at each
+/* Nodes are checked each for itself; this is for what leads to them. Looked at is each step between two lowest branches: at each
  * step between leaves it took 8 % of a scan. */
 static int check_neighbours(struct walk *walk, const struct leaf_view *left, const struct leaf_view *right)
 {
@@ -168,6 +169,16 @@ static int check_neighbours(struct walk *walk, const struct leaf_view *left, con
 	node_child_locate(walk->steps[1].node, walk->steps[1].index, &child);
 	return store_corrupt(walk->store, word_is_heap(child.word) ? 0 : child.word, 0, 0,
 			     "keys of a leaf do not follow those of its neighbour");
+}
+
+/* Where branches lead to one node again and again, all of them with good checksums, a walk of a few nodes could take years. So
+ * a walk in one direction passes no more bytes than the files have. What it has passed is first compared with a lower bound. */
+static int check_passed(struct walk *walk)
+{
+	walk->passed_max = store_bytes(walk->store);
+	return walk->passed_bytes <= walk->passed_max ? 0 :
+		store_corrupt(walk->store, 0, walk->passed_max, walk->passed_bytes,
+			      "a walk has passed more bytes of leaves than the files have: nodes are named more than once");
 }
 
 /* Enters the neighbouring leaf: 0, SLF_END with nothing changed, or a failure. */
@@ -184,6 +195,9 @@ static int leaf_cross(struct walk *walk, bool forward)
 		crossed++;
 	if (crossed == walk->height)
 		return SLF_END;
+	if (unlikely(forward != walk->forward))
+		walk->passed_bytes = 0;
+	walk->forward = forward;
 	if (forward)
 		walk->steps[crossed].index++;
 	else
@@ -195,6 +209,8 @@ static int leaf_cross(struct walk *walk, bool forward)
 	neighbour_prefetch(walk, forward);
 	if (unlikely(crossed > 1))
 		result = check_neighbours(walk, forward ? &from : &walk->leaf, forward ? &walk->leaf : &from);
+	if (unlikely(!result && walk->passed_bytes > walk->passed_max))
+		result = check_passed(walk);
 	if (unlikely(result))
 		walk_forget(walk, result);
 	return result;

@@ -60,13 +60,15 @@ expect 0 "get into a file" get -o got db file
 same binary got "a value in a file is the same"
 truncate -s 300M large
 expect 0 "put a large value" put --file large db large
-expect 0 "get a value that is larger than a transaction's memory" get -o got db large
+expect 0 "get a value that is larger than a transaction's memory" get --force -o got db large
 same large got "a large value is the same"
 expect 0 "delete a large value" del db large
 rm large got
 [ ! -s out ]; note "and not printed" $?
 cp binary got
-expect 3 "get what is not there into a file" get -o got db pear
+expect 1 "get over a file" get -o got db file
+says "got exists already" "get over a file"
+expect 3 "get what is not there into a file" get --force -o got db pear
 same binary got "the file stays when there is no value"
 cp db db.before
 expect 1 "get into the database" get -o db db file
@@ -201,7 +203,13 @@ only_files file.dump file.dump
 echo old >older.dump
 chmod 640 older.dump
 ln -s older.dump link.dump
-expect 0 "dump over a file, by a link" dump -f link.dump db
+expect 1 "dump over a file" dump -f link.dump db
+says "link.dump exists already" "dump over a file"
+[ "$(cat older.dump)" = old ]; note "a dump replaces nothing unasked" $?
+: >empty.dump
+expect 0 "dump into an empty file" dump -f empty.dump db
+same trees.dump empty.dump "a dump in an empty file is the same"
+expect 0 "dump over a file, by a link" dump --force -f link.dump db
 same trees.dump older.dump "a dump over a file is the same"
 [ -L link.dump ] && [ "$(stat -c %a older.dump)" = 640 ]; note "the link stays, and the mode of the file" $?
 mkfifo pipe.dump
@@ -213,7 +221,7 @@ expect 0 "dump to a device" dump -f /dev/null db
 expect 1 "dump into a directory that is not there" dump -f none/file.dump db
 says "none/file.dump" "dump into a directory that is not there"
 echo old >older.dump
-expect 3 "a dump that fails" dump -s none -f older.dump db
+expect 3 "a dump that fails" dump --force -s none -f older.dump db
 [ "$(cat older.dump)" = old ]; note "a dump that fails leaves the old file" $?
 only_files older.dump older.dump
 expect 0 "create to dump over" create --spindle over.1 over.db
@@ -332,7 +340,7 @@ expect 4 "rescue for LMDB" dump --lmdb --rescue damaged.db
 says "1 records were left out" "rescue for LMDB"
 expect 4 "rescue into a file" dump --rescue -f rescued.file damaged.db
 same rescued.dump rescued.file "what was rescued into a file is the same"
-expect 4 "dump a damaged database into a file" dump -f older.dump damaged.db
+expect 4 "dump a damaged database into a file" dump --force -f older.dump damaged.db
 [ "$(cat older.dump)" = old ]; note "a dump that stops leaves the old file" $?
 only_files older.dump older.dump
 expect 0 "load what was rescued" load rescued.db rescued.dump
@@ -359,7 +367,7 @@ data = open("leaf.db", "rb").read()
 assert b"leafkey2500" in data
 open("leaf.db", "wb").write(data.replace(b"leafkey2500", b"leafrot2500"))
 END
-expect 4 "rescue what has lost its nodes" dump --rescue -f older.dump leaf.db
+expect 4 "rescue what has lost its nodes" dump --force --rescue -f older.dump leaf.db
 says "what could be read is in .*older.dump.[0-9]*.part" "rescue what has lost its nodes"
 [ "$(cat older.dump)" = old ]; note "it leaves the old file" $?
 grep -q HEADER=END older.dump.*.part; note "and keeps what there was" $?

@@ -231,7 +231,7 @@ int rig_step(struct rig *rig)
 {
 	switch (rng_below(&rig->rng, 40)) {
 	case 0:
-		return slf_checkpoint(rig->db); /* of the newest durable version: acknowledges nothing */
+		return settle(rig, slf_checkpoint(rig->db));
 	case 1:
 	case 2:
 		return settle(rig, slf_sync(rig->db, NULL));
@@ -342,7 +342,7 @@ static bool inspect_scan(struct inspection *inspection, unsigned index, uint32_t
 static bool inspect_count(struct inspection *inspection, unsigned index, uint32_t tree)
 {
 	uint64_t entries = index == 0 && inspection->proof;
-	struct slf_tree_stat stat = { 0 };
+	struct slf_tree_stat stat = { .size = sizeof(stat) };
 
 	for (unsigned key = 0; key < RIG_KEYS; key++)
 		entries += inspection->state->nonces[index][key] != 0;

@@ -6,16 +6,18 @@
 
 static const char *const further[] = { "/usr/spindle", "/var/spindle" };
 
-static void hear(void *context, const char *phase, uint64_t done, uint64_t total)
+static int hear(void *context, const struct slf_progress *progress)
 {
 	struct heard *heard = context;
-	bool replaying = strstr(phase, "replay") != NULL;
+	bool replaying = strstr(progress->phase, "replay") != NULL;
 
-	heard->wrong |= (total && done > total) || (replaying && heard->replaying && done < heard->done);
-	heard->done = done;
-	heard->total = total;
+	heard->wrong |= (progress->total && progress->done > progress->total) ||
+			(replaying && heard->replaying && progress->done < heard->done);
+	heard->done = progress->done;
+	heard->total = progress->total;
 	heard->reading += !replaying;
 	heard->replaying += replaying;
+	return heard->stop_at && heard->reading + heard->replaying >= heard->stop_at;
 }
 
 int open_three(struct sim_disk *disk, unsigned flags, struct heard *heard, struct slf_db **db)

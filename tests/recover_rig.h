@@ -11,6 +11,7 @@
 struct heard {
 	uint64_t done, total;
 	unsigned reading, replaying;
+	unsigned stop_at; /* the call with this number stops the opening; 0: none does */
 	bool wrong;
 };
 

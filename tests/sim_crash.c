@@ -16,11 +16,14 @@ static uint64_t mix(uint64_t value)
 	return value ^ value >> 31;
 }
 
-/* Who is asked, and how many units there have been. */
+/* Who is asked, how many units there have been, and which of them were torn in the file at hand. */
 struct cut {
 	sim_choose_fn *choose;
 	void *context;
 	size_t index;
+	uint32_t physical_sector;
+	uint64_t *torn; /* offsets */
+	size_t torn_count;
 };
 
 static enum sim_fate cut_ask(struct cut *cut, struct sim_unit *unit)
@@ -29,11 +32,34 @@ static enum sim_fate cut_ask(struct cut *cut, struct sim_unit *unit)
 	return cut->choose ? cut->choose(cut->context, unit) : SIM_LOST;
 }
 
+/* The sector at offset holds garbage. */
+static void spoil(struct image *image, uint64_t offset, uint64_t seed)
+{
+	uint64_t garbage[SIM_SECTOR_BYTES / sizeof(uint64_t)];
+
+	for (size_t i = 0; i < ARRAY_SIZE(garbage); i++)
+		garbage[i] = mix(offset + i + seed * 1000003u);
+	image_write(image, offset, garbage, sizeof(garbage));
+}
+
+/* A device whose physical sectors are larger loses a whole one, with what had been durable in it. */
+static void spoil_torn(struct cut *cut, struct image *image)
+{
+	uint64_t length = u64_max(cut->physical_sector, SIM_SECTOR_BYTES);
+
+	for (size_t i = 0; i < cut->torn_count; i++) {
+		uint64_t from = align_down(cut->torn[i], length), end = u64_min(from + length, image->size);
+
+		for (; from < end; from += SIM_SECTOR_BYTES)
+			spoil(image, from, cut->torn[i]);
+	}
+	cut->torn_count = 0;
+}
+
 /* Applies what survives of a change to image (NULL: only asks). */
 static void cut_change(struct cut *cut, const struct inode *inode, const struct change *change, struct image *image)
 {
 	uint64_t end = change->offset + change->length;
-	uint64_t garbage[SIM_SECTOR_BYTES / sizeof(uint64_t)];
 	uint64_t length = 0;
 
 	for (uint64_t offset = change->offset; offset < end || offset == change->offset; offset += length) {
@@ -43,10 +69,11 @@ static void cut_change(struct cut *cut, const struct inode *inode, const struct 
 		length = change_piece_length(change, offset);
 		unit.length = length;
 		fate = cut_ask(cut, &unit);
-		if (image && fate != SIM_LOST) {
-			for (size_t i = 0; i < ARRAY_SIZE(garbage) && fate == SIM_TORN; i++)
-				garbage[i] = mix(offset + i + (uint64_t)unit.index * 1000003u);
-			change_apply(change, image, offset, length, fate == SIM_TORN ? garbage : NULL);
+		if (image && fate == SIM_TORN) {
+			cut->torn = sim_grow(cut->torn, cut->torn_count + 1, sizeof(*cut->torn));
+			cut->torn[cut->torn_count++] = offset;
+		} else if (image && fate != SIM_LOST) {
+			change_apply(change, image, offset, length);
 		}
 		if (!change_has_pieces(change))
 			return;
@@ -60,6 +87,7 @@ static void cut_inode(struct cut *cut, struct inode *inode, struct inode *copy)
 	for (size_t i = 0; i < inode->change_count; i++)
 		cut_change(cut, inode, &inode->changes[i], copy ? &copy->durable : NULL);
 	if (copy) {
+		spoil_torn(cut, &copy->durable);
 		image_resize(&copy->durable, copy->durable.size); /* sectors that survived behind the end are gone */
 		image_copy(&copy->seen, &copy->durable);
 	}
@@ -108,7 +136,7 @@ static void copies_forget(struct sim_disk *disk)
 
 struct sim_disk *sim_disk_crash(struct sim_disk *disk, sim_choose_fn *choose, void *context)
 {
-	struct cut cut = { .choose = choose, .context = context };
+	struct cut cut = { .choose = choose, .context = context, .physical_sector = disk->physical_sector };
 	struct sim_disk *out = NULL;
 
 	pthread_mutex_lock(&disk->mutex);
@@ -118,6 +146,7 @@ struct sim_disk *sim_disk_crash(struct sim_disk *disk, sim_choose_fn *choose, vo
 	for (size_t i = 0; i < disk->inode_count; i++)
 		cut_inode(&cut, disk->inodes[i], disk->inodes[i]->copy);
 	pthread_mutex_unlock(&disk->mutex);
+	sim_free(cut.torn);
 	return out;
 }
 

@@ -192,6 +192,7 @@ static uint64_t partial_length(const struct sim_fault *fault, uint64_t length)
 	return fault->partial ? length - u64_min(length, fault->short_bytes) : 0;
 }
 
+/* What the device has, where the request goes past the page cache, or drops that; else what was written. */
 static void sim_read(struct inode *inode, struct io_request *request, const struct sim_fault *fault)
 {
 	const struct image *seen = &inode->seen;
@@ -284,6 +285,7 @@ static void sim_request(struct sim_disk *disk, struct io_request *request)
 
 	if (!file_begin(request, u64_min(SIM_FILE_BYTES_MAX, file_size_limit())))
 		return;
+	request->buffered = !(request->flags & IO_DIRECT) || !disk->direct_unit;
 	result = request_begin(disk, (enum sim_call)request->op, flushes, &fault);
 	if (!file->writable && (request->op == IO_WRITE || request->op == IO_ALLOCATE || request->op == IO_PUNCH)) {
 		request->result = call_end(disk, -EBADF);

@@ -276,11 +276,11 @@ static void changes_forget(struct inode *inode, uint64_t from, uint64_t end)
 	sim_free(old);
 }
 
-void change_apply(const struct change *change, struct image *image, uint64_t offset, uint64_t length, const void *data)
+void change_apply(const struct change *change, struct image *image, uint64_t offset, uint64_t length)
 {
 	switch (change->kind) {
 	case SIM_UNIT_WRITE:
-		image_write(image, offset, data ? data : change->data + (offset - change->offset), length);
+		image_write(image, offset, change->data + (offset - change->offset), length);
 		break;
 	case SIM_UNIT_PUNCH:
 		image_punch(image, offset, length);
@@ -314,7 +314,7 @@ uint64_t change_piece_length(const struct change *change, uint64_t offset)
 void inode_flush(struct inode *inode)
 {
 	for (size_t i = 0; i < inode->change_count; i++)
-		change_apply(&inode->changes[i], &inode->durable, inode->changes[i].offset, inode->changes[i].length, NULL);
+		change_apply(&inode->changes[i], &inode->durable, inode->changes[i].offset, inode->changes[i].length);
 	changes_clear(inode);
 }
 

@@ -100,9 +100,8 @@ void change_add_write(struct inode *inode, uint64_t offset, uint64_t length, con
 /* Whether a power cut decides about it piece by piece, and how long the piece at offset is. */
 bool change_has_pieces(const struct change *change);
 uint64_t change_piece_length(const struct change *change, uint64_t offset);
-/* Applies length bytes of a change from offset on: all of it where it has no pieces. data (may be NULL) replaces what was
- * written. */
-void change_apply(const struct change *change, struct image *image, uint64_t offset, uint64_t length, const void *data);
+/* Applies length bytes of a change from offset on: all of it where it has no pieces. */
+void change_apply(const struct change *change, struct image *image, uint64_t offset, uint64_t length);
 
 /* A file of disk, which owns it. */
 struct inode *inode_new(struct sim_disk *disk, uint64_t number);

@@ -599,6 +599,7 @@ Test(api, begin_at)
 	cr_assert_eq(slf_begin_at(db, first, &txn), SLF_ENOTRETAINED);
 	cr_assert_neq(slf_begin_at(db, last + 1000, &txn), 0, "a version that does not exist yet");
 	cr_assert_null(txn);
+	cr_assert_eq(slf_begin_at(db, last, NULL), -EINVAL);
 	cr_assert_eq(slf_close(db), 0);
 }
 
@@ -728,7 +729,7 @@ Test(api, checkpoint)
 static void expect_dead(struct slf_txn *txn, struct slf_cursor *cursor)
 {
 	struct slf_slice value = bytes("untouched", 9), key = text("key");
-	struct slf_tree_stat stat = { 0 };
+	struct slf_tree_stat stat = { .size = sizeof(stat) };
 	struct slf_cursor *other = NULL;
 	char name[256] = "";
 	uint32_t tree = 0;

@@ -264,7 +264,7 @@ Test(api_data, no_place)
 	struct slf_db *db = open_database(scratch.path, SLF_CREATE);
 	struct slf_txn *txn = txn_begin(db, SLF_WRITE);
 	struct slf_slice key = text("key"), value = { NULL, 1 };
-	struct slf_tree_stat stat;
+	struct slf_tree_stat stat = { .size = sizeof(stat) };
 	char name[256] = "";
 	uint32_t tree = 0;
 	int found = 77;
@@ -285,6 +285,8 @@ Test(api_data, no_place)
 	cr_assert_eq(slf_tree_next(txn, NULL, 256, &tree), -EINVAL);
 	cr_assert_eq(slf_tree_next(txn, name, sizeof(name), NULL), -EINVAL);
 	cr_assert_eq(slf_tree_stat(txn, SLF_MAIN, NULL), -EINVAL);
+	stat.size = 0;
+	cr_assert_eq(slf_tree_stat(txn, SLF_MAIN, &stat), -EINVAL);
 	cr_assert_eq(slf_multi_get(txn, SLF_MAIN, NULL, 1, NULL, &found), -EINVAL);
 	cr_assert_eq(slf_multi_get(txn, SLF_MAIN, &key, 1, NULL, NULL), -EINVAL);
 	cr_assert_eq(slf_put(txn, SLF_MAIN, key, text("value")), 0, "the refusals doom nothing");
@@ -597,7 +599,7 @@ Test(api_data, tree_next)
 Test(api_data, tree_stat)
 {
 	struct slf_db *db = open_database(scratch.path, SLF_CREATE);
-	struct slf_tree_stat stat = { .entries = 1, .height = 1 };
+	struct slf_tree_stat stat = { .size = sizeof(stat), .entries = 1, .height = 1 };
 	struct slf_txn *txn = txn_begin(db, SLF_WRITE);
 	int i = 0;
 
@@ -629,6 +631,33 @@ Test(api_data, tree_stat)
 	cr_assert_eq(slf_tree_stat(txn, SLF_MAIN, &stat), 0);
 	cr_assert_eq(stat.entries, 0);
 	cr_assert_eq(slf_commit(txn, NULL), 0);
+	cr_assert_eq(slf_close(db), 0);
+}
+
+/* A caller with an older, smaller struct would be written past its end. */
+Test(api_data, tree_stat_smaller)
+{
+	struct slf_db *db = open_database(scratch.path, SLF_CREATE);
+	struct slf_txn *txn = txn_begin(db, SLF_WRITE);
+	union {
+		struct slf_tree_stat stat;
+		unsigned char raw[sizeof(struct slf_tree_stat)];
+	} u;
+
+	cr_assert_eq(slf_put(txn, SLF_MAIN, text("key"), text("value")), 0);
+	memset(u.raw, 0xa5, sizeof(u.raw));
+	u.stat.size = offsetof(struct slf_tree_stat, height);
+	cr_assert_eq(slf_tree_stat(txn, SLF_MAIN, &u.stat), 0);
+	cr_assert_eq(u.stat.size, offsetof(struct slf_tree_stat, height));
+	cr_assert_eq(u.stat.entries, 1);
+	for (size_t i = offsetof(struct slf_tree_stat, height); i < sizeof(u.raw); i++)
+		cr_assert_eq(u.raw[i], 0xa5);
+	u.stat.size = sizeof(size_t) - 1;
+	cr_assert_eq(slf_tree_stat(txn, SLF_MAIN, &u.stat), -EINVAL);
+	u.stat.size = sizeof(u.stat) + 100; /* of a later library */
+	cr_assert_eq(slf_tree_stat(txn, SLF_MAIN, &u.stat), 0);
+	cr_assert_eq(u.stat.size, sizeof(u.stat));
+	slf_abort(txn);
 	cr_assert_eq(slf_close(db), 0);
 }
 

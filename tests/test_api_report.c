@@ -357,15 +357,21 @@ Test(api_report, version)
 
 struct heard {
 	unsigned progress, log;
+	unsigned stop_at; /* the call with this number stops the opening; 0: none does */
 	bool wrong;
 };
 
-static void hear_progress(void *context, const char *phase, uint64_t done, uint64_t total)
+#define HOUR_NS ((uint64_t)3600 * 1000000000)
+
+static int hear_progress(void *context, const struct slf_progress *progress)
 {
 	struct heard *heard = context;
 
 	heard->progress++;
-	heard->wrong |= !phase || !*phase || (total && done > total);
+	heard->wrong |= progress->size != sizeof(*progress) || !progress->phase || !*progress->phase ||
+			(progress->total && progress->done > progress->total);
+	heard->wrong |= progress->left_ns && (progress->done >= progress->total || progress->left_ns > HOUR_NS);
+	return heard->progress == heard->stop_at;
 }
 
 static void hear_log(void *context, int level, const char *line)
@@ -404,4 +410,42 @@ Test(api_report, callbacks)
 	cr_assert(db_has(db, "key", "value"));
 	cr_assert_eq(slf_close(db), 0);
 	cr_assert_not(heard.wrong);
+}
+
+/* Who has no time for a long recovery would have to end the process; or what was stopped would leave descriptors, or
+ * a new database that is none, or take commits with it. */
+Test(api_report, progress_stops_the_opening)
+{
+	struct slf_options options = SLF_OPTIONS_INIT;
+	struct heard heard = { .stop_at = 1 };
+	char fresh[SCRATCH_PATH_BYTES];
+	struct slf_db *db = NULL;
+	unsigned descriptors = 0;
+	int result = -ECANCELED;
+	pid_t child = fork();
+
+	if (child == 0) {
+		db = open_database(scratch.path, SLF_CREATE);
+		for (unsigned i = 0; i < 12; i++)
+			db_put(db, i ? "key" : "first", "value");
+		child_exit(0);
+	}
+	cr_assert_eq(child_wait(child), 0);
+	options.progress = hear_progress;
+	options.progress_context = &heard;
+	options.flags = SLF_CREATE;
+	descriptors = process_count("fd");
+	cr_assert_eq(slf_open(scratch_name(&scratch, "fresh", fresh), &options, &db), -ECANCELED);
+	cr_assert_eq(access(fresh, F_OK), -1, "it was created");
+	for (unsigned n = 1; result == -ECANCELED; n++) {
+		heard = (struct heard){ .stop_at = n };
+		result = slf_open(scratch.path, &options, &db);
+		cr_assert_eq(result, heard.progress < n ? 0 : -ECANCELED, "call %u", n);
+		cr_assert_leq(heard.progress, n, "it was tried again");
+		cr_assert_not(heard.wrong);
+		cr_assert(result == 0 || process_count("fd") == descriptors);
+	}
+	cr_assert_gt(heard.progress, 12);
+	cr_assert(db_has(db, "first", "value") && db_has(db, "key", "value"));
+	cr_assert_eq(slf_close(db), 0);
 }

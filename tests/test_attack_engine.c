@@ -104,7 +104,7 @@ Test(attack_engine, mark_in_a_slab_without_its_bulk)
 	large_put(txn, "large", 1);
 	must_work(slf_commit_async(txn, NULL));
 	sim_disk_set_hook(rig.disk, take_image, &moment);
-	must_work(slf_checkpoint(rig.db));
+	must_work(checkpoint_run(&rig.db->core)); /* as in the background: slf_checkpoint first flushes the commit */
 	sim_disk_set_hook(rig.disk, NULL, NULL);
 	must(moment.calls >= 2);
 	for (unsigned i = 0; i < moment.calls; i++) {
@@ -458,23 +458,27 @@ Test(attack_engine, close_while_an_install_waits)
 	alarm(0);
 }
 
-/* Without threads the beginning of a writer may do a checkpoint, which needs the turn: with another writer open a begin with
- * a limit of time must still give up. */
+/* Without threads a writer writes the checkpoint that is due, which needs the turn: where that was at the beginning
+ * one with a limit of time would not give up beside another. */
 Test(attack_engine, begin_with_timeout_without_threads)
 {
 	struct sim_disk *disk = sim_disk_new();
 	struct slf_db *db = open_alone(disk);
-	struct slf_txn *txn = txn_begin(db, SLF_WRITE), *second = NULL;
-	char buffer[16];
+	struct slf_txn *second = NULL;
+	uint64_t calls;
 
 	alarm(20);
-	for (unsigned i = 0; i < 350; i++)
-		must_work(slf_put(txn, SLF_MAIN, number_key(i, buffer), slice(large, 100)));
-	must_work(slf_commit(txn, NULL));
-	db->core.tuning.heap_bytes = 32 * 1024; /* a checkpoint is due */
+	db_put(db, "key", "1");
+	db->core.tuning.log_bytes = 1; /* a checkpoint is due */
+	must(checkpoint_due(&db->core));
+	calls = sim_disk_calls(disk, SIM_ANY);
 	must_work(turn_take(&db->core.turn, 0));
 	cr_assert_eq(slf_begin_timeout(db, SLF_WRITE, 1000000, &second), -ETIMEDOUT);
 	turn_pass(&db->core.turn);
+	must_work(slf_begin_timeout(db, SLF_WRITE, 1000000, &second));
+	cr_assert_eq(sim_disk_calls(disk, SIM_ANY), calls);
+	slf_abort(second);
+	cr_assert_eq(db->core.stats.values.checkpoints, 1);
 	must_work(slf_close(db));
 	sim_disk_free(disk);
 	alarm(0);
@@ -501,6 +505,45 @@ Test(attack_engine, checkpoint_without_threads_is_tried_again)
 		must_work(slf_commit(txn, NULL));
 	}
 	cr_assert_gt(db->core.stats.values.checkpoints, checkpoints);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+}
+
+static void hear_failure(void *context, int level, const char *line)
+{
+	_Atomic unsigned *failed = context;
+
+	*failed += level == 3 && strstr(line, "checkpoint failed") != NULL;
+}
+
+/* Where checkpoints fail one would follow the other for as long as writers go on, with a line in the log for each. */
+Test(attack_engine, pause_behind_a_checkpoint_that_fails)
+{
+	struct sim_disk *disk = sim_disk_new();
+	struct slf_options options = SLF_OPTIONS_INIT;
+	_Atomic unsigned failed = 0;
+	static struct stats unused;
+	struct slf_db *db = NULL;
+	struct extents *extents;
+	uint64_t end_ns;
+	struct io *io;
+
+	options.flags = SLF_CREATE;
+	options.log_bytes = 64 * KIB;
+	options.log = hear_failure;
+	options.log_context = (void *)&failed;
+	sim_disk_io(disk, &unused, &io);
+	must_work(db_open_io(PATH, &options, io, &db));
+	db_put(db, "key", "1");
+	extents = &db->core.extents;
+	pthread_mutex_lock(&extents->mutex);
+	extents->spindles[0].allocated_end = 0; /* what had been set aside is gone, */
+	db->core.store.spindles[0].info.size_max = MIB; /* and no more is to be had */
+	pthread_mutex_unlock(&extents->mutex);
+	blob_commit(db, 40000); /* more than half of the log's budget */
+	for (end_ns = clock_now_ns() + NS_PER_S / 2; clock_now_ns() < end_ns; usleep(500))
+		blob_commit(db, 1); /* each 32nd wakes the checkpointer */
+	cr_assert(failed >= 1 && failed <= 4, "%u have failed", failed);
 	must_work(slf_close(db));
 	sim_disk_free(disk);
 }
@@ -654,6 +697,37 @@ Test(attack_engine, spill_uses_the_space_ahead)
 	}
 	cr_assert_eq(db->core.reserved_bytes, 0);
 	must_work(slf_commit(txn, NULL));
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+}
+
+/* Puts gather, 16 at a time, before the heap has them: on a full disk they would be accepted with no space set aside,
+ * and no checkpoint could ever be written. */
+Test(attack_engine, puts_that_the_heap_does_not_have_yet)
+{
+	struct sim_disk *disk = sim_disk_new();
+	struct slf_db *db = open_alone(disk);
+	struct slf_txn *txn;
+	char buffer[16];
+	int result = 0;
+
+	for (unsigned i = 0; i < 8; i++)
+		db_put(db, number_key(i, buffer).data, "value");
+	must_work(slf_close(db));
+	db = open_alone(disk);
+	cr_assert_eq(heap_used(db->core.heap), 0);
+	sim_disk_set_capacity(disk, 0); /* what is allocated stays */
+	txn = txn_begin(db, SLF_WRITE);
+	for (unsigned i = 0; i < TXN_GROUP && !result; i++)
+		result = slf_put(txn, SLF_MAIN, number_key(100 + i, buffer), slice(large, 30 * KIB));
+	cr_assert_eq(result, -ENOSPC);
+	slf_abort(txn);
+	for (unsigned i = 0; i < 8; i++) {
+		txn = txn_begin(db, SLF_WRITE);
+		must_work(slf_del(txn, SLF_MAIN, number_key(i, buffer)));
+		must_work(slf_commit(txn, NULL));
+	}
+	sim_disk_set_capacity(disk, UINT64_MAX);
 	must_work(slf_close(db));
 	sim_disk_free(disk);
 }

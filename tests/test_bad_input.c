@@ -655,6 +655,16 @@ static void newer_ro_compat(struct meta *meta)
 	meta->ro_compat |= (uint64_t)1 << 42;
 }
 
+static void newer_compression(struct meta *meta)
+{
+	meta->compression = 77;
+}
+
+static void newer_flag(struct meta *meta)
+{
+	meta->flags |= 0x4000;
+}
+
 static void newer_compat(struct meta *meta)
 {
 	meta->compat |= (uint64_t)1 << 43;
@@ -664,7 +674,7 @@ static void newer_compat(struct meta *meta)
 Test(bad_input, newer_formats)
 {
 	struct slf_errinfo info = { .size = sizeof(info) };
-	char paths[4][SCRATCH_PATH_BYTES];
+	char paths[6][SCRATCH_PATH_BYTES];
 	struct slf_db *db = NULL;
 
 	database_make(scratch_name(&scratch, "version", paths[0]));
@@ -677,6 +687,14 @@ Test(bad_input, newer_formats)
 	refuse_all(paths[1], SLF_EINCOMPATIBLE);
 	(void)slf_errinfo(&info);
 	cr_assert(strstr(info.text, "41") || strstr(info.text, "20000000000"), "which bit: %s", info.text);
+	database_make(scratch_name(&scratch, "compression", paths[4]));
+	meta_patch(paths[4], newer_compression);
+	refuse_all(paths[4], SLF_EINCOMPATIBLE);
+	(void)slf_errinfo(&info);
+	cr_assert_not_null(strstr(info.text, "compression 77"), "%s", info.text);
+	database_make(scratch_name(&scratch, "flag", paths[5]));
+	meta_patch(paths[5], newer_flag);
+	refuse_all(paths[5], SLF_EINCOMPATIBLE);
 	database_make(scratch_name(&scratch, "ro_compat", paths[2]));
 	meta_patch(paths[2], newer_ro_compat);
 	refuse(paths[2], 0, SLF_EINCOMPATIBLE, true);

@@ -347,3 +347,35 @@ Test(bulk, failed_run_is_told)
 		space_free(rig);
 	}
 }
+
+/* On a full disk each value that finds no space would use up an extent, until the file may not grow any more. */
+Test(bulk, full_disk_uses_up_no_extents)
+{
+	static const uint64_t left[] = { 0, 8 * KIB, 44 * KIB, 60 * KIB };
+
+	for (size_t i = 0; i < ARRAY_SIZE(left); i++) {
+		struct space_rig *rig = space_new(1, 512);
+		uint64_t next = rig->core.extents.spindles[0].next, position;
+		struct placed placed;
+		unsigned failures = 0;
+		void *bytes;
+
+		space_leave(rig, left[i]);
+		for (unsigned tries = 0; tries < 20; tries++) {
+			int result = bulk_place(&rig->core.large, 40 * KIB, false, &position, &bytes);
+
+			if (!result)
+				memset(bytes, 1, 40 * KIB);
+			result = result ? result : bulk_flush(&rig->core.large);
+			cr_assert(!result || result == -ENOSPC);
+			failures += result != 0;
+		}
+		cr_assert_geq(failures, 19);
+		cr_assert_leq(rig->core.extents.spindles[0].next, next + 1, "%llu left", (unsigned long long)left[i]);
+		sim_disk_set_capacity(rig->disk, UINT64_MAX);
+		placed = place(rig, 40 * KIB, false, 1);
+		must_work(bulk_flush(&rig->core.large));
+		cr_assert(reads_back(rig, &placed));
+		space_free(rig);
+	}
+}

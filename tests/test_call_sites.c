@@ -98,6 +98,19 @@ static void make_copy(struct rig *rig)
 	must_work(sim_disk_poke(copy, rig_path(0), place, &byte, 1));
 }
 
+/* The database has been removed, the file beside it has not. */
+static void leave_side_file(struct rig *rig)
+{
+	static struct stats unused;
+	struct io *io;
+
+	must_work(rig_open(rig));
+	must_work(rig_close(rig));
+	must_work(sim_disk_io(rig->disk, &unused, &io));
+	must_work(io_remove(io, rig_path(0)));
+	io_free(io);
+}
+
 /* Without maps every node is read. */
 static void open_unmapped(struct rig *rig)
 {
@@ -195,6 +208,7 @@ static const struct {
 	{ "information", open_new, ask_information },
 	{ "the name of a database found", make_without_name, rig_open },
 	{ "the cut of a copy", make_copy, rig_open },
+	{ "a creation beside a file that was left", leave_side_file, rig_open },
 	{ "reading without maps", open_unmapped, read_all },
 	{ "a value of several extents", open_new, put_large },
 	{ "the next extent of the log", open_new, make_spare },

@@ -2,11 +2,13 @@
 /* Checkpoints and their install: beside snapshots and a writer, with calls that fail, and what they let go of. */
 #include <criterion/criterion.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "gate_rig.h"
 
 #define KEYS 400
+#define DUE_BYTES 40000 /* of log, which make a checkpoint due where log_bytes is 64 KiB */
 
 static void stamp_keys(struct slf_db *db, unsigned from, unsigned to, uint64_t stamp)
 {
@@ -52,6 +54,59 @@ static void *checkpoint_main(void *context)
 	return NULL;
 }
 
+/* As in the background: of what is durable, without making the rest so before. */
+static void *background_main(void *context)
+{
+	struct caller *caller = context;
+
+	caller->result = checkpoint_run(&caller->rig->db->core);
+	atomic_store(&caller->done, true);
+	return NULL;
+}
+
+/* Lines of the log. */
+struct heard {
+	_Atomic unsigned failed;    /* checkpoints */
+	_Atomic unsigned snapshots; /* that keep much */
+};
+
+static void hear(void *context, int level, const char *line)
+{
+	struct heard *heard = context;
+
+	heard->failed += level == 3 && strstr(line, "checkpoint failed") != NULL;
+	heard->snapshots += strstr(line, "snapshots keep") != NULL;
+}
+
+/* For a database without threads. */
+static void rig_hear(struct rig *rig, struct heard *heard)
+{
+	rig->db->core.tuning.log_context = heard;
+	rig->db->core.tuning.log = hear;
+}
+
+/* A new database, opened with these options. */
+static void rig_open_with(struct rig *rig, const struct slf_options *options)
+{
+	static struct stats unused;
+	struct io *io;
+
+	rig_open(rig, SLF_NO_THREADS, options->sync);
+	must_work(slf_close(rig->db));
+	must_work(sim_disk_io(rig->disk, &unused, &io));
+	must_work(db_open_io(RIG_PATH, options, io, &rig->db));
+	rig->commit = &rig->db->core.commit;
+}
+
+static void commit_blob(struct slf_db *db, size_t size)
+{
+	static const uint8_t blob[DUE_BYTES];
+	struct slf_txn *txn = txn_begin(db, SLF_WRITE);
+
+	must_work(slf_txn_blob(txn, slice(blob, size)));
+	must_work(slf_commit(txn, NULL));
+}
+
 static uint64_t writes(struct rig *rig)
 {
 	return sim_disk_calls(rig->disk, SIM_WRITE) + sim_disk_calls(rig->disk, SIM_SYNC);
@@ -81,6 +136,21 @@ Test(checkpoint, nothing_to_do)
 	must_work(slf_checkpoint(rig.db));
 	cr_assert_gt(writes(&rig), before);
 	cr_assert_eq(atomic_load(&rig.db->core.checkpoint.seq), seq);
+	rig_close(&rig);
+}
+
+/* A checkpoint would leave out what has been committed and not waited for, and answer as if all were safe. */
+Test(checkpoint, takes_asynchronous_commits_along)
+{
+	struct rig rig;
+	uint64_t seq;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	seq = put_async(&rig, "key", 100);
+	must(!survives(&rig, "key"));
+	must_work(slf_checkpoint(rig.db));
+	cr_assert_eq(atomic_load(&rig.db->core.checkpoint.seq), seq);
+	must(survives(&rig, "key"));
 	rig_close(&rig);
 }
 
@@ -377,7 +447,7 @@ Test(checkpoint, begins_beside_a_commit_in_flight)
 	atomic_store(&rig.gate.shut, true);
 	callers_start(&rig, &committer, 1, "", caller_wait);
 	wait_until_stopped(&rig);
-	callers_start(&rig, &checkpointer, 1, "", checkpoint_main);
+	callers_start(&rig, &checkpointer, 1, "", background_main);
 	while (!atomic_load(&rig.db->core.versions.pinned))
 		usleep(200);
 	usleep(20000); /* from there to the gate */
@@ -390,12 +460,18 @@ Test(checkpoint, begins_beside_a_commit_in_flight)
 	rig_close(&rig);
 }
 
-/* A commit while a checkpoint is written, once. */
+/* Is the MARK of the first checkpoint durable, and a page about to be written? */
+static bool page_is_next(struct rig *rig, enum sim_call call)
+{
+	return call == SIM_WRITE && atomic_load(&rig->db->core.checkpoint.seq);
+}
+
+/* A commit while a checkpoint is written, once: too late for the flush of its MARK. */
 static void commit_late(void *context, struct sim_disk *disk, enum sim_call call)
 {
 	struct rig *rig = context;
 
-	if (call != SIM_WRITE)
+	if (!page_is_next(rig, call))
 		return;
 	sim_disk_set_hook(disk, NULL, NULL);
 	put_async(rig, "late", 10);
@@ -413,10 +489,49 @@ Test(checkpoint, installed_is_not_durable)
 	must_work(slf_checkpoint(rig.db));
 	must(has_key(rig.db, "late"));
 	txn = txn_begin(rig.db, SLF_READ | SLF_DURABLE);
-	cr_assert_eq(slf_get(txn, SLF_MAIN, text("late"), NULL), survives(&rig, "late") ? 0 : SLF_NOTFOUND);
+	cr_assert_eq(slf_get(txn, SLF_MAIN, text("late"), NULL), SLF_NOTFOUND);
 	slf_abort(txn);
-	cr_assert_eq(survives(&rig, "late"), atomic_load(&rig.commit->durable_seq) == rig.db->core.versions.tip->seq);
+	must(!survives(&rig, "late"));
+	cr_assert_lt(atomic_load(&rig.commit->durable_seq), rig.db->core.versions.tip->seq);
 	rig_close(&rig);
+}
+
+/* The same, and its slab, behind both pages, cannot be written. */
+static void commit_in_vain(void *context, struct sim_disk *disk, enum sim_call call)
+{
+	struct rig *rig = context;
+
+	if (!page_is_next(rig, call))
+		return;
+	sim_disk_set_hook(disk, NULL, NULL);
+	put_async(rig, "failed", RIG_LARGE_BYTES);
+	sim_disk_add_fault(disk, &(struct sim_fault){ .call = SIM_WRITE, .nth = 3, .error = -EIO, .partial = true });
+}
+
+/* Commits that fail before a checkpoint, or beside its install, would make it fail. */
+Test(checkpoint, goes_on_where_a_group_is_aborted)
+{
+	for (unsigned before = 0; before < 2; before++) {
+		struct rig rig;
+		uint64_t root;
+
+		rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+		stamp_keys(rig.db, 0, KEYS, 1);
+		root = atomic_load(&rig.commit->durable_seq);
+		if (before) {
+			put_async(&rig, "failed", RIG_LARGE_BYTES);
+			rig_fail(&rig, SIM_WRITE, -EIO, false);
+			cr_assert_eq(commit_sync(rig.commit, NULL), -EIO);
+		} else {
+			sim_disk_set_hook(rig.disk, commit_in_vain, &rig);
+		}
+		must_work(checkpoint_run(&rig.db->core));
+		cr_assert_eq(atomic_load(&rig.db->core.checkpoint.seq), root);
+		cr_assert_eq(slf_sync(rig.db, NULL), -EIO);
+		must(!has_key(rig.db, "failed") && has_stamps(rig.db, 0, KEYS, 1));
+		must(!survives(&rig, "failed") && survives(&rig, "key0399"));
+		rig_close(&rig);
+	}
 }
 
 static void *sync_main(void *context)
@@ -462,30 +577,26 @@ Test(checkpoint, failing_calls)
 	cr_assert_geq(runs, 6);
 }
 
-/* Writers that are faster than the disk would fill the memory; one that only tries would wait with them. */
+/* Writers that are faster than the disk would fill the memory, or who only tries would wait with them. */
 Test(checkpoint, writers_wait_for_room)
 {
 	struct slf_options options = SLF_OPTIONS_INIT;
 	struct slf_txn *txn = NULL;
 	struct caller late = { 0 };
-	static struct stats unused;
 	struct rig rig;
 	uint64_t limit;
 	struct core *core;
-	struct io *io;
 
-	rig_open(&rig, 0, SLF_SYNC_NONE);
-	must_work(slf_close(rig.db)); /* opened with a small heap, to be full soon */
 	options.sync = SLF_SYNC_NONE;
-	options.heap_bytes = 680 * KIB;
-	must_work(sim_disk_io(rig.disk, &unused, &io));
-	must_work(db_open_io(RIG_PATH, &options, io, &rig.db));
+	options.heap_bytes = 680 * KIB; /* to be full soon */
+	rig_open_with(&rig, &options);
 	core = &rig.db->core;
-	rig.commit = &core->commit;
 	limit = core->tuning.heap_bytes;
 	atomic_store(&rig.gate.shut, true);
 	for (unsigned i = 0; heap_used(core->heap) < limit / 4 * 3; i += 10)
 		stamp_keys(rig.db, i, i + 10, i);
+	must_work(slf_begin(rig.db, SLF_WRITE | SLF_TRY, &txn));
+	slf_abort(txn);
 	cr_assert_eq(stats_get(&core->stats.values.checkpoint_stall_ns), 0);
 	for (unsigned i = 5000; heap_used(core->heap) < limit; i += 10)
 		stamp_keys(rig.db, i, i + 10, i);
@@ -493,12 +604,14 @@ Test(checkpoint, writers_wait_for_room)
 	callers_start(&rig, &late, 1, "late", caller_commit);
 	usleep(100000);
 	cr_assert(!atomic_load(&late.done));
-	must_work(slf_begin(rig.db, SLF_WRITE | SLF_TRY, &txn));
-	slf_abort(txn);
+	cr_assert_eq(slf_begin(rig.db, SLF_WRITE | SLF_TRY, &txn), -EBUSY);
 	atomic_store(&rig.gate.shut, false);
 	callers_join(&late, 1);
 	must_work(late.result);
 	must(has_key(rig.db, "late0"));
+	must_work(slf_checkpoint(rig.db)); /* behind which there is room */
+	must_work(slf_begin(rig.db, SLF_WRITE | SLF_TRY, &txn));
+	slf_abort(txn);
 	rig_close(&rig);
 }
 
@@ -559,9 +672,64 @@ Test(checkpoint, not_for_what_a_snapshot_keeps)
 		stamp_keys(rig.db, i, i + 1, 3);
 	cr_assert_leq(core->stats.values.checkpoints, checkpoints + 10);
 	cr_assert(txn_has_stamps(snapshot, 0, KEPT, 1));
-	stamp_keys(rig.db, KEPT / 2, KEPT / 2 + 4 * KEYS, 4);
-	cr_assert(checkpoint_due(core), "but when much has been changed");
+	core->tuning.heap_bytes = 2 * heap_used(core->heap); /* so that it is no transaction that spills */
+	checkpoints = core->stats.values.checkpoints;
+	stamp_keys(rig.db, 0, KEPT / 100 * 85, 4);
+	cr_assert_gt(core->stats.values.checkpoints, checkpoints, "but when much has been changed");
 	slf_abort(snapshot);
+	rig_close(&rig);
+}
+
+/* Has a snapshot keep most of the heap. */
+static struct slf_txn *keep_heap(struct rig *rig, uint64_t stamp)
+{
+	struct core *core = &rig->db->core;
+	struct slf_txn *snapshot;
+
+	core->tuning.heap_bytes = 64 * MIB;
+	stamp_keys(rig->db, 0, KEPT, stamp);
+	snapshot = txn_begin(rig->db, SLF_READ);
+	stamp_keys(rig->db, 0, KEPT, stamp + 1);
+	must_work(slf_checkpoint(rig->db));
+	core->tuning.heap_bytes = heap_used(core->heap) / 4 * 5;
+	return snapshot;
+}
+
+static void ignore_wake(void *context)
+{
+	(void)context;
+}
+
+/* Writers would wait for a reader, checkpoints come one after the other that free nothing, and nobody be told why the
+ * memory grows; or be told so with each checkpoint. */
+Test(checkpoint, what_snapshots_keep)
+{
+	struct heard heard = { 0 };
+	struct core *core;
+	struct rig rig;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	rig_hear(&rig, &heard);
+	core = &rig.db->core;
+	for (unsigned round = 1; round <= 2; round++) {
+		struct slf_txn *snapshot = keep_heap(&rig, 10 * round);
+
+		cr_assert_not(checkpoint_due(core));
+		must_work(slf_checkpoint(rig.db));
+		must_work(slf_checkpoint(rig.db));
+		cr_assert_eq(heard.snapshots, round);
+		core->wake_checkpoint = ignore_wake; /* as if there were services: only then writers are delayed */
+		core->tuning.threads = true;
+		stamp_keys(rig.db, 0, 1, 2);
+		core->tuning.threads = false;
+		core->wake_checkpoint = NULL;
+		cr_assert_eq(stats_get(&core->stats.values.checkpoint_stall_ns), 0);
+		cr_assert(txn_has_stamps(snapshot, 0, KEPT, 10 * round));
+		slf_abort(snapshot);
+		stamp_keys(rig.db, 0, 1, 3);
+		must_work(slf_checkpoint(rig.db));
+		cr_assert_eq(heard.snapshots, round);
+	}
 	rig_close(&rig);
 }
 
@@ -576,5 +744,135 @@ Test(checkpoint, failure_uses_the_space_ahead)
 	sim_disk_add_fault(rig.disk, &(struct sim_fault){ .call = SIM_WRITE, .nth = 2, .error = -ENOSPC });
 	cr_assert_neq(slf_checkpoint(rig.db), 0);
 	cr_assert_eq(rig.db->core.reserved_bytes, 0);
+	rig_close(&rig);
+}
+
+/* ---- Without threads --------------------------------------------------------------------------------------------- */
+
+enum ending { ENDING_COMMIT, ENDING_ASYNC, ENDING_FAILURE, ENDING_ABORT, ENDINGS };
+
+static void end_transaction(struct rig *rig, struct slf_txn *txn, enum ending ending, uint64_t failed)
+{
+	switch (ending) {
+	case ENDING_COMMIT:
+		must_work(slf_commit(txn, NULL));
+		break;
+	case ENDING_ASYNC:
+		must_work(slf_commit_async(txn, NULL));
+		break;
+	case ENDING_FAILURE: /* of what it stands on */
+		rig_fail(rig, SIM_WRITE, -EIO, false);
+		cr_assert_eq(slf_wait(rig->db, failed, -1), -EIO);
+		cr_assert_eq(slf_commit(txn, NULL), SLF_ECANCELLED);
+		break;
+	default:
+		slf_abort(txn);
+	}
+}
+
+/* Without threads the checkpoint that is due would never come where writers only try, or do not commit; or it would
+ * come when one begins, who does not want to wait. */
+Test(checkpoint, alone_at_the_end_of_a_transaction)
+{
+	for (enum ending ending = 0; ending < ENDINGS; ending++) {
+		struct slf_txn *txn = NULL;
+		uint64_t failed = 0, calls;
+		struct core *core;
+		struct rig rig;
+
+		rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+		core = &rig.db->core;
+		stamp_keys(rig.db, 0, 4 * KEYS, 1);
+		if (ending == ENDING_FAILURE)
+			failed = put_async(&rig, "failed", RIG_LARGE_BYTES);
+		core->tuning.heap_bytes = heap_used(core->heap);
+		must(checkpoint_due(core));
+		calls = sim_disk_calls(rig.disk, SIM_ANY);
+		must_work(slf_begin(rig.db, SLF_WRITE | SLF_TRY, &txn));
+		cr_assert_eq(sim_disk_calls(rig.disk, SIM_ANY), calls);
+		must_work(slf_put(txn, SLF_MAIN, text("key"), text("value")));
+		cr_assert_eq(core->stats.values.checkpoints, 0);
+		end_transaction(&rig, txn, ending, failed);
+		cr_assert_eq(core->stats.values.checkpoints, 1, "ending %u", (unsigned)ending);
+		must(has_stamps(rig.db, 0, 4 * KEYS, 1) && survives(&rig, "key0000"));
+		rig_close(&rig);
+	}
+}
+
+/* Who commits would be told what has become of the checkpoint behind it: a durable commit would have failed, or a
+ * failed one for another reason. */
+Test(checkpoint, alone_and_failing)
+{
+	for (unsigned doomed = 0; doomed < 2; doomed++) {
+		struct slf_errinfo info = { .size = sizeof(info) };
+		struct heard heard = { 0 };
+		struct slf_txn *txn;
+		uint64_t failed = 0;
+		struct rig rig;
+
+		rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+		rig_hear(&rig, &heard);
+		stamp_keys(rig.db, 0, 4 * KEYS, 1);
+		if (doomed)
+			failed = put_async(&rig, "failed", RIG_LARGE_BYTES);
+		rig.db->core.tuning.heap_bytes = heap_used(rig.db->core.heap);
+		txn = txn_begin(rig.db, SLF_WRITE);
+		must_work(slf_put(txn, SLF_MAIN, text("key"), text("value")));
+		if (doomed) {
+			rig_fail(&rig, SIM_WRITE, -EIO, false);
+			cr_assert_eq(slf_wait(rig.db, failed, -1), -EIO);
+		}
+		cr_assert_eq(slf_wait(rig.db, UINT64_MAX, 0), -EINVAL); /* what has failed last */
+		sim_disk_add_fault(rig.disk, &(struct sim_fault){ .call = SIM_WRITE, .nth = doomed ? 1 : 2, /* of bulk */
+								  .error = -ENOSPC });
+		cr_assert_eq(slf_commit(txn, NULL), doomed ? SLF_ECANCELLED : 0);
+		cr_assert_eq(heard.failed, 1);
+		must_work(slf_errinfo(&info));
+		cr_assert_eq(info.code, doomed ? SLF_ECANCELLED : -EINVAL);
+		must(strstr(info.text, doomed ? "taken back" : "has not been made") != NULL);
+		must(survives(&rig, "key0000") && survives(&rig, "key") == !doomed);
+		rig_close(&rig);
+	}
+}
+
+/* ---- In the background ------------------------------------------------------------------------------------------- */
+
+static void wait_until_installing(struct core *core)
+{
+	for (bool installs = false; !installs; usleep(200)) {
+		pthread_mutex_lock(&core->checkpoint.mutex);
+		installs = core->checkpoint.state == CHECKPOINT_INSTALLING;
+		pthread_mutex_unlock(&core->checkpoint.mutex);
+	}
+}
+
+/* A checkpoint that has all on the disk, and is cut short by closing, would be logged as one that has failed. */
+Test(checkpoint, closing_ends_an_install)
+{
+	struct slf_options options = SLF_OPTIONS_INIT;
+	struct heard heard = { 0 };
+	struct slf_txn *txn;
+	struct core *core;
+	struct rig rig;
+
+	options.log_bytes = 64 * KIB;
+	options.log = hear;
+	options.log_context = &heard;
+	rig_open_with(&rig, &options);
+	core = &rig.db->core;
+	rig.gate.call = SIM_SYNC;
+	stamp_keys(rig.db, 0, 100, 1);
+	atomic_store(&rig.gate.shut, true);
+	commit_blob(rig.db, DUE_BYTES);
+	core->wake_checkpoint(core->wake_context);
+	wait_until_stopped(&rig);
+	txn = txn_begin(rig.db, SLF_WRITE); /* the install waits for its turn */
+	atomic_store(&rig.gate.shut, false);
+	wait_until_installing(core);
+	must_work(slf_close(rig.db));
+	cr_assert_eq(heard.failed, 0);
+	slf_abort(txn);
+	must_work(disk_open(rig.disk, SLF_NO_THREADS, SLF_SYNC_COMMIT, &rig.db));
+	must(has_stamps(rig.db, 0, 100, 1));
 	rig_close(&rig);
 }

@@ -300,6 +300,39 @@ Test(commit_room, wait_for_what_was_lost)
 	rig_close(&rig);
 }
 
+/* Numbers of earlier openings would be told to be durable though nobody knows: such as one that was lost in a crash,
+ * and lies below a commit that survived the next one. */
+Test(commit_room, wait_for_what_earlier_openings_gave)
+{
+	struct rig rig;
+	struct slf_db *db = NULL;
+	struct sim_disk *first, *second;
+	uint64_t older, kept, lost, newer;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	older = db_put(rig.db, "older", "1");
+	kept = db_put(rig.db, "kept", "1");
+	lost = put_async(&rig, "lost", 100);
+	first = sim_disk_kill(rig.disk);
+	must_work(disk_open(first, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+	must_work(slf_wait(db, 0, 0));
+	cr_assert_eq(slf_wait(db, older, 0), SLF_ENOTRETAINED);
+	must_work(slf_wait(db, kept, 0));
+	cr_assert_eq(slf_wait(db, lost, 0), SLF_ECANCELLED);
+	newer = db_put(db, "newer", "1");
+	cr_assert_eq(slf_wait(db, newer - 1, 0), SLF_ECANCELLED);
+	second = sim_disk_kill(first);
+	must_work(slf_close(db));
+	sim_disk_free(first);
+	must_work(disk_open(second, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+	must_work(slf_wait(db, 0, 0));
+	cr_assert_eq(slf_wait(db, lost, 0), SLF_ENOTRETAINED);
+	must_work(slf_wait(db, newer, 0));
+	must_work(slf_close(db));
+	sim_disk_free(second);
+	rig_close(&rig);
+}
+
 /* ---- The log ----------------------------------------------------------------------------------------------------- */
 
 /* A commit that finds no room in the log while one is in flight. The flight counts twice until it has been written. */
@@ -466,6 +499,68 @@ Test(commit_room, record_that_is_only_written)
 	rig_close(&rig);
 }
 
+static _Thread_local bool stays;
+
+/* Stops the writes of one thread only. */
+static void stop_who_stays(void *context, struct sim_disk *disk, enum sim_call call)
+{
+	struct gate *gate = context;
+
+	(void)disk;
+	if (!stays || call != SIM_WRITE)
+		return;
+	atomic_fetch_add(&gate->stopped, 1);
+	while (atomic_load(&gate->shut))
+		usleep(200);
+}
+
+static void *stay_and_wait(void *context)
+{
+	stays = true;
+	return caller_wait(context);
+}
+
+/* As in the background. */
+static void *caller_checkpoint(void *context)
+{
+	struct caller *caller = context;
+
+	caller->result = checkpoint_run(&caller->rig->db->core);
+	return NULL;
+}
+
+/* A MARK that waits for room in a full group comes behind the flight that is aborted: it would pass for aborted, too,
+ * and all that the checkpoint has written be lost. */
+Test(commit_room, mark_behind_an_aborted_flight)
+{
+	struct rig rig;
+	struct caller leader = { .timeout_ns = -1 }, checkpointer = { 0 };
+	uint64_t root, syncs;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	root = db_put(rig.db, "key", "1");
+	leader.seq = put_async(&rig, "failed", RIG_LARGE_BYTES);
+	sim_disk_set_hook(rig.disk, stop_who_stays, &rig.gate);
+	atomic_store(&rig.gate.shut, true);
+	callers_start(&rig, &leader, 1, "", stay_and_wait);
+	wait_until_stopped(&rig);
+	must_work(put_record(&rig, GROUP_BYTES));
+	syncs = sim_disk_calls(rig.disk, SIM_SYNC);
+	callers_start(&rig, &checkpointer, 1, "", caller_checkpoint);
+	while (sim_disk_calls(rig.disk, SIM_SYNC) == syncs) /* of its bulk */
+		usleep(200);
+	usleep(50000); /* from there to where it waits for room */
+	rig_fail(&rig, SIM_WRITE, -EIO, false);
+	atomic_store(&rig.gate.shut, false);
+	callers_join(&leader, 1);
+	callers_join(&checkpointer, 1);
+	cr_assert_eq(leader.result, -EIO);
+	must_work(checkpointer.result);
+	cr_assert_eq(atomic_load(&rig.db->core.checkpoint.seq), root);
+	must(!has_key(rig.db, "failed") && survives(&rig, "key"));
+	rig_close(&rig);
+}
+
 /* Without sync what is visible already would vanish while something older becomes durable. */
 Test(commit_room, visible_behind_a_flight)
 {
@@ -595,7 +690,7 @@ Test(commit_room, checkpointer_is_told)
 	unsigned wakes = 0;
 
 	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
-	rig.db->core.tuning.threads = true; /* else the next transaction does it */
+	rig.db->core.tuning.threads = true; /* else the transaction does it */
 	rig.db->core.wake_checkpoint = count_wake;
 	rig.db->core.wake_context = &wakes;
 	put_async(&rig, "key", MEDIUM_BYTES);
@@ -704,6 +799,28 @@ Test(commit_room, failures_that_were_not_told)
 	cr_assert_eq(commit_untold(rig.commit), -EIO);
 	cr_assert_eq(commit_untold(rig.commit), -ENOSPC);
 	cr_assert_eq(commit_untold(rig.commit), 0);
+	rig_close(&rig);
+}
+
+/* Who asks twice for one of two commits that failed together would pass for both, and nobody hear of the other; or
+ * what all have heard of be told once more. */
+Test(commit_room, failure_that_was_asked_for_twice)
+{
+	static const int codes[] = { -EIO, -EIO }; /* one range of burnt numbers, grown after it was told */
+	struct rig rig;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	for (unsigned both = 0; both < 2; both++) {
+		uint64_t first = put_async(&rig, "first", RIG_LARGE_BYTES), second = put_async(&rig, "second", 10);
+
+		rig_fail(&rig, SIM_WRITE, codes[both], false);
+		for (unsigned i = 0; i < 2; i++)
+			cr_assert_eq(slf_wait(rig.db, first, -1), codes[both]);
+		if (both)
+			cr_assert_eq(slf_wait(rig.db, second, -1), codes[both]);
+		cr_assert_eq(slf_sync(rig.db, NULL), both ? 0 : codes[both]);
+		cr_assert_eq(slf_sync(rig.db, NULL), 0);
+	}
 	rig_close(&rig);
 }
 

@@ -386,3 +386,33 @@ Test(commit_threads, no_sync_space_for_two_full_groups)
 	must(survives(&rig, "b0") && survives(&rig, "c0"));
 	rig_close(&rig);
 }
+
+/* A flush of the flusher's zeros fails: the system may have dropped with them what a commit has written, which would be told
+ * to be durable. */
+Test(commit_threads, flush_of_zeros_that_fails)
+{
+	static const uint8_t blob[65000];
+	struct slf_txn *txn, *next = NULL;
+	struct rig rig;
+	int result;
+
+	rig_open(&rig, 0, SLF_SYNC_COMMIT);
+	rig.gate.call = SIM_SYNC; /* which commits without values in bulk do not need */
+	atomic_store(&rig.gate.shut, true);
+	rig_fail(&rig, SIM_SYNC, -EIO, false);
+	while (!log_low(&rig.db->core.log)) {
+		txn = txn_begin(rig.db, SLF_WRITE);
+		must_work(slf_txn_blob(txn, slice(blob, sizeof(blob))));
+		must_work(slf_commit(txn, NULL));
+	}
+	wait_until_stopped(&rig);
+	txn = txn_begin(rig.db, SLF_WRITE);
+	must_work(slf_put(txn, SLF_MAIN, text("beside"), text("value")));
+	atomic_store(&rig.gate.shut, false);
+	for (unsigned tries = 0; tries < 3000 && !atomic_load(&rig.commit->poisoned); tries++)
+		usleep(1000);
+	result = slf_commit(txn, NULL);
+	cr_assert(result == SLF_EPOISONED || result == SLF_EUNKNOWN, "%d", result);
+	cr_assert_eq(slf_begin(rig.db, SLF_WRITE, &next), SLF_EPOISONED);
+	rig_close(&rig);
+}

@@ -6,6 +6,8 @@
 
 #include "format.h"
 #include "gate_rig.h"
+#include "meta.h"
+#include "sim_inode.h"
 #include "txn.h"
 
 /* What another process does when this one is about to take its lock. */
@@ -135,8 +137,8 @@ Test(db, owner_of_the_lock)
 		const char *owner;
 		bool told;
 	} cases[] = {
-		{ "pid 1\n", true }, { "pid 0\n", true }, { "pid -7\n", true }, { "pid x\n", true }, { "nobody\n", false },
-		{ "", false }, { "pid 2147483647\n", true }, { NULL, false },
+		{ "pid 1\n", true }, { "pid 0\n", true }, { "pid -7\n", true }, { "pid x\n", true }, { "", false },
+		{ "pid 2147483647\n", true }, { NULL, false },
 	};
 	struct slf_errinfo info = { .size = sizeof(info) };
 	struct slf_db *db = NULL, *other = NULL;
@@ -181,6 +183,124 @@ Test(db, locks_that_fail)
 	must_work(disk_open(disk, 0, SLF_SYNC_COMMIT, &db));
 	cr_assert_eq(slf_close(db), 0);
 	sim_disk_free(disk);
+}
+
+/* ---- Side files -------------------------------------------------------------------------------------------------- */
+
+static const char side[] = RIG_PATH SIDE_SUFFIX;
+
+struct bytes {
+	const void *data;
+	size_t size;
+};
+
+static struct io *io_on(struct sim_disk *disk)
+{
+	static struct stats unused;
+	struct io *io;
+
+	must_work(sim_disk_io(disk, &unused, &io));
+	return io;
+}
+
+static bool exists(struct sim_disk *disk, const char *path)
+{
+	struct io *io = io_on(disk);
+	struct io_file *file = NULL;
+	int result = io_open(io, path, 0, &file);
+
+	must(!result || result == -ENOENT);
+	io_close(file);
+	io_free(io);
+	return !result;
+}
+
+/* A new file with these bytes stands in the place of the side file. */
+static void put_side(struct sim_disk *disk, const struct bytes *bytes)
+{
+	struct io *io = io_on(disk);
+	struct io_file *file = NULL;
+
+	(void)io_remove(io, side);
+	must_work(io_open(io, side, IO_OPEN_WRITE | IO_OPEN_CREATE, &file));
+	must_work(io_write(file, 0, 0, bytes->data, bytes->size));
+	must_work(io_close(file));
+	io_free(io);
+}
+
+static bool side_is(struct sim_disk *disk, const struct bytes *bytes)
+{
+	const struct inode *inode = inode_find(disk, side);
+
+	return inode && inode->seen.size == bytes->size && memcmp(inode->seen.data, bytes->data, bytes->size) == 0;
+}
+
+static void refuse_side(struct sim_disk *disk, unsigned flags, const struct bytes *bytes)
+{
+	struct slf_errinfo info = { .size = sizeof(info) };
+	struct slf_db *db = NULL;
+
+	put_side(disk, bytes);
+	cr_assert_eq(disk_open(disk, flags | SLF_NO_THREADS, SLF_SYNC_COMMIT, &db), -EEXIST);
+	must_work(slf_errinfo(&info));
+	cr_assert(strstr(info.text, side), "%s", info.text);
+	cr_assert(side_is(disk, bytes));
+}
+
+/* A file of somebody else that happens to bear the name of the side file would be written over, or a database be made beside
+ * it that cannot be opened. */
+Test(db, side_file_of_somebody_else)
+{
+	static const uint8_t longer[SIDE_BYTES + 1] = { [SIDE_OWNER] = 'p', 'i', 'd', ' ', '1' };
+	static uint8_t garbage[SIDE_BYTES + 1];
+	const struct bytes files[] = {
+		{ "pid 1, says my own note\n", 24 },
+		{ "1", 1 },
+		{ longer, sizeof(longer) },
+		{ garbage, sizeof(garbage) },
+	};
+
+	bytes_fill(garbage, sizeof(garbage), 1, false);
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+		struct sim_disk *disk = sim_disk_new();
+		struct slf_db *db = NULL;
+
+		refuse_side(disk, SLF_CREATE, &files[i]);
+		cr_assert(!exists(disk, RIG_PATH), "file %zu", i);
+		put_side(disk, &(struct bytes){ "", 0 });
+		must_work(disk_open(disk, SLF_CREATE | SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+		commit_key(db);
+		refuse_side(disk, 0, &files[i]);
+		refuse_side(disk, SLF_CREATE, &files[i]);
+		must_work(disk_open(disk, SLF_READONLY, SLF_SYNC_COMMIT, &db));
+		cr_assert(has_key(db, "rival"));
+		must_work(slf_close(db));
+		cr_assert(side_is(disk, &files[i]));
+		sim_disk_free(disk);
+	}
+}
+
+/* What an earlier writer has left, or a crash has cut short, would keep the database from being opened. */
+Test(db, side_file_of_an_earlier_writer)
+{
+	static const uint8_t zeros[SIDE_BYTES], owner[SIDE_BYTES] = { [SIDE_OWNER] = 'p', 'i', 'd', ' ', '7', '\n' };
+	static const struct bytes files[] = { { zeros, 0 }, { zeros, 40 }, { zeros, SIDE_BYTES }, { owner, 70 },
+					      { owner, SIDE_BYTES } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
+		struct sim_disk *disk = sim_disk_new();
+		struct slf_db *db = NULL;
+
+		put_side(disk, &files[i]);
+		must_work(disk_open(disk, SLF_CREATE | SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+		must_work(slf_close(db));
+		put_side(disk, &files[i]);
+		for (unsigned opening = 0; opening < 2; opening++) {
+			must_work(disk_open(disk, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+			must_work(slf_close(db));
+		}
+		sim_disk_free(disk);
+	}
 }
 
 /* ---- Names ------------------------------------------------------------------------------------------------------- */
@@ -287,6 +407,193 @@ Test(db, names_of_further_files_too_long)
 	sim_disk_free(disk);
 }
 
+/* ---- Metadata pages ---------------------------------------------------------------------------------------------- */
+
+static void hear(void *context, int level, const char *line)
+{
+	unsigned *lost = context;
+
+	*lost += level == 4 && strstr(line, " is lost");
+}
+
+/* lost: how often it was told that a page is. */
+static int open_hearing(struct sim_disk *disk, unsigned flags, unsigned *lost, struct slf_db **db)
+{
+	struct slf_options options = SLF_OPTIONS_INIT;
+
+	*lost = 0;
+	options.flags = flags | SLF_NO_THREADS;
+	options.log = hear;
+	options.log_context = lost;
+	return db_open_io(RIG_PATH, &options, io_on(disk), db);
+}
+
+static struct sim_disk *pair_disk(void)
+{
+	struct sim_disk *disk = sim_disk_new();
+	struct slf_db *db = NULL;
+
+	must_work(open_with(disk, RIG_PATH, SLF_CREATE, spindles, 1, &db));
+	commit_key(db);
+	return disk;
+}
+
+/* Of two pages one is enough, and of two tables: a place that cannot be read would keep the database from being opened. But
+ * a disk that loses one page may lose the other, and nobody would know before. */
+Test(db, metadata_that_cannot_be_read)
+{
+	/* A reader asks for the pages A and B (reads 1 and 2), for a table, for the other one if that is not good, and for the
+	 * pages of the further file; a writer for the pages, the side file, the pages once more (4 and 5), and so on. */
+	static const struct {
+		unsigned flags;
+		uint64_t nth, other;
+		int result;
+		unsigned lost;
+	} cases[] = {
+		{ SLF_READONLY, 1, 0, 0, 1 }, { SLF_READONLY, 2, 0, 0, 1 }, { SLF_READONLY, 1, 2, -EIO, 0 },
+		{ SLF_READONLY, 3, 0, 0, 1 }, { SLF_READONLY, 3, 4, -EIO, 0 },
+		{ SLF_READONLY, 4, 0, 0, 1 }, { SLF_READONLY, 5, 0, 0, 1 }, { SLF_READONLY, 4, 5, -EIO, 0 },
+		{ 0, 4, 0, 0, 1 },            { 0, 5, 0, 0, 1 },            { 0, 4, 5, -EIO, 0 },
+		{ 0, 1, 2, -EIO, 0 },         { 0, 6, 0, 0, 1 },            { 0, 6, 7, -EIO, 0 },
+	};
+	struct sim_disk *origin = pair_disk();
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct sim_fault fault = { .call = SIM_READ, .nth = cases[i].nth, .error = -EIO };
+		struct sim_disk *disk = sim_disk_kill(origin);
+		struct slf_db *db = NULL;
+		unsigned lost;
+
+		sim_disk_add_fault(disk, &fault);
+		fault.nth = cases[i].other;
+		if (cases[i].other)
+			sim_disk_add_fault(disk, &fault);
+		cr_assert_eq(open_hearing(disk, cases[i].flags, &lost, &db), cases[i].result, "case %zu", i);
+		cr_assert_eq(lost, cases[i].lost, "case %zu: %u", i, lost);
+		if (!cases[i].result) {
+			cr_assert(has_key(db, "rival"));
+			must_work(slf_close(db));
+		}
+		sim_disk_free(disk);
+	}
+	sim_disk_free(origin);
+}
+
+/* The same of a page that is damaged; and one that has been made anew would be told to be lost for ever. */
+Test(db, metadata_page_that_is_damaged)
+{
+	static const unsigned flags[] = { SLF_READONLY, 0, 0 };
+	static const uint8_t damage[] = { 0xda };
+
+	for (unsigned slot = 0; slot < 2; slot++) {
+		uint64_t place = (slot ? META_PAGE_B : META_PAGE_A) + 2000;
+		struct sim_disk *disk = pair_disk();
+
+		must_work(sim_disk_poke(disk, RIG_PATH, place, damage, sizeof(damage)));
+		for (size_t i = 0; i < ARRAY_SIZE(flags); i++) {
+			struct slf_db *db = NULL;
+			unsigned lost;
+
+			must_work(open_hearing(disk, flags[i], &lost, &db));
+			cr_assert_eq(lost, i < 2, "slot %u, opening %zu: %u", slot, i, lost);
+			cr_assert(has_key(db, "rival"));
+			must_work(slf_close(db));
+		}
+		sim_disk_free(disk);
+	}
+}
+
+static enum sim_fate tear_pages(void *context, const struct sim_unit *unit)
+{
+	const uint64_t *inode = context;
+	bool page = unit->kind == SIM_UNIT_WRITE && unit->inode == *inode && unit->offset < EXTENT_ZERO_DATA;
+
+	return page ? SIM_TORN : SIM_LOST;
+}
+
+/* The power goes: what is being written of the pages is torn. */
+static void tear_here(void *context, struct sim_disk *disk, enum sim_call call)
+{
+	struct sim_disk *crashed;
+	struct slf_db *db = NULL;
+
+	if (call != SIM_WRITE && call != SIM_SYNC)
+		return;
+	crashed = sim_disk_crash(disk, tear_pages, context);
+	must_work(disk_open(crashed, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+	cr_assert(db_has(db, "key", "value"));
+	must_work(slf_close(db));
+	sim_disk_free(crashed);
+}
+
+/* A checkpoint of which the nth flush fails: what it should have flushed is shown, but is not on the device. */
+static struct sim_disk *dropped_disk(uint32_t direct, uint64_t nth)
+{
+	struct sim_disk *disk = sim_disk_new();
+	struct slf_db *db = NULL;
+
+	sim_disk_set_direct(disk, direct);
+	must_work(disk_open(disk, SLF_CREATE | SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+	db_put(db, "key", "value");
+	sim_disk_add_fault(disk, &(struct sim_fault){ .call = SIM_SYNC, .nth = nth, .error = -EIO, .drop = true });
+	(void)slf_checkpoint(db);
+	(void)slf_close(db);
+	sim_disk_clear_faults(disk);
+	return disk;
+}
+
+/* Spoils on the device the page that only the page cache has: 1, or 0 when there is none. *newest: the generation of the
+ * newest one that the device has. */
+static unsigned spoil_dropped(struct inode *inode, uint64_t *newest)
+{
+	static const uint8_t garbage[META_PAGE_BYTES] = { 1 };
+	unsigned spoilt = 0;
+
+	*newest = 0;
+	for (uint16_t slot = 0; slot < 2; slot++) {
+		uint64_t at = slot ? META_PAGE_B : META_PAGE_A;
+		const char *reason;
+		struct meta meta;
+
+		if (memcmp(inode->seen.data + at, inode->durable.data + at, META_PAGE_BYTES)) {
+			image_write(&inode->durable, at, garbage, sizeof(garbage));
+			spoilt++;
+		}
+		if (meta_decode(inode->durable.data + at, slot, &meta, &reason) == META_GOOD)
+			*newest = u64_max(*newest, meta.generation);
+	}
+	return spoilt;
+}
+
+/* After the flush of a page has failed, the page cache may show it while the device has half of it: the next opening would
+ * count on it, and write over the other one, the only good one there is. */
+Test(db, page_whose_flush_failed)
+{
+	unsigned spoilt = 0;
+
+	for (unsigned i = 0; i < 2 * 5; i++) {
+		uint32_t direct = i % 2 ? 0 : SIM_SECTOR_BYTES;
+		struct sim_disk *disk = dropped_disk(direct, 1 + i / 2);
+		struct inode *inode = inode_find(disk, RIG_PATH);
+		struct slf_db *db = NULL;
+		uint64_t newest;
+
+		spoilt += spoil_dropped(inode, &newest);
+		if (direct) {
+			must_work(disk_open(disk, SLF_READONLY, SLF_SYNC_COMMIT, &db));
+			cr_assert_eq(db->core.meta.generation, newest, "flush %u", 1 + i / 2);
+			must_work(slf_close(db));
+		}
+		sim_disk_set_hook(disk, tear_here, &inode->number);
+		must_work(disk_open(disk, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+		sim_disk_set_hook(disk, NULL, NULL);
+		cr_assert(db_has(db, "key", "value"));
+		must_work(slf_close(db));
+		sim_disk_free(disk);
+	}
+	cr_assert_geq(spoilt, 2 * 2);
+}
+
 /* ---- Handles ----------------------------------------------------------------------------------------------------- */
 
 /* A handle that is used after its end, which is kept for the next transaction, would read or write in that. */
@@ -345,6 +652,72 @@ Test(db, network_file_systems)
 		}
 	}
 	sim_disk_free(disk);
+}
+
+/* The same when the database is made: what nobody may open would be left there. */
+Test(db, creation_on_a_network_file_system)
+{
+	struct sim_disk *disk = sim_disk_new();
+	struct slf_db *db = NULL;
+
+	sim_disk_set_network(disk, true);
+	cr_assert_eq(disk_open(disk, SLF_CREATE | SLF_NO_THREADS, SLF_SYNC_COMMIT, &db), -EOPNOTSUPP);
+	cr_assert(!exists(disk, RIG_PATH) && !exists(disk, side));
+	must_work(disk_open(disk, SLF_CREATE | SLF_NETWORK_FS | SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+}
+
+/* The file that is asked about at this call lies on a network file system. */
+static void answer_network(void *context, struct sim_disk *disk, enum sim_call call)
+{
+	uint64_t *infos = context;
+
+	if (call == SIM_INFO)
+		sim_disk_set_network(disk, --*infos == 0);
+}
+
+/* The same of a further file alone, which would be believed because the first one lies elsewhere. */
+Test(db, further_file_on_a_network_file_system)
+{
+	static const struct {
+		unsigned flags, refused, further;
+	} cases[] = { { 0, 2, 1 }, { SLF_READONLY, 0, 0 }, { SLF_NETWORK_FS, 0, 0 } };
+	struct slf_errinfo info = { .size = sizeof(info) };
+	struct sim_disk *origin = pair_disk(), *disk;
+	struct slf_db *db = NULL;
+	uint64_t infos;
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		unsigned refused = 0, further = 0;
+
+		for (uint64_t nth = 1; nth < 8; nth++) {
+			int result;
+
+			disk = sim_disk_kill(origin);
+			infos = nth;
+			sim_disk_set_hook(disk, answer_network, &infos);
+			result = open_with(disk, RIG_PATH, cases[i].flags, NULL, 0, &db);
+			must(!result || result == -EOPNOTSUPP);
+			must_work(slf_errinfo(&info));
+			refused += result != 0;
+			further += result && strstr(info.text, spindles[0]);
+			if (!result)
+				must_work(slf_close(db));
+			sim_disk_free(disk);
+		}
+		cr_assert_eq(refused, cases[i].refused, "case %zu: %u", i, refused);
+		cr_assert_eq(further, cases[i].further, "case %zu: %u", i, further);
+	}
+	sim_disk_free(origin);
+	for (uint64_t nth = 1; nth < 3; nth++) {
+		disk = sim_disk_new();
+		infos = nth;
+		sim_disk_set_hook(disk, answer_network, &infos);
+		cr_assert_eq(open_with(disk, RIG_PATH, SLF_CREATE, spindles, 1, &db), -EOPNOTSUPP);
+		cr_assert(!exists(disk, RIG_PATH) && !exists(disk, spindles[0]));
+		sim_disk_free(disk);
+	}
 }
 
 /* A tree that a later version has given properties would be changed as if it had none. */
@@ -423,4 +796,46 @@ Test(db, log_used_again_while_it_is_read)
 		}
 		sim_disk_free(disk);
 	}
+}
+
+/* More files than anybody would try by hand: a set of files that is a bit too small, or an index that is cut to a byte. */
+Test(db, as_many_files_as_there_may_be)
+{
+	struct sim_disk *disk = sim_disk_new();
+	const char *further[SPINDLES_MAX - 1];
+	char names[SPINDLES_MAX - 1][16], key[16];
+	static char value[40 * 1024];
+	struct slf_db *db = NULL;
+	struct slf_slice found;
+	struct slf_txn *txn;
+
+	for (unsigned i = 0; i < SPINDLES_MAX - 1; i++) {
+		sprintf(names[i], "/tmp/f%u", i);
+		further[i] = names[i];
+	}
+	must_work(open_with(disk, RIG_PATH, SLF_CREATE, further, SPINDLES_MAX - 1, &db));
+	for (unsigned i = 0; i < 2 * SPINDLES_MAX; i++) { /* each in an extent of its own, on the emptiest file */
+		sprintf(key, "key%u", i);
+		bytes_fill(value, sizeof(value), i, false);
+		txn = txn_begin(db, SLF_WRITE);
+		must_work(slf_put(txn, SLF_MAIN, text(key), slice(value, sizeof(value))));
+		must_work(slf_commit(txn, NULL));
+		if (i % 50 == 49) {
+			must_work(slf_close(db));
+			must_work(open_with(disk, RIG_PATH, 0, NULL, 0, &db));
+		}
+	}
+	cr_assert_eq(db->core.store.spindle_count, SPINDLES_MAX);
+	must_work(slf_close(db));
+	must_work(open_with(disk, RIG_PATH, SLF_READONLY, NULL, 0, &db));
+	txn = txn_begin(db, SLF_READ);
+	for (unsigned i = 0; i < 2 * SPINDLES_MAX; i++) {
+		sprintf(key, "key%u", i);
+		bytes_fill(value, sizeof(value), i, false);
+		must_work(slf_get(txn, SLF_MAIN, text(key), &found));
+		cr_assert(slice_is(found, value, sizeof(value)));
+	}
+	slf_abort(txn);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
 }

@@ -66,7 +66,7 @@ static int put(struct slf_db *db, unsigned number)
 static void check_numbers(struct slf_db *db, unsigned last)
 {
 	struct slf_txn *txn = txn_begin(db, SLF_READ);
-	struct slf_tree_stat stat = { 0 };
+	struct slf_tree_stat stat = { .size = sizeof(stat) };
 	unsigned char value[VALUE_BYTES];
 	struct slf_slice found = { 0 };
 	unsigned number = 0;

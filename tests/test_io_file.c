@@ -141,6 +141,29 @@ Test(io_file, allocate_by_writing)
 	for_each(without_fallocate, false);
 }
 
+static void without_fallocate_beyond_the_end(struct bench *bench)
+{
+	struct io_file *file = make(bench);
+	struct io_info info;
+	char data[4] = "";
+
+	cr_assert_eq(io_write(file, 0, 0, "one", 3), 0);
+	cr_assert_eq(file_allocate_by_writing(file_of(file), 16 * MIB, 4096), 0);
+	cr_assert_eq(io_sync(file), 0);
+	cr_assert_eq(io_info(file, &info), 0);
+	cr_assert_eq(info.size, 16 * MIB + 4096);
+	cr_assert_lt(info.allocated_bytes, 8 * MIB, "%llu", (unsigned long long)info.allocated_bytes);
+	cr_assert_eq(io_read(file, 0, 0, data, 3), 0);
+	cr_assert_str_eq(data, "one");
+	done(bench, file);
+}
+
+/* It would write over what somebody else writes just now between the end of the file and the range. */
+Test(io_file, allocate_by_writing_beyond_the_end)
+{
+	for_each(without_fallocate_beyond_the_end, false);
+}
+
 static void descriptors(struct bench *bench)
 {
 	struct io_file *file = NULL;
@@ -544,6 +567,52 @@ static void refused_requests(struct bench *bench)
 Test(io_file, refused_requests)
 {
 	for_each(refused_requests, false);
+}
+
+static void through_memory(struct bench *bench)
+{
+	static const struct failure refused = { SYSTEM_PWRITE, 0, 1, EINVAL, 0 };
+	static const struct {
+		enum io_op op;
+		unsigned flags;
+		uint64_t length;
+		bool buffered;
+	} cases[] = {
+		{ IO_WRITE, 0, 4096, true },
+		{ IO_WRITE, IO_DIRECT, 4096, false },
+		{ IO_WRITE, IO_DIRECT, 4095, true },
+		{ IO_READ, 0, 4096, true },
+		{ IO_READ, IO_DIRECT, 4096, false },
+		{ IO_READ, IO_DIRECT, 4095, true },
+		{ IO_WRITE, IO_DIRECT, 4096, false },
+	};
+	struct io_file *file = make(bench);
+	uint8_t *data = aligned_alloc(4096, 4096);
+	struct io_request request = { .file = file, .data = data };
+
+	cr_assert_not_null(data);
+	cr_assert_gt(file_of(file)->direct_fd, 0, "no O_DIRECT here");
+	fill(data, 4096, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		request.op = cases[i].op;
+		request.flags = cases[i].flags;
+		request.length = cases[i].length;
+		cr_assert_eq(io_run(bench->io, &request, 1), 0);
+		cr_assert_eq(request.buffered, cases[i].buffered, "%s, case %zu", io_name(bench->io), i);
+	}
+	arm(&refused);
+	expect_failure(bench, &refused, io_run(bench->io, &request, 1));
+	cr_assert(request.buffered);
+	cr_assert_eq(io_run(bench->io, &request, 1), 0); /* it is not tried a second time */
+	cr_assert(request.buffered);
+	free(data);
+	done(bench, file);
+}
+
+/* A write that went through the page cache would pass for a direct one, for which no flush that failed before matters. */
+Test(io_file, through_memory)
+{
+	for_each(through_memory, false);
 }
 
 static void strange_units(struct bench *bench)

@@ -493,6 +493,51 @@ Test(log, spare_without_zeros)
 	}
 }
 
+/* But a flush of them that fails may have lost what a committer counts on, who would be told that all is well. */
+Test(log, spare_whose_flush_fails)
+{
+	struct space_rig *rig = space_new(1, 512);
+	struct slf_errinfo info = { .size = sizeof(info) };
+
+	fill(rig, 4000, EXTENT_BYTES / 2 - 8192);
+	space_fail(rig, SIM_SYNC, -EIO, false);
+	cr_assert_eq(log_spare(&rig->core.log, true), SLF_EUNKNOWN);
+	must_work(slf_errinfo(&info));
+	cr_assert_eq(info.code, SLF_EUNKNOWN);
+	cr_assert_eq(rig->core.log.spare, 0);
+	space_free(rig);
+}
+
+/* Each try to make the next extent on a disk that takes no writes would use up another one. */
+Test(log, header_that_cannot_be_written)
+{
+	for (unsigned prepare = 0; prepare < 2; prepare++) {
+		struct space_rig *rig = space_new(1, 512);
+		struct log *log = &rig->core.log;
+		uint8_t bytes[EXTENT_HEADER_BYTES];
+		struct extent_header header;
+
+		fill(rig, 4000, EXTENT_BYTES / 2 - 8192);
+		space_fail(rig, SIM_WRITE, -ENOSPC, true);
+		for (unsigned i = 0; i < 4; i++)
+			cr_assert_eq(log_spare(log, prepare), -ENOSPC);
+		cr_assert_eq(log->spare, 0);
+		cr_assert_eq(rig->core.extents.spindles[0].next, 2);
+		sim_disk_clear_faults(rig->disk);
+		must_work(log_spare(log, prepare));
+		cr_assert_eq(log->spare, EXTENT_BYTES);
+		cr_assert_eq(log->spare_written, prepare);
+		cr_assert_eq(rig->core.extents.spindles[0].next, 2);
+		must_work(spindle_read(&rig->core.store.spindles[0], 0, EXTENT_BYTES, bytes, sizeof(bytes)));
+		cr_assert_null(extent_header_decode(bytes, SPACE_SEED, EXTENT_BYTES, &header));
+		cr_assert_eq(header.stream, STREAM_LOG);
+		log->spare = 0; /* the next one is another */
+		must_work(log_spare(log, prepare));
+		cr_assert_eq(log->spare, 2 * EXTENT_BYTES);
+		space_free(rig);
+	}
+}
+
 static void make_spare(void *context, struct sim_disk *disk, enum sim_call call)
 {
 	if (call != SIM_WRITE)

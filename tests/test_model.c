@@ -234,7 +234,7 @@ static void compare_one(struct slf_txn *txn, const struct oracle_version *versio
 static void compare_names(struct slf_txn *txn, const struct oracle_version *version)
 {
 	size_t i = oracle_find(version, NAMES_TREE, bytes(NULL, 0)), first = 0, end = 0;
-	struct slf_tree_stat stat = { 0 };
+	struct slf_tree_stat stat = { .size = sizeof(stat) };
 	char name[256] = "";
 	uint32_t tree = 0;
 
@@ -519,13 +519,17 @@ static void handle_calls(struct model *model, struct rng *rng)
 static struct slf_txn *write_begin(struct model *model, struct rng *rng)
 {
 	struct slf_txn *txn = NULL;
+	int result;
 
 	switch (rng_below(rng, 3)) {
 	case 0:
 		must_work(slf_begin_timeout(model->db, SLF_WRITE, 60000000000, &txn));
 		break;
 	case 1:
-		must_work(slf_begin(model->db, SLF_WRITE | SLF_TRY, &txn));
+		result = slf_begin(model->db, SLF_WRITE | SLF_TRY, &txn);
+		if (result == -EBUSY) /* the heap is full */
+			return txn_begin(model->db, SLF_WRITE);
+		must_work(result);
 		must(slf_begin_timeout(model->db, SLF_WRITE, 0, &(struct slf_txn *){ NULL }) == -ETIMEDOUT);
 		break;
 	default:

@@ -451,6 +451,50 @@ Test(recover, flushes_that_fail)
 	sim_disk_free(disk);
 }
 
+/* ---- Behind a flush that failed ---------------------------------------------------------------------------------- */
+
+/* The put of commit_one, with flushes that fail: the device has nothing of it, the page cache shows it. Ends the database. */
+static void fail_commit(struct sim_disk *disk, struct slf_db *db, unsigned index)
+{
+	struct slf_txn *txn = txn_begin(db, SLF_WRITE);
+	static uint8_t data[RIG_LARGE_BYTES];
+	size_t size = index % 3 ? 10 + index : sizeof(data);
+	char name[16];
+
+	bytes_fill(data, size, index, false);
+	must_work(slf_put(txn, SLF_MAIN, text(name_of(index, name)), slice(data, size)));
+	sim_disk_add_fault(disk, &(struct sim_fault){ .call = SIM_FLUSH, .error = -EIO, .sticky = true, .drop = true });
+	cr_assert_eq(slf_commit(txn, NULL), SLF_EUNKNOWN);
+	(void)slf_close(db);
+	sim_disk_clear_faults(disk);
+}
+
+/* Without direct transfers recovery finds what the device has never got: commits that are acknowledged behind it would stand
+ * on nothing, and be gone with the power. */
+Test(recover, slab_whose_flush_failed)
+{
+	for (unsigned failing = 3; failing < 5; failing++) { /* with a value in bulk, and without */
+		struct sim_disk *disk = sim_disk_new(), *crashed;
+		struct slf_db *db = NULL;
+
+		sim_disk_set_direct(disk, 0);
+		must_work(open_three(disk, SLF_CREATE, NULL, &db));
+		for (unsigned i = 0; i < failing; i++)
+			commit_one(db, i);
+		fail_commit(disk, db, failing);
+		must_work(open_three(disk, 0, NULL, &db));
+		cr_assert_eq(prefix(db), failing);
+		commit_one(db, failing);
+		crashed = sim_disk_crash(disk, NULL, NULL);
+		must_work(slf_close(db));
+		sim_disk_free(disk);
+		must_work(open_three(crashed, 0, NULL, &db));
+		cr_assert_eq(prefix(db), failing + 1);
+		must_work(slf_close(db));
+		sim_disk_free(crashed);
+	}
+}
+
 /* ---- The last slab ------------------------------------------------------------------------------------------------ */
 
 /* The last slab has a part, which has to be read to prove it: where that call fails, what is there would be taken for something
@@ -504,6 +548,108 @@ Test(recover, torn_tail_is_cleared)
 	cr_assert_eq(prefix(db), COMMITS);
 	must_work(slf_close(db));
 	sim_disk_free(disk);
+}
+
+/* ---- Evidence that cannot be read -------------------------------------------------------------------------------- */
+
+static const struct io_ops *disk_ops;
+static struct range unreadable; /* of the first file, behind its metadata */
+
+static int run_around(struct io *io, struct io_request *requests, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		const struct io_request *request = &requests[i];
+
+		if (request->op == IO_READ && request->offset < unreadable.end &&
+		    request->offset + request->length > unreadable.offset)
+			return requests[i].result = -EIO;
+	}
+	return disk_ops->run(io, requests, count);
+}
+
+static int open_unreadable(struct sim_disk *disk, unsigned flags, struct slf_db **db)
+{
+	struct slf_options options = SLF_OPTIONS_INIT;
+	static struct stats unused;
+	static struct io_ops ops;
+	struct io *io;
+
+	must_work(sim_disk_io(disk, &unused, &io));
+	disk_ops = io->ops;
+	ops = *disk_ops;
+	ops.run = run_around;
+	io->ops = &ops;
+	options.flags = flags | SLF_NO_THREADS;
+	return db_open_io(RIG_PATH, &options, io, db);
+}
+
+/* A value in bulk, in the first extent behind the metadata; a log that goes on in the second, which one slab alone names, the
+ * one at *place. Behind it are commits that prove that it was durable. */
+static struct sim_disk *hidden_extent_disk(uint64_t *place)
+{
+	static const uint8_t blob[65000];
+	static struct slab_forger forger;
+	struct sim_disk *disk = sim_disk_new(), *killed;
+	struct slf_db *db = NULL;
+	size_t last = 0;
+
+	must_work(disk_open(disk, SLF_CREATE | SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+	commit_one(db, 0);
+	while (db->core.log.extent < EXTENT_BYTES) {
+		struct slf_txn *txn = txn_begin(db, SLF_WRITE);
+
+		must_work(slf_txn_blob(txn, slice(blob, sizeof(blob))));
+		must_work(slf_commit(txn, NULL));
+	}
+	must(db->core.log.extent == 2 * EXTENT_BYTES);
+	db_put(db, "behind", "1");
+	killed = sim_disk_kill(disk);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+	slab_forger_read(&forger, killed);
+	for (; forger.places[last + 1] < EXTENT_BYTES; last++)
+		forger.slabs[last].next = 0;
+	must(forger.slabs[last].next == 2 * EXTENT_BYTES && last + 2 < forger.count);
+	*place = forger.places[last];
+	slab_forger_write(&forger, killed, 0);
+	return killed;
+}
+
+/* The slab that names the next extent is rotten, and so is the head of that extent: what is there would be cut off, though
+ * nobody has seen that it is nothing. Or bulk that cannot be read would keep the database from being opened. */
+Test(recover, evidence_that_cannot_be_read)
+{
+	static const struct range log_head = { 2 * EXTENT_BYTES, 2 * EXTENT_BYTES + EXTENT_DATA };
+	static const struct range bulk = { EXTENT_BYTES + EXTENT_DATA, EXTENT_BYTES + 2 * EXTENT_DATA };
+	const struct {
+		struct range lost;
+		unsigned flags;
+		int result;
+		bool rotten;
+	} cases[] = {
+		{ { 0, 0 }, 0, 0, false },  { bulk, 0, 0, false },
+		{ bulk, 0, SLF_ECORRUPT, true }, { bulk, SLF_READONLY, 0, true },
+		{ log_head, 0, -EIO, true }, { log_head, SLF_READONLY, 0, true },
+	};
+	uint64_t place;
+	struct sim_disk *origin = hidden_extent_disk(&place);
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct sim_disk *disk = sim_disk_kill(origin);
+		struct slf_db *db = NULL;
+
+		if (cases[i].rotten)
+			flip(disk, place + 100);
+		unreadable = cases[i].lost;
+		cr_assert_eq(open_unreadable(disk, cases[i].flags, &db), cases[i].result, "case %zu", i);
+		if (!cases[i].result) {
+			cr_assert(has_key(db, "key0"));
+			cr_assert_eq(has_key(db, "behind"), !cases[i].rotten, "case %zu", i);
+			must_work(slf_close(db));
+		}
+		sim_disk_free(disk);
+	}
+	sim_disk_free(origin);
 }
 
 /* ---- Slabs whose sums are good ----------------------------------------------------------------------------------- */
@@ -560,7 +706,7 @@ Test(recover, impossible_records_with_right_digests)
 		{ LOG_FINAL, 24, 8, 1, SLF_ECORRUPT, "do not give its logical digest" },
 		{ LOG_FINAL, 32, 8, 1, SLF_ECORRUPT, "do not give its logical digest" },
 		{ LOG_FINAL, 40, 4, 2, SLF_ECORRUPT, "do not give its logical digest" },
-		{ LOG_FINAL, AT_ACTION, 1, 0, SLF_ECORRUPT, "actions cannot be decoded" },
+		{ LOG_FINAL, AT_ACTION, 1, 0, SLF_EINCOMPATIBLE, "an action of kind 0" },
 		{ LOG_FINAL, AT_ACTION + 4, 4, TREE_FIRST_USER - 1, SLF_ECORRUPT, "changes a system tree" },
 		{ LOG_FINAL, HEADER_OF_RECORD + 4, 1, LOG_TENTATIVE, SLF_EINCOMPATIBLE, "" },
 		{ LOG_FINAL, HEADER_OF_RECORD + 4, 1, LOG_DECIDE, SLF_EINCOMPATIBLE, "" },

@@ -211,3 +211,110 @@ Test(recover_beside, torn_tail_is_cleared)
 	}
 	sim_disk_free(disk);
 }
+
+/* An opening that is stopped by its progress function would leave files open or memory behind, take something away,
+ * or be told as a failure of another kind. */
+Test(recover_beside, stopped_by_the_caller)
+{
+	uint64_t seqs[COMMITS], limit;
+	struct sim_disk *origin = unclean_disk(seqs, &limit);
+	bool stopped = true;
+	unsigned n;
+
+	for (n = 1; stopped; n++) {
+		struct sim_disk *disk = sim_disk_kill(origin);
+		struct slf_db *db = NULL;
+
+		for (unsigned writes = 0; writes < 2; writes++) {
+			struct slf_errinfo info = { .size = sizeof(info) };
+			struct heard heard = { .stop_at = n };
+			int result = open_three(disk, writes ? 0 : SLF_READONLY, &heard, &db);
+
+			must(!heard.wrong && heard.reading + heard.replaying <= n);
+			stopped = heard.reading + heard.replaying == n;
+			cr_assert_eq(result, stopped ? -ECANCELED : 0, "call %u: %d", n, result);
+			if (!stopped) {
+				must_work(slf_close(db));
+				continue;
+			}
+			must_work(slf_errinfo(&info));
+			must(info.code == -ECANCELED && strstr(info.text, heard.replaying ? "replaying" : "reading"));
+			cr_assert_eq(sim_disk_open_files(disk), 0);
+		}
+		must_work(open_three(disk, 0, NULL, &db));
+		cr_assert_eq(prefix(db), COMMITS);
+		must_work(slf_close(db));
+		sim_disk_free(disk);
+	}
+	cr_assert_gt(n, COMMITS);
+	sim_disk_free(origin);
+}
+
+static enum sim_fate tear_all(void *context, const struct sim_unit *unit)
+{
+	(void)context;
+	return unit->kind == SIM_UNIT_WRITE ? SIM_TORN : SIM_KEPT;
+}
+
+/* A power cut in the writing of the side file, whose sector then holds garbage, would keep the database from being opened. */
+Test(recover_beside, torn_side_file)
+{
+	struct sim_disk *disk = sim_disk_new(), *crashed;
+	struct slf_db *db = NULL;
+
+	must_work(disk_open(disk, SLF_CREATE | SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+	db_put(db, "key", "value");
+	crashed = sim_disk_crash(disk, tear_all, NULL); /* nothing but PATH.lock is pending */
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+	must_work(disk_open(crashed, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+	must(has_key(db, "key"));
+	must_work(slf_close(db));
+	sim_disk_free(crashed);
+}
+
+static enum sim_fate tear_log(void *context, const struct sim_unit *unit)
+{
+	(void)context;
+	return unit->kind == SIM_UNIT_WRITE && unit->offset >= EXTENT_ZERO_DATA ? SIM_TORN : SIM_LOST;
+}
+
+static void tear_log_here(void *context, struct sim_disk *disk, enum sim_call call)
+{
+	struct sim_disk *crashed;
+	struct slf_db *db = NULL;
+
+	(void)context;
+	if (call != SIM_WRITE && call != SIM_SYNC)
+		return;
+	crashed = sim_disk_crash(disk, tear_log, NULL);
+	must_work(disk_open(crashed, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+	must(has_key(db, "small") && has_key(db, "key3"));
+	must_work(slf_close(db));
+	sim_disk_free(crashed);
+}
+
+/* Without direct transfers: an acknowledged slab (or value) that an opening wrote once more, to be sure of it, could be torn in
+ * that, though it had been on stable storage. */
+Test(recover_beside, torn_opening)
+{
+	for (unsigned large = 0; large < 2; large++) {
+		struct sim_disk *disk = sim_disk_new(), *killed;
+		struct slf_db *db = NULL;
+
+		sim_disk_set_direct(disk, 0);
+		must_work(disk_open(disk, SLF_CREATE | SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+		if (large)
+			db_put(db, "small", "1"), commit_one(db, 3);
+		else
+			commit_one(db, 3), db_put(db, "small", "1");
+		killed = sim_disk_kill(disk);
+		must_work(slf_close(db));
+		sim_disk_free(disk);
+		sim_disk_set_hook(killed, tear_log_here, NULL);
+		must_work(disk_open(killed, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+		sim_disk_set_hook(killed, NULL, NULL);
+		must_work(slf_close(db));
+		sim_disk_free(killed);
+	}
+}

@@ -63,6 +63,36 @@ Test(recover_forged, unknown_record_before_a_checkpoint)
 	sim_disk_free(disk);
 }
 
+#define UNKNOWN_OP 99
+
+/* A commit with an action that only a later version knows would be told to be damage, and a backup be looked for. */
+Test(recover_forged, unknown_action)
+{
+	uint64_t seqs[COMMITS], limit;
+	struct sim_disk *disk = unclean_disk(seqs, &limit);
+	struct commit_entry commit = { 0 };
+	struct slab_forger forger;
+	size_t slab = 0, bytes;
+	uint8_t *body;
+
+	slab_forger_read(&forger, disk);
+	body = slab_forger_find(&forger, LOG_FINAL, &slab);
+	bytes = get_u32(body - LOG_RECORD_HEADER_BYTES) - LOG_RECORD_HEADER_BYTES;
+	must_work(commit_entry_decode(slice(body, bytes), &commit));
+	must(commit.action_count == 1 && commit.actions.size);
+	*(uint8_t *)(uintptr_t)commit.actions.data = UNKNOWN_OP;
+	slab_forger_write(&forger, disk, slab);
+	for (unsigned i = 0; i < 2; i++) {
+		struct slf_errinfo info = { .size = sizeof(info) };
+		struct slf_db *db = NULL;
+
+		cr_assert_eq(open_three(disk, i ? SLF_READONLY : 0, NULL, &db), SLF_EINCOMPATIBLE);
+		must_work(slf_errinfo(&info));
+		must(strstr(info.text, "action of kind 99") != NULL);
+	}
+	sim_disk_free(disk);
+}
+
 enum page_field { MARK_SPINDLE, MARK_OFFSET, MARK_ELSEWHERE, MARK_NUMBER, MARK_DIGEST, LOG_NUMBER, DURABLE_SEQ };
 
 static void change_page(struct meta *meta, enum page_field field)
@@ -146,14 +176,13 @@ Test(recover_forged, damaged_checkpoint)
 /* What the OPEN record in the log says of the file; with a slab missing that was durable. */
 enum opened { OPENED_SAME, OPENED_NEVER, OPENED_WITHOUT_BIRTH, OPENED_OTHER_BIRTH, OPENED_OTHER_INODE, OPENED_SHORT };
 
-static int open_with_loss(enum opened opened)
+static struct sim_disk *disk_with_loss(enum opened opened)
 {
 	struct sim_disk *disk = sim_disk_new(), *killed;
 	struct slf_db *db = NULL;
 	struct slab_forger forger;
 	size_t slab = 0;
 	uint8_t *body;
-	int result;
 
 	must_work(open_three(disk, SLF_CREATE, NULL, &db));
 	commit_one(db, 0);
@@ -178,12 +207,20 @@ static int open_with_loss(enum opened opened)
 	}
 	slab_forger_write(&forger, killed, slab);
 	flip(killed, forger.places[forger.count - 2] + 100);
-	result = open_three(killed, 0, NULL, &db);
+	return killed;
+}
+
+static int open_with_loss(enum opened opened)
+{
+	struct sim_disk *disk = disk_with_loss(opened);
+	struct slf_db *db = NULL;
+	int result = open_three(disk, 0, NULL, &db);
+
 	if (result == 0) {
 		cr_assert_eq(prefix(db), 2);
 		must_work(slf_close(db));
 	}
-	sim_disk_free(killed);
+	sim_disk_free(disk);
 	return result;
 }
 
@@ -196,4 +233,32 @@ Test(recover_forged, original_or_copy)
 	cr_assert_eq(open_with_loss(OPENED_SHORT), SLF_ECORRUPT);
 	must_work(open_with_loss(OPENED_OTHER_BIRTH));
 	must_work(open_with_loss(OPENED_OTHER_INODE));
+}
+
+static void expect_info(struct sim_disk *disk, unsigned flags, uint32_t cut, uint32_t damaged)
+{
+	struct slf_info info = { .size = sizeof(info) };
+	struct slf_db *db = NULL;
+
+	must_work(open_three(disk, flags, NULL, &db));
+	must_work(slf_info(db, &info));
+	cr_assert(info.cut == cut && info.damaged == damaged, "cut %u, damaged %u", info.cut, info.damaged);
+	must_work(slf_close(db));
+}
+
+/* Who opens a copy that was taken in use would not be told that commits are missing, or be told so of any other. */
+Test(recover_forged, info_of_a_copy)
+{
+	uint64_t seqs[COMMITS], limit;
+	struct sim_disk *copy = disk_with_loss(OPENED_OTHER_INODE), *original = disk_with_loss(OPENED_SAME);
+	struct sim_disk *whole = unclean_disk(seqs, &limit);
+
+	expect_info(copy, SLF_READONLY, 1, 0);
+	expect_info(copy, 0, 1, 0); /* who cuts it */
+	expect_info(copy, 0, 0, 0);
+	expect_info(original, SLF_READONLY, 0, 1);
+	expect_info(whole, 0, 0, 0);
+	sim_disk_free(copy);
+	sim_disk_free(original);
+	sim_disk_free(whole);
 }

@@ -285,3 +285,57 @@ Test(recover_space, seqs_after_a_clean_stop)
 	must_work(slf_close(db));
 	sim_disk_free(disk);
 }
+
+/* ---- Far behind -------------------------------------------------------------------------------------------------- */
+
+static void check_values(struct slf_db *db, unsigned count, char *value, size_t size)
+{
+	struct slf_txn *txn = txn_begin(db, SLF_READ);
+	struct slf_slice found;
+	char key[16];
+
+	for (unsigned i = 0; i < count; i++) {
+		sprintf(key, "key%u", i);
+		bytes_fill(value, size, i, false);
+		must_work(slf_get(txn, SLF_MAIN, text(key), &found));
+		cr_assert(slice_is(found, value, size), "value %u", i);
+	}
+	slf_abort(txn);
+}
+
+/* An offset that is cut to 32 bits, or taken for negative, would lead into other data. */
+Test(recover_space, offsets_beyond_32_bits)
+{
+	static const uint64_t borders[] = { (uint64_t)1 << 31, (uint64_t)1 << 32 };
+	static char value[300 * 1024];
+	struct sim_disk *disk;
+	struct slf_db *db = open_new(&disk);
+	unsigned count = 0;
+	char key[16];
+
+	for (size_t i = 0; i < ARRAY_SIZE(borders); i++) {
+		uint64_t first = borders[i] / EXTENT_BYTES - 2;
+
+		db->core.extents.spindles[0].next = first;
+		fill_extents(db, 3);
+		while (db->core.extents.spindles[0].next < first + 6) {
+			struct slf_txn *txn = txn_begin(db, SLF_WRITE);
+
+			sprintf(key, "key%u", count);
+			bytes_fill(value, sizeof(value), count++, false);
+			must_work(slf_put(txn, SLF_MAIN, text(key), slice(value, sizeof(value))));
+			must_work(slf_commit(txn, NULL));
+		}
+		check_values(db, count, value, sizeof(value));
+		must_work(slf_checkpoint(db));
+		cr_assert(i || db->core.log.end.position > borders[i] - 2 * EXTENT_BYTES);
+		disk = killed(disk, db);
+		must_work(disk_open(disk, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+		check_values(db, count, value, sizeof(value));
+	}
+	must_work(slf_close(db));
+	db = open_to_look(disk);
+	check_values(db, count, value, sizeof(value));
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+}

@@ -115,6 +115,34 @@ Test(sim_disk, every_subset_of_sectors)
 	bench_release(&bench);
 }
 
+static enum sim_fate tear_first(void *context, const struct sim_unit *unit)
+{
+	(void)context;
+	return unit->index ? SIM_LOST : SIM_TORN;
+}
+
+/* A device that rewrites 4096 bytes at a time loses what had been durable beside the sector in flight. */
+Test(sim_disk, torn_sector_takes_its_neighbours)
+{
+	for (uint32_t physical = 512; physical <= 4096; physical *= 8) {
+		struct bench bench;
+		uint8_t data[16 * SIM_SECTOR_BYTES];
+
+		bench_init(&bench);
+		sim_disk_set_physical_sector(bench.disk, physical);
+		put(&bench, 0, 16, 1, 0);
+		cr_assert_eq(io_sync(bench.file), 0);
+		put(&bench, 10, 1, 2, 0);
+		cr_assert_eq(look(sim_disk_crash(bench.disk, tear_first, NULL), 0, data, sizeof(data)), sizeof(data));
+		for (unsigned i = 0; i < 16; i++) {
+			bool whole = data[i * 512] == 1 && memcmp(data + i * 512, data + i * 512 + 1, 511) == 0;
+
+			cr_assert_eq(whole, physical == 512 ? i != 10 : i < 8, "sector %u of %u", i, physical);
+		}
+		bench_release(&bench);
+	}
+}
+
 /* Data may come without the size, the size without the data, the space without either. */
 Test(sim_disk, size_and_space)
 {

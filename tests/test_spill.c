@@ -133,7 +133,7 @@ static bool holds(struct slf_txn *txn, const struct content *content, uint32_t i
 
 static bool holds_all(struct slf_txn *txn, const struct content *content)
 {
-	struct slf_tree_stat stat = { 0 };
+	struct slf_tree_stat stat = { .size = sizeof(stat) };
 	uint64_t entries = 0;
 
 	for (uint32_t i = 0; i < KEYS; i++) {
@@ -458,7 +458,7 @@ Test(spill, more_parts_than_a_slab_lists)
 		struct slf_txn *txn = txn_begin(rig->db, SLF_WRITE);
 		struct sim_disk *crashed;
 		struct slf_db *db = NULL;
-		struct slf_tree_stat stat;
+		struct slf_tree_stat stat = { .size = sizeof(stat) };
 		uint8_t key[8];
 		int result = 0;
 
@@ -517,11 +517,12 @@ Test(spill, full_heap_on_a_full_disk)
 		there++;
 	core->tuning.heap_bytes = heap_used(core->heap) - 1;
 	sim_disk_add_fault(rig->disk, &(struct sim_fault){ .call = SIM_WRITE, .error = -ENOSPC, .sticky = true });
-	txn = txn_begin(rig->db, SLF_WRITE); /* tries a checkpoint */
+	slf_abort(txn_begin(rig->db, SLF_WRITE)); /* tries a checkpoint */
+	txn = txn_begin(rig->db, SLF_WRITE);
 	cr_assert_eq(slf_put(txn, SLF_MAIN, text("key"), text("value")), -ENOSPC);
 	slf_abort(txn);
 	sim_disk_clear_faults(rig->disk);
-	txn = txn_begin(rig->db, SLF_WRITE | SLF_TRY); /* does not */
+	txn = txn_begin(rig->db, SLF_WRITE | SLF_TRY);
 	must_work(slf_del(txn, SLF_MAIN, key_of(there, key)));
 	must_work(slf_commit(txn, NULL));
 	core->tuning.heap_bytes = HEAP_BYTES;

@@ -211,6 +211,22 @@ Test(spindle, no_flush_behind_a_failed_one)
 	bench_release(&bench);
 }
 
+/* The same of a direct write that was none, on a file system that carries it out through memory all the same. */
+Test(spindle, no_direct_write_behind_a_failed_flush)
+{
+	struct bench bench;
+
+	bench_init(&bench, true);
+	fail_next(&bench, SIM_SYNC, -EIO);
+	cr_assert_eq(spindle_sync(&bench.spindle), -EIO);
+	sim_disk_clear_faults(bench.disk);
+	cr_assert_eq(spindle_write(&bench.spindle, IO_DSYNC | IO_DIRECT, 0, "mine", 4), 0);
+	sim_disk_set_direct(bench.disk, 0);
+	cr_assert_eq(spindle_write(&bench.spindle, IO_DSYNC | IO_DIRECT, 0, "mine", 4), -EIO);
+	cr_assert_eq(spindle_write(&bench.spindle, IO_DIRECT, 0, "mine", 4), 0); /* nobody counts on it yet */
+	bench_release(&bench);
+}
+
 /* Of several files whose flushes have failed the first one is told; none of them may be flushed again. */
 Test(spindle, two_failed_flushes)
 {

@@ -117,6 +117,32 @@ Test(turn, try_while_the_background_has_it)
 	turn_release_all(&turn);
 }
 
+/* Who only tries would wait for a writer that comes first when the background has passed the turn. */
+Test(turn, try_that_comes_second, .timeout = 20)
+{
+	unsigned order = 0;
+	bool met = false;
+	struct turn turn;
+
+	cr_assert_eq(turn_init(&turn), 0);
+	for (unsigned i = 0; i < 1000 && !met; i++) {
+		struct waiter waiter;
+		bool first;
+
+		cr_assert_eq(turn_take_service(&turn), 0);
+		waiter_start(&waiter, &turn, &order, 0);
+		turn_pass(&turn);
+		first = turn_take(&turn, 0) == 0; /* unless the other one was faster, or it was handed over */
+		waiter_join(&waiter); /* before it is passed on: who waits for that hangs here */
+		cr_assert(waiter.result == 0 || (first && waiter.result == -EBUSY), "%d", waiter.result);
+		met = waiter.result == -EBUSY;
+		if (first)
+			turn_pass(&turn);
+	}
+	cr_assert(met, "no writer was ever first");
+	turn_release_all(&turn);
+}
+
 /* How long a waiter has to wait until the turn is handed to it. */
 static void be_patient(void)
 {

@@ -281,3 +281,83 @@ Test(walk, branch_named_twice)
 		stop();
 	}
 }
+
+/* Makes a root on the heap that leads to the one leaf there is from so many places, each with its own separator. */
+static void name_often(uint32_t count)
+{
+	struct child leaf = { .word = rig.root.word, .hash = rig.root.hash, .count = rig.root.count,
+			      .length = rig.root.length };
+	uint8_t *separators = malloc(4 * (size_t)count);
+	struct children children = { 0 };
+	struct block *block = NULL;
+	size_t size = 0;
+
+	rig_must(separators && rig.root.height == 1);
+	for (uint32_t i = 0; i < count; i++) {
+		put_be32(separators + 4 * (size_t)i, i);
+		leaf.separator = slice(separators + 4 * (size_t)i, 4);
+		rig_must(children_add(&children, &leaf) == 0);
+	}
+	size = node_branch_bytes(children.items, children.count, 0);
+	block = edit_alloc(&rig.edit, size, BLOCK_NODE);
+	rig_must(block != NULL);
+	node_branch_build(block_payload(block), size, RIG_TREE, 1, slice(NULL, 0), children.items, children.count);
+	rig.root.word = node_word(block_payload(block));
+	rig.root.height = 2;
+	children_release(&children);
+	free(separators);
+}
+
+/* The same of one branch alone, which leads to a leaf thousands of times: there is no step from branch to branch where it
+ * could be seen. */
+Test(walk, leaf_named_often)
+{
+	static const struct rig_options options = { .map = true, .leaf_bytes = 32 * KIB, .branch_bytes = 4096,
+						    .inline_bytes = 128 };
+	uint8_t key[RIG_KEY_BYTES], value[100] = { 0 };
+	struct tree_root good;
+	size_t passed, passed_max;
+	struct found found;
+
+	rig_init(&rig, &options);
+	walk_init(&walk, &rig.store, RIG_TREE);
+	for (uint64_t i = 0; i < 200; i++)
+		rig_put(&rig, rig_key(RIG_NUMBERS, i, key), slice(value, sizeof(value)));
+	rig_write(&rig);
+	good = rig.root;
+	passed_max = (store_bytes(&rig.store) / good.length + 1) * rig.model.count;
+	name_often(4000);
+	rig_must(4000 * rig.model.count > 4 * passed_max);
+	for (unsigned forward = 0; forward < 2; forward++) {
+		int result = forward ? walk_seek_first(&walk, &rig.root) : walk_seek_last(&walk, &rig.root);
+
+		for (passed = 0; !result; passed += !result)
+			result = forward ? walk_next(&walk, &found) : walk_prev(&walk, &found);
+		cr_assert_eq(result, SLF_ECORRUPT);
+		cr_assert(passed > rig.model.count && passed <= passed_max, "%zu of %zu", passed, passed_max);
+		cr_assert_eq(forward ? walk_next(&walk, &found) : walk_prev(&walk, &found), SLF_ECORRUPT);
+	}
+	rig.root = good;
+	stop();
+}
+
+/* A walk that turns at the edge of a leaf as often as it likes would pass for one that is led in a circle. */
+Test(walk, turns_without_end)
+{
+	const struct node *first;
+	uint8_t key[RIG_KEY_BYTES];
+	size_t place = 0;
+
+	start(0);
+	for (uint64_t i = 0; i < 100; i++)
+		rig_put(&rig, rig_key(RIG_NUMBERS, i, key), slice("value", 5));
+	rig_write(&rig);
+	rig_must(walk_seek_first(&walk, &rig.root) == 0);
+	first = walk.leaf.top;
+	while (walk.leaf.top == first)
+		pass(true, &place);
+	for (uint64_t bytes = 0; bytes <= 2 * store_bytes(&rig.store); bytes += rig.entries[0].length)
+		for (unsigned i = 0; i < 4; i++)
+			pass(i >= 2, &place);
+	stop();
+}

@@ -133,7 +133,7 @@ static void compare_range(struct slf_txn *txn, const struct oracle_version *vers
 static void compare_tree(struct slf_txn *txn, const struct oracle_version *version, uint32_t tree, bool forward)
 {
 	struct slf_range range = { .flags = SLF_TRANSIENT };
-	struct slf_tree_stat stat;
+	struct slf_tree_stat stat = { .size = sizeof(stat) };
 	size_t first, end;
 
 	oracle_range(version, tree, NULL, &first, &end);

@@ -189,7 +189,7 @@ static void read_all(struct slf_db *db, struct keys *keys)
 		return;
 	count = list_trees(txn, trees);
 	for (size_t i = 0; i < count; i++) {
-		struct slf_tree_stat stat;
+		struct slf_tree_stat stat = { .size = sizeof(stat) };
 
 		(void)slf_tree_stat(txn, trees[i], &stat);
 		scan(txn, trees[i], true, keys);

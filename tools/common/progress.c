@@ -78,17 +78,18 @@ void progress_finish(struct progress *progress, uint64_t done, uint64_t total)
 	progress->drawn = false;
 }
 
-void progress_phase(void *context, const char *phase, uint64_t done, uint64_t total)
+int progress_phase(void *context, const struct slf_progress *phase)
 {
 	struct progress *progress = context;
 
-	if (strncmp(progress->label, phase, sizeof(progress->label) - 1) != 0) {
+	if (strncmp(progress->label, phase->phase, sizeof(progress->label) - 1) != 0) {
 		if (progress->drawn)
 			fputc('\n', stderr);
-		progress_init(progress, phase, PROGRESS_COUNT);
+		progress_init(progress, phase->phase, PROGRESS_BYTES);
 		progress->drawn_ns = progress->start_ns; /* short phases, below a tenth of a second, stay silent */
 	}
-	progress_update(progress, done, total);
-	if (progress->drawn && total && done >= total)
-		progress_finish(progress, done, total);
+	progress_update(progress, phase->done, phase->total);
+	if (progress->drawn && phase->total && phase->done >= phase->total)
+		progress_finish(progress, phase->done, phase->total);
+	return 0;
 }

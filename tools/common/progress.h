@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <solifuge.h>
+
 enum progress_unit { PROGRESS_COUNT, PROGRESS_BYTES };
 
 struct progress {
@@ -27,7 +29,7 @@ void progress_update(struct progress *progress, uint64_t done, uint64_t total);
 void progress_finish(struct progress *progress, uint64_t done, uint64_t total);
 
 /* A slf_progress_fn whose context is a zeroed struct progress: starts a new bar for each phase. */
-void progress_phase(void *context, const char *phase, uint64_t done, uint64_t total);
+int progress_phase(void *context, const struct slf_progress *phase);
 
 /* Monotonic nanoseconds, for rates. */
 uint64_t progress_now_ns(void);

@@ -351,7 +351,7 @@ static int show(struct job *job)
 static int verify_tree(struct job *job, struct slf_txn *txn, uint32_t tree, const char *name)
 {
 	struct slf_range range = { .flags = SLF_TRANSIENT };
-	struct slf_tree_stat stat = { 0 };
+	struct slf_tree_stat stat = { .size = sizeof(stat) };
 	struct slf_cursor *cursor = NULL;
 	struct slf_slice value = { 0 };
 	uint64_t count = 0;

@@ -71,6 +71,7 @@ error_t common_parse(struct common *common, int key, char *arg, struct argp_stat
 		common->tree_name = arg;
 		return 0;
 	case KEY_HEX: common->hex = true; return 0;
+	case KEY_FORCE: common->output.force = true; return 0;
 	case KEY_JSON: common->json = true; return 0;
 	case ARGP_KEY_ARG:
 		if (common->path)

@@ -129,7 +129,7 @@ static int visit(struct dump *dump, struct slf_txn *txn, const char *name, uint3
 static int visit_main(struct dump *dump, struct slf_txn *txn, enum pass pass)
 {
 	char name[256] = "";
-	struct slf_tree_stat stat = { 0 };
+	struct slf_tree_stat stat = { .size = sizeof(stat) };
 	uint32_t tree = 0;
 	int result = slf_tree_stat(txn, SLF_MAIN, &stat);
 
@@ -196,6 +196,7 @@ static const struct argp_option option_table[] = {
 	{ "list", KEY_LIST, NULL, 0, "Only list the names of the trees", 1 },
 	{ "print", KEY_PRINT, NULL, 0, "Write printable characters as they are (format=print)", 1 },
 	{ "file", KEY_FILE, "FILE", 0, "Write to FILE instead of standard output", 1 },
+	OPTION_FORCE,
 	{ "rescue", KEY_RESCUE, NULL, 0, "Leave out records with damaged values, and go on; the exit code is 4", 1 },
 	{ "lmdb", KEY_LMDB, NULL, 0, "Add the line mapsize= that mdb_load needs above 1 MiB; db_load refuses it", 1 },
 	OPTION_IO,

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -82,8 +83,12 @@ int output_open(struct common *common, struct slf_db *db)
 		fd = open_part(output, NULL);
 	} else if (fd >= 0 && !fstat(fd, &status)) {
 		result = refuse_own(common, db, &status);
+		if (!result && S_ISREG(status.st_mode) && status.st_size && !output->force)
+			result = fail_plain(common, "%s exists already: give another name, or replace it with --force",
+					    output->path);
 		if (!result && S_ISREG(status.st_mode)) {
 			close(fd);
+			output->replaces = true;
 			fd = open_part(output, &status);
 		}
 	}
@@ -94,14 +99,21 @@ int output_open(struct common *common, struct slf_db *db)
 	return result;
 }
 
+/* A file that somebody has made meanwhile is not replaced, where the file system can see to that. */
+static int rename_part(const struct output *output)
+{
+	unsigned flags = output->replaces ? 0 : RENAME_NOREPLACE;
+	int result = renameat2(AT_FDCWD, output->part, AT_FDCWD, output->target, flags);
+
+	return result && (errno == EINVAL || errno == ENOSYS) ? rename(output->part, output->target) : result;
+}
+
 /* The file that was there stays whole until this has happened, whenever the power fails. */
 static int take_name(const struct common *common)
 {
-	const struct output *output = &common->output;
-
-	if (!fsync(STDOUT_FILENO) && !rename(output->part, output->target))
+	if (!fsync(STDOUT_FILENO) && !rename_part(&common->output))
 		return EXIT_OK;
-	return fail_write(common, output->path);
+	return fail_write(common, common->output.path);
 }
 
 int output_finish(struct common *common, int result)

@@ -107,6 +107,7 @@ static int get(struct point *point, struct slf_txn *txn, struct slf_slice key)
 
 static const struct argp_option get_options[] = {
 	{ "output", KEY_OUTPUT, "FILE", 0, "Write the value to FILE instead of standard output", 1 },
+	OPTION_FORCE,
 	OPTION_TREE,
 	OPTION_HEX("The key is given, and the value printed, as hexadecimal digits"),
 	OPTION_JSON("Print an object with key and value; bytes that are not UTF-8 as key_hex and value_hex"),

@@ -39,7 +39,7 @@ static int stats_text(const struct common *common, struct slf_db *db, int format
 static int stat_tree(const struct common *common, struct slf_txn *txn, const char *name, uint32_t tree,
 		     struct json_object *trees)
 {
-	struct slf_tree_stat stat = { 0 };
+	struct slf_tree_stat stat = { .size = sizeof(stat) };
 	struct json_object *object = NULL;
 	int code = slf_tree_stat(txn, tree, &stat);
 
@@ -184,7 +184,7 @@ struct field {
 	uint64_t value;
 };
 
-#define FIELD_COUNT 13
+#define FIELD_COUNT 14
 
 static void info_fields(const struct slf_info *info, struct field *fields)
 {
@@ -202,6 +202,7 @@ static void info_fields(const struct slf_info *info, struct field *fields)
 		{ "inline_bytes", info->inline_bytes },
 		{ "clean", info->clean },
 		{ "damaged", info->damaged },
+		{ "cut", info->cut },
 	};
 
 	memcpy(fields, table, sizeof(table));

@@ -42,7 +42,7 @@ struct common {
 };
 
 /* Keys of the common options; a command lists those that it knows in its own argp_option table. */
-enum common_key { KEY_IO = 1000, KEY_SYNC, KEY_BATCH, KEY_HEX, KEY_JSON, KEY_OWN };
+enum common_key { KEY_IO = 1000, KEY_SYNC, KEY_BATCH, KEY_HEX, KEY_JSON, KEY_FORCE, KEY_OWN };
 
 #define OPTION_IO                                                                \
 	{                                                                        \
@@ -63,6 +63,10 @@ enum common_key { KEY_IO = 1000, KEY_SYNC, KEY_BATCH, KEY_HEX, KEY_JSON, KEY_OWN
 #define OPTION_HEX(text)                         \
 	{                                        \
 		"hex", KEY_HEX, NULL, 0, text, 1 \
+	}
+#define OPTION_FORCE                                                            \
+	{                                                                       \
+		"force", KEY_FORCE, NULL, 0, "Replace FILE, if there is something in it", 1 \
 	}
 #define OPTION_JSON(text)                          \
 	{                                          \
