@@ -91,8 +91,8 @@ int log_reserve(struct log *log, uint64_t bytes);
 
 /* Writes a slab around the payload at slab + SLAB_HEADER_BYTES. header: payload, seqs, seq_limit, durable_seq, part_count
  * and record_count are the caller's; the rest is filled in. newest: the newest commit before the slab. stable: on stable
- * storage on return (only when nothing below is unsynced; the caller knows about parts). On failure the place is as before, or the start of the next extent;
- * torn and doubt say more. The buffer has room for the padded slab. */
+ * storage on return (only when nothing below is unsynced; the caller knows about parts). On failure the place is as before, or
+ * the start of the next extent; torn and doubt say more. The buffer has room for the padded slab. */
 int log_write(struct log *log, void *slab, struct slab_header *header, uint64_t newest, bool stable);
 /* Overwrites the place of a failed slab with zeros, on stable storage. */
 int log_invalidate(struct log *log, uint64_t length);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The log is read past the page cache: after an earlier failed flush clean cached pages may not be what the device holds. A slab is looked for directly behind the one before, else at the start of the extent which that
- * one announced.
+ * The log is read past the page cache: after an earlier failed flush clean cached pages may not be what the device holds. A
+ * slab is looked for directly behind the one before, else at the start of the extent which that one announced.
  */
 #include "replay.h"
 
