@@ -9,7 +9,6 @@
 #include "base.h"
 #include "extent.h"
 
-#define SPINDLE_WORDS 4
 
 struct bulk {
 	struct extents *extents;

@@ -13,6 +13,7 @@
 
 #include "core.h"
 #include "install.h"
+#include "page.h"
 
 #define LOG_SPACE_MIN (8 * MIB)
 #define LOG_SPACE_HEAP_FACTOR 8
@@ -157,14 +158,8 @@ void checkpoint_leave_private(struct core *core)
 static int write_page(struct core *core, const struct meta *meta)
 {
 	struct spindle *spindle = &core->store.spindles[0];
-	void *page = aligned_alloc(META_PAGE_BYTES, META_PAGE_BYTES);
-	int result;
+	int result = page_write(spindle, meta);
 
-	if (!page)
-		return -ENOMEM;
-	meta_encode(page, meta);
-	result = spindle_write(spindle, 0, meta->slot ? META_PAGE_B : META_PAGE_A, page, META_PAGE_BYTES);
-	free(page);
 	if (result)
 		return result;
 	/* Not as one write that flushes: a failed write is soft, a failed flush may have lost what others count on. */

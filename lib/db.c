@@ -17,6 +17,7 @@
 #include "create.h"
 #include "error.h"
 #include "memory.h"
+#include "page.h"
 #include "recover.h"
 #include "txn.h"
 
@@ -124,74 +125,16 @@ static struct settings settings_of(const struct slf_options *options)
 
 /* ---- Metadata ---------------------------------------------------------------------------------------------------- */
 
-struct pages {
-	struct meta metas[2];
-	enum meta_state states[2];
-	const char *reasons[2];
-	int error; /* of one that cannot be read, which is as good as damaged */
-};
-
-static uint64_t page_offset(unsigned slot)
-{
-	return slot ? META_PAGE_B : META_PAGE_A;
-}
-
-/* Past the page cache: after a flush that failed it may have a newer page than the device, and then the other one is the only
- * good one there, and must not be overwritten. */
-static int read_pages(struct spindle *spindle, struct pages *pages)
-{
-	uint8_t *page = aligned_alloc(META_PAGE_BYTES, META_PAGE_BYTES);
-
-	*pages = (struct pages){ 0 };
-	if (!page)
-		return -ENOMEM;
-	for (uint16_t slot = 0; slot < 2; slot++) {
-		struct io_request request = { .op = IO_READ, .flags = IO_DIRECT, .file = spindle->file, .data = page,
-					      .offset = page_offset(slot), .length = META_PAGE_BYTES };
-		int result = io_run(spindle->io, &request, 1);
-
-		if (result) {
-			pages->error = result;
-			pages->states[slot] = META_DAMAGED;
-			pages->reasons[slot] = error_text(result);
-		} else {
-			memset(page + request.done, 0, META_PAGE_BYTES - request.done);
-			pages->states[slot] = meta_decode(page, slot, &pages->metas[slot], &pages->reasons[slot]);
-		}
-	}
-	free(page);
-	return 0;
-}
-
-static int refuse_pages(const struct spindle *spindle, const struct pages *pages)
-{
-	if (pages->error)
-		return error_set(pages->error, spindle->path, (int)spindle->index, META_PAGE_A,
-				 "the metadata pages cannot be read (%s; %s)", pages->reasons[0], pages->reasons[1]);
-	if (pages->states[0] == META_FOREIGN && pages->states[1] == META_FOREIGN)
-		return error_set(SLF_ENOTDB, spindle->path, (int)spindle->index, 0, "not a Solifuge database (%s)",
-				 pages->reasons[0]);
-	return error_set(SLF_ECORRUPT, spindle->path, (int)spindle->index, 0,
-			 "both metadata pages are damaged (%s; %s): restore the database from a copy",
-			 pages->reasons[0], pages->reasons[1]);
-}
-
 /* The better page of a spindle. */
 static int choose_page(struct spindle *spindle, struct meta *meta)
 {
 	struct pages pages;
-	int result = read_pages(spindle, &pages), best = -1;
+	int result = pages_read(spindle, &pages);
 
 	if (result)
 		return result;
-	for (int slot = 0; slot < 2; slot++)
-		if (pages.states[slot] == META_GOOD &&
-		    (best < 0 || pages.metas[slot].generation > pages.metas[best].generation))
-			best = slot;
-	if (best < 0)
-		return refuse_pages(spindle, &pages);
-	*meta = pages.metas[best];
-	spindle->lost_page = pages.reasons[best ^ 1];
+	*meta = pages.metas[pages.best];
+	spindle->lost_page = pages.reasons[pages.best ^ 1];
 	return 0;
 }
 
@@ -399,12 +342,29 @@ struct spindle_opening {
 	struct core *core;
 };
 
+/* Is it the one that the table means, and of the same time as spindle 0? */
+static int check_further(const struct core *core, const struct spindle *spindle, const struct pages *pages)
+{
+	const struct meta *meta = &pages->metas[pages->best];
+	bool another = memcmp(meta->uuid, core->meta.uuid, sizeof(meta->uuid)) != 0;
+
+	if (another || meta->spindle_index != spindle->index)
+		return error_set(SLF_ECORRUPT, spindle->path, (int)spindle->index, 0,
+				 "this file is spindle %u of %s database, not spindle %u of this one", meta->spindle_index,
+				 another ? "another" : "this", spindle->index);
+	if (!pages_belong(pages, core->meta.salt))
+		return error_set(SLF_ECORRUPT, spindle->path, (int)spindle->index, 0,
+				 "this file and %s are of different times: one of them is older than the other; bring all files of "
+				 "one time together", core->store.spindles[0].path);
+	return 0;
+}
+
 static int open_further(void *context, unsigned index, const char *entry)
 {
 	struct core *core = ((struct spindle_opening *)context)->core;
 	struct spindle *first = &core->store.spindles[0], *spindle = &core->store.spindles[index];
 	char *path = spindle_resolve(first->path, entry);
-	struct meta meta;
+	struct pages pages;
 	int result = path ? 0 : -ENOMEM;
 
 	if (!result)
@@ -415,11 +375,11 @@ static int open_further(void *context, unsigned index, const char *entry)
 		result = core->tuning.network ? 0 : spindle_refuse_network(spindle);
 	}
 	if (!result)
-		result = choose_page(spindle, &meta);
-	if (!result && (memcmp(meta.uuid, core->meta.uuid, sizeof(meta.uuid)) || meta.spindle_index != index))
-		result = error_set(SLF_ECORRUPT, spindle->path, (int)index, 0,
-				   "this file is spindle %u of %s database, not spindle %u of this one", meta.spindle_index,
-				   memcmp(meta.uuid, core->meta.uuid, sizeof(meta.uuid)) ? "another" : "this", index);
+		result = pages_read(spindle, &pages);
+	if (!result) {
+		spindle->lost_page = pages.reasons[pages.best ^ 1];
+		result = check_further(core, spindle, &pages);
+	}
 	free(path);
 	return result;
 }

@@ -118,6 +118,7 @@ int extents_take(struct extents *extents, enum stream stream, uint32_t run, uint
 			extents->spindles[spindle].bulk_bytes += run * EXTENT_BYTES;
 		info.number = stream == STREAM_LOG ? extents->log_count++ : extents->bulk_count++;
 		info.seq = atomic_load_explicit(&extents->seq, memory_order_relaxed);
+		memcpy(info.uuid, extents->store->uuid, sizeof(info.uuid));
 		*position = position_make(spindle, first * EXTENT_BYTES);
 		extent_header_encode(header, &info, extents->store->seed, *position);
 		verified_clear(&extents->store->verified, *position);

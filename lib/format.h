@@ -52,7 +52,7 @@ static inline uint64_t position_offset(uint64_t position) { return position & OF
  *    33     3  0
  *    36     4  run: extents in this run, 1 unless one bulk entry needs several; only the first has a header
  *    40     8  seq: the newest commit when it was taken
- *    48    16  0
+ *    48    16  uuid of the database, by which what is seeded can be checked where the metadata pages are lost
  */
 #define EXTENT_MAGIC 0x3145584547554653u /* "SFUGEXE1" */
 #define EXTENT_HEADER_BYTES 64
@@ -181,8 +181,8 @@ enum log_record_kind {
 #define ACTION_HEADER_BYTES 12
 enum action_op { ACTION_PUT = 1, ACTION_PUT_REF = 2, ACTION_DEL = 3 };
 
-/* OPEN body: u64 salt, u64 inode, u64 birth time in ns, u64 clock in ns. */
-#define OPEN_BODY_BYTES 32
+/* OPEN body: u64 salt, u64 inode, u64 birth time in ns, u64 clock in ns, 16 bytes uuid as in extent headers. */
+#define OPEN_BODY_BYTES 48
 
 /* MARK body:
  *

@@ -19,6 +19,7 @@
 #include <sys/random.h>
 
 #include "error.h"
+#include "page.h"
 #include "replay.h"
 
 struct recovery {
@@ -583,7 +584,9 @@ static int append_open(struct recovery *recovery, uint64_t salt)
 	uint8_t body[OPEN_BODY_BYTES];
 	int result;
 
-	core->commit.session = (struct open_record){ salt, info->inode, info->birth_ns, clock_wall_ns() };
+	core->commit.session = (struct open_record){ .salt = salt, .inode = info->inode, .birth_ns = info->birth_ns,
+						     .clock_ns = clock_wall_ns() };
+	memcpy(core->commit.session.uuid, core->store.uuid, sizeof(core->store.uuid));
 	open_record_encode(body, &core->commit.session);
 	result = commit_record(&core->commit, LOG_OPEN, slice(body, sizeof(body)));
 	return result ? result : commit_sync(&core->commit, NULL);
@@ -599,6 +602,8 @@ static int start_writing(struct recovery *recovery, uint64_t salt)
 		return result;
 	clear_tail(recovery);
 	result = append_open(recovery, salt);
+	if (!result)
+		result = pages_announce(&core->store, core->meta.salt, salt);
 	if (result)
 		return result;
 	checkpoint->meta = core->meta;
@@ -608,6 +613,8 @@ static int start_writing(struct recovery *recovery, uint64_t salt)
 	checkpoint->meta.mark_digest = recovery->mark_slab.digest;
 	checkpoint->meta.floor_seq = recovery->mark.root_seq;
 	result = checkpoint_write_pages(core, false);
+	if (!result)
+		result = pages_confirm(&core->store, salt);
 	if (!result)
 		return restore_free(recovery);
 	core_log(core, 4, "metadata page not written: %s", error_detail(result));

@@ -258,6 +258,7 @@ void open_record_encode(void *body, const struct open_record *open)
 	put_u64(to + 8, open->inode);
 	put_u64(to + 16, open->birth_ns);
 	put_u64(to + 24, open->clock_ns);
+	memcpy(to + 32, open->uuid, sizeof(open->uuid));
 }
 
 int open_record_decode(struct slf_slice body, struct open_record *open)
@@ -270,6 +271,7 @@ int open_record_decode(struct slf_slice body, struct open_record *open)
 	open->inode = get_u64(from + 8);
 	open->birth_ns = get_u64(from + 16);
 	open->clock_ns = get_u64(from + 24);
+	memcpy(open->uuid, from + 32, sizeof(open->uuid));
 	return 0;
 }
 
@@ -375,6 +377,7 @@ void extent_header_encode(void *bytes, const struct extent_header *extent, uint6
 	to[32] = (uint8_t)extent->stream;
 	put_u32(to + 36, extent->run);
 	put_u64(to + 40, extent->seq);
+	memcpy(to + 48, extent->uuid, sizeof(extent->uuid));
 	put_u64(to, extent_digest(to, seed, position));
 }
 
@@ -388,7 +391,7 @@ const char *extent_header_decode(const void *bytes, uint64_t seed, uint64_t posi
 		return "extent header digest is wrong";
 	if (from[32] != STREAM_LOG && from[32] != STREAM_BULK)
 		return "extent belongs to an unknown stream";
-	if (!all_zero(from + 33, 3) || !all_zero(from + 48, 16))
+	if (!all_zero(from + 33, 3))
 		return "extent header has a reserved byte that is not zero";
 	if (!get_u32(from + 36))
 		return "extent header has a run of 0";
@@ -397,5 +400,6 @@ const char *extent_header_decode(const void *bytes, uint64_t seed, uint64_t posi
 	extent->stream = (enum stream)from[32];
 	extent->run = get_u32(from + 36);
 	extent->seq = get_u64(from + 40);
+	memcpy(extent->uuid, from + 48, sizeof(extent->uuid));
 	return NULL;
 }

@@ -70,6 +70,7 @@ int tree_root_decode(const void *bytes, struct tree_root *root);
 
 struct open_record {
 	uint64_t salt, inode, birth_ns, clock_ns;
+	uint8_t uuid[16];
 };
 void open_record_encode(void *body, const struct open_record *open);
 int open_record_decode(struct slf_slice body, struct open_record *open);
@@ -104,6 +105,7 @@ struct extent_header {
 	uint64_t salt, number, seq;
 	enum stream stream;
 	uint32_t run;
+	uint8_t uuid[16];
 };
 void extent_header_encode(void *bytes, const struct extent_header *extent, uint64_t seed, uint64_t position);
 const char *extent_header_decode(const void *bytes, uint64_t seed, uint64_t position, struct extent_header *extent);

@@ -13,6 +13,7 @@
 #include "io.h"
 
 #define WINDOW_BYTES GIB
+#define SPINDLE_WORDS 4 /* of a set with a bit for each spindle */
 #define WINDOWS_MAX (SEGMENT_BYTES / WINDOW_BYTES)
 
 struct spindle {

@@ -68,6 +68,7 @@ static void make_slab(uint64_t seed)
 	uint8_t actions[64], *to = slab.bytes + SLAB_HEADER_BYTES;
 	size_t body_bytes;
 
+	memcpy(open.uuid, uuid, sizeof(uuid));
 	open_record_encode(log_record_begin(to, LOG_OPEN, OPEN_BODY_BYTES), &open);
 	to += log_record_bytes(OPEN_BODY_BYTES);
 	action_encode(actions, &put);
@@ -97,6 +98,7 @@ static void make_page(void)
 	struct extent_header header = { .salt = SALT, .number = 0, .seq = 1, .stream = STREAM_BULK, .run = 1 };
 
 	memcpy(meta.uuid, uuid, sizeof(uuid));
+	memcpy(header.uuid, uuid, sizeof(uuid));
 	meta_encode(page.bytes, &meta);
 	extent_header_encode(extent.bytes, &header, format_seed(uuid), EXTENT_POSITION);
 }

@@ -106,6 +106,28 @@ const char *scratch_name(const struct scratch *scratch, const char *name, char *
 	return path;
 }
 
+struct file_bytes file_read(const char *path)
+{
+	struct file_bytes content = { 0 };
+	FILE *file = fopen(path, "rb");
+	struct stat status = { 0 };
+
+	must(file && fstat(fileno(file), &status) == 0);
+	content.size = (size_t)status.st_size;
+	content.data = malloc(content.size + 1);
+	must(content.data && fread(content.data, 1, content.size, file) == content.size);
+	fclose(file);
+	return content;
+}
+
+void file_write(const char *path, const void *data, size_t size)
+{
+	FILE *file = fopen(path, "wb");
+
+	must(file && fwrite(data, 1, size, file) == size);
+	must(fclose(file) == 0);
+}
+
 struct slf_slice text(const char *string)
 {
 	return bytes(string, strlen(string));

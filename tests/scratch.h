@@ -50,6 +50,14 @@ void scratch_release(struct scratch *scratch);
 /* Writes directory/name to path, SCRATCH_PATH_BYTES long; returns path. */
 const char *scratch_name(const struct scratch *scratch, const char *name, char *path);
 
+/* A file as bytes; the caller frees data. */
+struct file_bytes {
+	unsigned char *data;
+	size_t size;
+};
+struct file_bytes file_read(const char *path);
+void file_write(const char *path, const void *data, size_t size);
+
 /* A slice over a string, without its zero. */
 struct slf_slice text(const char *string);
 struct slf_slice bytes(const void *data, size_t size);

@@ -48,33 +48,6 @@ TestSuite(bad_input, .init = set_up, .fini = tear_down, .timeout = 60);
 
 /* ---- Files as bytes ---------------------------------------------------------------------------------------------- */
 
-struct content {
-	unsigned char *data;
-	size_t size;
-};
-
-static struct content file_read(const char *path)
-{
-	struct content content = { 0 };
-	FILE *file = fopen(path, "rb");
-	struct stat status = { 0 };
-
-	must(file && fstat(fileno(file), &status) == 0);
-	content.size = (size_t)status.st_size;
-	content.data = malloc(content.size + 1);
-	must(content.data && fread(content.data, 1, content.size, file) == content.size);
-	fclose(file);
-	return content;
-}
-
-static void file_write(const char *path, const void *data, size_t size)
-{
-	FILE *file = fopen(path, "wb");
-
-	must(file && fwrite(data, 1, size, file) == size);
-	must(fclose(file) == 0);
-}
-
 static void file_patch(const char *path, uint64_t offset, const void *data, size_t size)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -146,7 +119,7 @@ static void expect_errinfo(int code, const char *path)
 static void refuse(const char *path, unsigned flags, int code, bool unchanged)
 {
 	unsigned threads = process_count("task"), descriptors = 0, files = files_count(scratch.directory);
-	struct content before = { 0 }, after = { 0 };
+	struct file_bytes before = { 0 }, after = { 0 };
 	struct slf_options options = SLF_OPTIONS_INIT;
 	struct slf_db *db = NULL;
 	int result = 0, io = 0;
@@ -421,7 +394,7 @@ static void mount_small(const char *options)
 Test(bad_input, no_space)
 {
 	char path[SCRATCH_PATH_BYTES], ballast[SCRATCH_PATH_BYTES];
-	struct content filler = { .data = calloc(1, 16 << 20), .size = 16 << 20 };
+	struct file_bytes filler = { .data = calloc(1, 16 << 20), .size = 16 << 20 };
 	struct slf_db *db = NULL;
 	unsigned last = 0, more = 0;
 
@@ -590,7 +563,7 @@ Test(bad_input, spindles)
 	char names[2][SCRATCH_PATH_BYTES], other[SCRATCH_PATH_BYTES];
 	const char *first = scratch_name(&scratch, "one", names[0]), *second = scratch_name(&scratch, "two", names[1]);
 	struct slf_options options = SLF_OPTIONS_INIT;
-	struct content before = { 0 }, after = { 0 };
+	struct file_bytes before = { 0 }, after = { 0 };
 	struct slf_db *db = NULL;
 
 	options.flags = SLF_CREATE;
@@ -623,7 +596,7 @@ Test(bad_input, spindles)
 /* Changes both metadata pages of the database at path as change says. */
 static void meta_patch(const char *path, void (*change)(struct meta *meta))
 {
-	struct content content = file_read(path);
+	struct file_bytes content = file_read(path);
 	uint16_t slot = 0;
 
 	for (slot = 0; slot < 2; slot++) {
@@ -766,7 +739,7 @@ static void table_large(struct meta *meta)
 /* Says in both pages that there are so many spindles, what no encoder would write. */
 static void count_patch(const char *path, uint16_t count)
 {
-	struct content content = file_read(path);
+	struct file_bytes content = file_read(path);
 
 	for (unsigned slot = 0; slot < 2; slot++) {
 		uint64_t offset = slot ? META_PAGE_B : META_PAGE_A;
@@ -822,7 +795,7 @@ Test(bad_input, settings_out_of_range)
 }
 
 /* The offset of needle in a bulk extent: 0 when it is in none. */
-static uint64_t bulk_find(const struct content *content, const char *needle)
+static uint64_t bulk_find(const struct file_bytes *content, const char *needle)
 {
 	uint64_t extent = 0;
 
@@ -843,7 +816,7 @@ static uint64_t bulk_find(const struct content *content, const char *needle)
 Test(bad_input, flipped_leaf)
 {
 	struct slf_errinfo info = { .size = sizeof(info) };
-	struct content content = { 0 };
+	struct file_bytes content = { 0 };
 	struct slf_cursor *cursor = NULL;
 	struct slf_txn *txn = NULL;
 	struct slf_db *db = NULL;

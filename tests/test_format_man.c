@@ -266,9 +266,9 @@ Test(format_man, slab)
 	};
 
 	rows_check(&dump, fields, ARRAY_SIZE(fields));
-	cr_assert_eq((const uint8_t *)action.key.data, dump.bytes + 0xd4);
+	cr_assert_eq((const uint8_t *)action.key.data, dump.bytes + 0xe4);
 	cr_assert_eq(slice_compare(action.key, slice("apple", 5)), 0);
-	cr_assert_eq((const uint8_t *)action.value.data, dump.bytes + 0xd9);
+	cr_assert_eq((const uint8_t *)action.value.data, dump.bytes + 0xe9);
 	cr_assert_eq(slice_compare(action.value, slice("red", 3)), 0);
 	free(dump.bytes);
 }
