@@ -119,11 +119,28 @@ static int renew_all(struct store *store, uint64_t kept, uint64_t salt)
 	return result;
 }
 
-int pages_announce(struct store *store, uint64_t before, uint64_t salt)
+static int restore_lost(struct spindle *spindle, struct meta *meta)
+{
+	int result;
+
+	if (!spindle->lost_page)
+		return 0;
+	meta->slot ^= 1;
+	meta->generation++;
+	result = page_write(spindle, meta);
+	return result ? result : spindle_sync(spindle);
+}
+
+int pages_announce(struct store *store, struct meta *meta, uint64_t salt)
 {
 	uint64_t which[SPINDLE_WORDS] = { 0 };
-	int result = renew_all(store, before, salt);
+	int result;
 
+	if (store->spindle_count == 1)
+		return 0;
+	result = restore_lost(&store->spindles[0], meta);
+	if (!result)
+		result = renew_all(store, meta->salt, salt);
 	for (unsigned i = 1; i < store->spindle_count; i++)
 		which[i / 64] |= (uint64_t)1 << i % 64;
 	return result ? result : spindles_sync(store->spindles, store->spindle_count, which);

@@ -32,9 +32,11 @@ int page_write(struct spindle *spindle, const struct meta *meta);
 
 /* Does the further spindle belong to a spindle 0 whose newest page has this salt? */
 bool pages_belong(const struct pages *pages, uint64_t salt);
-/* Before and behind the writing of spindle 0's pages in an opening: before is the salt of the page that it had. The first time the
- * pages are flushed; a failure ends the opening. */
-int pages_announce(struct store *store, uint64_t before, uint64_t salt);
+/* Before and behind the writing of spindle 0's pages in an opening: *meta is the page that it has. The first time the pages are
+ * flushed; a failure ends the opening. A page of spindle 0 that is lost is made anew first, and *meta is that one then: where
+ * some of its sectors had been torn it could become whole again while it is written over, when the further spindles' pages
+ * with its salt have gone. */
+int pages_announce(struct store *store, struct meta *meta, uint64_t salt);
 int pages_confirm(struct store *store, uint64_t salt);
 
 #endif

@@ -603,7 +603,7 @@ static int start_writing(struct recovery *recovery, uint64_t salt)
 	clear_tail(recovery);
 	result = append_open(recovery, salt);
 	if (!result)
-		result = pages_announce(&core->store, core->meta.salt, salt);
+		result = pages_announce(&core->store, &core->meta, salt);
 	if (result)
 		return result;
 	checkpoint->meta = core->meta;
