@@ -14,6 +14,7 @@
 
 #define FORMAT_VERSION 1
 #define FORMAT_MAGIC "SOLIFUGE" /* 8 bytes */
+#define COUNTER_MAX (UINT64_MAX / 2) /* of what is counted up: nothing in a file is greater, and sums do not wrap around */
 
 /* ---- Space ------------------------------------------------------------------------------------------------------- */
 

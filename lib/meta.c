@@ -125,7 +125,7 @@ const char *meta_settings_check(const struct meta *meta)
 		return "metadata page has an impossible sector size";
 	if (meta->spindle_count > SPINDLES_MAX || meta->spindle_index >= meta->spindle_count)
 		return "metadata page has an impossible spindle index or count";
-	if (meta->generation > UINT64_MAX / 2)
+	if (meta->generation > COUNTER_MAX)
 		return "metadata page has an impossible generation";
 	if (meta->table_bytes > META_TABLE_BYTES)
 		return "metadata page has an impossible spindle table size";

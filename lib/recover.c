@@ -469,7 +469,7 @@ static int restore_log(struct recovery *recovery, uint64_t salt)
 	int result = 0;
 
 	/* hostile: no limit could be set above it, and a writer would wait for one for ever; a slab could not have number 0 */
-	if (highest > UINT64_MAX / 2 || recovery->end.number > UINT64_MAX / 2 || !recovery->end.number)
+	if (highest > COUNTER_MAX || recovery->end.number > COUNTER_MAX || !recovery->end.number)
 		return error_set(SLF_ECORRUPT, core->store.spindles[0].path, 0, position_offset(recovery->end.position),
 				 "the numbers of the commits, or of the slabs, are out of range");
 	if (!core->log.live_count)

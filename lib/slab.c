@@ -317,6 +317,15 @@ void mark_encode(void *body, const struct mark *mark)
 		memcpy(to, mark->recyclable.data, mark->recyclable.size);
 }
 
+/* What the allocator counts on from. */
+static bool mark_counters_possible(const struct mark *mark)
+{
+	for (uint32_t i = 0; i < mark->spindle_count; i++)
+		if (mark->spindles[i].next_extent > OFFSET_MAX / EXTENT_BYTES || mark->spindles[i].bulk_bytes > COUNTER_MAX)
+			return false;
+	return mark->log_extents <= COUNTER_MAX && mark->bulk_extents <= COUNTER_MAX;
+}
+
 int mark_decode(struct slf_slice body, struct mark *mark)
 {
 	const uint8_t *from = body.data;
@@ -351,7 +360,7 @@ int mark_decode(struct slf_slice body, struct mark *mark)
 	}
 	mark->recyclable_count = recyclable_count;
 	mark->recyclable = slice(from + mark_spindles_end(spindle_count), 8 * (size_t)recyclable_count);
-	return 0;
+	return mark_counters_possible(mark) ? 0 : SLF_ECORRUPT;
 }
 
 uint64_t mark_recyclable(const struct mark *mark, uint32_t index)

@@ -417,6 +417,7 @@ Test(slab, mark_truncated_and_impossible)
 	static const struct { size_t offset; uint32_t value; } cases[] = {
 		{ 108, 0 }, { 108, 3 }, { 108, SPINDLES_MAX + 1 }, { 108, UINT32_MAX }, { 144, 1 }, { 144, 3 },
 		{ 144, UINT32_MAX }, { 148, 1 }, { 120, 1 }, { 124, 1 }, { 64, 1 }, { 96, 1 }, { 100, 1 },
+		{ 132, 1u << 31 }, { 140, 1u << 31 }, { 156, 8 }, { 164, 1u << 31 }, { 172, 8 }, { 180, 1u << 31 }, /* counters */
 	};
 	uint8_t body[MARK_BODY_BYTES + 16 * 2 + 8 * 2 + 8] = { 0 }, list[16] = { 0 };
 	struct mark mark = mark_example(2, list, 2), again;
