@@ -212,7 +212,7 @@ int checkpoint_write_pages(struct core *core, bool clean)
 void checkpoint_mark(struct core *core, struct mark *mark, const struct tree_root *roots, const struct log_place *place,
 		     uint64_t *recyclable, size_t count)
 {
-	uint64_t free_extents[RECYCLABLE_MAX];
+	uint64_t free_extents[MARK_RECYCLABLE_MAX];
 
 	memset(mark, 0, sizeof(*mark));
 	mark->roots = *roots;
@@ -229,7 +229,7 @@ void checkpoint_mark(struct core *core, struct mark *mark, const struct tree_roo
 							   core->extents.spindles[i].bulk_bytes };
 	pthread_mutex_unlock(&core->extents.mutex);
 	/* with those that this mark sets free: they are used only when both pages lead to it */
-	count = log_free_list(&core->log, place->number, free_extents, count < RECYCLABLE_MAX ? count : RECYCLABLE_MAX);
+	count = log_free_list(&core->log, place->number, free_extents, count < MARK_RECYCLABLE_MAX ? count : MARK_RECYCLABLE_MAX);
 	for (size_t i = 0; i < count; i++)
 		put_u64(&recyclable[i], free_extents[i]);
 	mark->recyclable_count = (uint32_t)count;
@@ -287,7 +287,7 @@ static int write_version(struct core *core, const struct version *frozen, const 
 			 struct tree_root *roots)
 {
 	struct materialiser *materialiser = &core->checkpoint.materialiser;
-	uint64_t recyclable[RECYCLABLE_MAX];
+	uint64_t recyclable[MARK_RECYCLABLE_MAX];
 	struct mark mark;
 	struct log_slab slab;
 	int result;
@@ -306,7 +306,7 @@ static int write_version(struct core *core, const struct version *frozen, const 
 		commit_poison(&core->commit);
 		return result;
 	}
-	checkpoint_mark(core, &mark, roots, place, recyclable, RECYCLABLE_MAX);
+	checkpoint_mark(core, &mark, roots, place, recyclable, MARK_RECYCLABLE_MAX);
 	mark.user_entries = frozen->user_entries;
 	mark.next_tree = frozen->next_tree;
 	mark.root_seq = frozen->seq;

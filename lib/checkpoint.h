@@ -23,9 +23,6 @@
 
 struct core;
 
-/* A MARK lists at most so many extents of the log that it sets free. */
-#define RECYCLABLE_MAX 4096
-
 enum checkpoint_state { CHECKPOINT_IDLE, CHECKPOINT_WRITING, CHECKPOINT_INSTALLING };
 
 struct checkpoint {

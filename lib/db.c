@@ -161,6 +161,8 @@ static int check_meta(struct core *core, const struct meta *meta)
 				 "this is spindle %u of a database of %u: open spindle 0", meta->spindle_index,
 				 meta->spindle_count);
 	wrong = meta_settings_check(meta); /* pages of later versions with known features have not been looked at */
+	if (!wrong && !core->tuning.readonly && meta->generation > COUNTER_MAX / 2)
+		wrong = "metadata page has an impossible generation";
 	return wrong ? error_set(SLF_ECORRUPT, path, 0, 0, "%s", wrong) : 0;
 }
 
@@ -343,20 +345,20 @@ struct spindle_opening {
 };
 
 /* Is it the one that the table means, and of the same time as spindle 0? */
-static int check_further(const struct core *core, const struct spindle *spindle, const struct pages *pages)
+static int check_further(const struct core *core, struct spindle *spindle)
 {
-	const struct meta *meta = &pages->metas[pages->best];
-	bool another = memcmp(meta->uuid, core->meta.uuid, sizeof(meta->uuid)) != 0;
+	const struct spindle *first = &core->store.spindles[0];
+	struct pages pages;
+	int result = pages_read_further(spindle, &core->meta, &pages);
 
-	if (another || meta->spindle_index != spindle->index)
-		return error_set(SLF_ECORRUPT, spindle->path, (int)spindle->index, 0,
-				 "this file is spindle %u of %s database, not spindle %u of this one", meta->spindle_index,
-				 another ? "another" : "this", spindle->index);
-	if (!pages_belong(pages, core->meta.salt))
-		return error_set(SLF_ECORRUPT, spindle->path, (int)spindle->index, 0,
-				 "this file and %s are of different times: one of them is older than the other; bring all files of "
-				 "one time together", core->store.spindles[0].path);
-	return 0;
+	if (result)
+		return result;
+	spindle->lost_page = pages.reasons[pages.best ^ 1];
+	if (pages_belong(&pages, core->meta.salt) || spindle->lost_page || first->lost_page)
+		return 0;
+	return error_set(SLF_ECORRUPT, spindle->path, (int)spindle->index, 0,
+			 "this file and %s are of different times: one of them is older than the other; bring all files of one "
+			 "time together", first->path);
 }
 
 static int open_further(void *context, unsigned index, const char *entry)
@@ -364,7 +366,6 @@ static int open_further(void *context, unsigned index, const char *entry)
 	struct core *core = ((struct spindle_opening *)context)->core;
 	struct spindle *first = &core->store.spindles[0], *spindle = &core->store.spindles[index];
 	char *path = spindle_resolve(first->path, entry);
-	struct pages pages;
 	int result = path ? 0 : -ENOMEM;
 
 	if (!result)
@@ -375,11 +376,7 @@ static int open_further(void *context, unsigned index, const char *entry)
 		result = core->tuning.network ? 0 : spindle_refuse_network(spindle);
 	}
 	if (!result)
-		result = pages_read(spindle, &pages);
-	if (!result) {
-		spindle->lost_page = pages.reasons[pages.best ^ 1];
-		result = check_further(core, spindle, &pages);
-	}
+		result = check_further(core, spindle);
 	free(path);
 	return result;
 }
@@ -628,7 +625,7 @@ static bool has_moved(const struct slf_db *db, int error)
 
 	if (db->locked && io_info(core->store.spindles[0].file, &info) == 0 && !info.named)
 		return true;
-	return error == SLF_ECORRUPT && core->tuning.readonly && core->meta.generation &&
+	return error == SLF_ECORRUPT && core->tuning.readonly && core->store.spindle_count &&
 	       choose_page(&core->store.spindles[0], &meta) == 0 && meta.generation != core->meta.generation;
 }
 

@@ -62,7 +62,7 @@ enum stream { STREAM_LOG = 1, STREAM_BULK = 2 };
 /* ---- Metadata page ----------------------------------------------------------------------------------------------- */
 
 /* 4096 bytes, two of them on every spindle, at META_PAGE_A and META_PAGE_B. Spindle 0's carry the moving state; those of
- * the others are written once. Only the older one is overwritten, and flushed before the other may be.
+ * the others change with each opening only (page.h). Only the older one is overwritten, and flushed before the other may be.
  *
  *  OFFSET SIZE
  *     0     8  magic "SOLIFUGE"
@@ -206,6 +206,7 @@ enum action_op { ACTION_PUT = 1, ACTION_PUT_REF = 2, ACTION_DEL = 3 };
  *     .    8*m positions of the recyclable log extents
  */
 #define MARK_BODY_BYTES 152
+#define MARK_RECYCLABLE_MAX 4096
 
 /* TREE_ROOT, 40 bytes; also the value of the roots tree (key: tree id, big-endian):
  *     0  8 position of the root node, 0 for an empty tree    8  8 content hash    16  8 entries

@@ -23,16 +23,23 @@ static int read_page(struct spindle *spindle, unsigned slot, uint8_t *page, stru
 	}
 	memset(page + request.done, 0, META_PAGE_BYTES - request.done);
 	pages->states[slot] = meta_decode(page, (uint16_t)slot, &pages->metas[slot], &pages->reasons[slot]);
+	pages->metas[slot].slot = (uint16_t)slot; /* of a page of a later version it has not been looked at */
 	return 0;
 }
 
-/* No page is good; error: of one that could not be read, or 0. */
-static int refuse(const struct spindle *spindle, const struct pages *pages, int error)
+static void choose(struct pages *pages)
+{
+	pages->best = pages->states[0] != META_GOOD ||
+		      (pages->states[1] == META_GOOD && pages->metas[1].generation > pages->metas[0].generation);
+}
+
+/* No page is good. */
+static int refuse(const struct spindle *spindle, const struct pages *pages)
 {
 	const char *const *reasons = pages->reasons;
 
-	if (error)
-		return error_set(error, spindle->path, (int)spindle->index, META_PAGE_A,
+	if (pages->error)
+		return error_set(pages->error, spindle->path, (int)spindle->index, META_PAGE_A,
 				 "the metadata pages cannot be read (%s; %s)", reasons[0], reasons[1]);
 	if (pages->states[0] == META_FOREIGN && pages->states[1] == META_FOREIGN)
 		return error_set(SLF_ENOTDB, spindle->path, (int)spindle->index, 0, "not a Solifuge database (%s)", reasons[0]);
@@ -43,7 +50,6 @@ static int refuse(const struct spindle *spindle, const struct pages *pages, int 
 int pages_read(struct spindle *spindle, struct pages *pages)
 {
 	uint8_t *page = aligned_alloc(META_PAGE_BYTES, META_PAGE_BYTES);
-	int error = 0;
 
 	*pages = (struct pages){ 0 };
 	if (!page)
@@ -51,12 +57,11 @@ int pages_read(struct spindle *spindle, struct pages *pages)
 	for (unsigned slot = 0; slot < 2; slot++) {
 		int result = read_page(spindle, slot, page, pages);
 
-		error = result ? result : error;
+		pages->error = result ? result : pages->error;
 	}
 	free(page);
-	pages->best = pages->states[0] != META_GOOD ||
-		      (pages->states[1] == META_GOOD && pages->metas[1].generation > pages->metas[0].generation);
-	return pages->states[pages->best] == META_GOOD ? 0 : refuse(spindle, pages, error);
+	choose(pages);
+	return pages->states[pages->best] == META_GOOD ? 0 : refuse(spindle, pages);
 }
 
 int page_write(struct spindle *spindle, const struct meta *meta)
@@ -72,81 +77,131 @@ int page_write(struct spindle *spindle, const struct meta *meta)
 	return result;
 }
 
-/* The page with this salt, the newer one first; NULL. */
-static const struct meta *page_of(const struct pages *pages, uint64_t salt)
+/* Is it one that an opening of this database may have written to the spindle? */
+static bool is_of(const struct meta *meta, const struct meta *first, unsigned index)
 {
-	for (unsigned i = 0; i < 2; i++) {
-		unsigned slot = pages->best ^ i;
+	return memcmp(meta->uuid, first->uuid, sizeof(meta->uuid)) == 0 && meta->spindle_index == index &&
+	       meta->spindle_count == first->spindle_count && meta->generation <= COUNTER_MAX / 2 &&
+	       !meta_settings_check(meta);
+}
 
-		if (pages->states[slot] == META_GOOD && pages->metas[slot].salt == salt)
-			return &pages->metas[slot];
-	}
-	return NULL;
+int pages_read_further(struct spindle *spindle, const struct meta *first, struct pages *pages)
+{
+	int result = pages_read(spindle, pages);
+	struct meta meta;
+
+	if (result)
+		return result;
+	meta = pages->metas[pages->best];
+	for (unsigned slot = 0; slot < 2; slot++)
+		if (pages->states[slot] == META_GOOD && !is_of(&pages->metas[slot], first, spindle->index)) {
+			pages->states[slot] = META_FOREIGN;
+			pages->reasons[slot] = "it is a page of another file";
+		}
+	choose(pages);
+	if (pages->states[pages->best] == META_GOOD)
+		return 0;
+	if (memcmp(meta.uuid, first->uuid, sizeof(meta.uuid)) || meta.spindle_index != spindle->index)
+		return error_set(SLF_ECORRUPT, spindle->path, (int)spindle->index, 0,
+				 "this file is spindle %u of %s database, not spindle %u of this one", meta.spindle_index,
+				 memcmp(meta.uuid, first->uuid, sizeof(meta.uuid)) ? "another" : "this", spindle->index);
+	return error_set(SLF_ECORRUPT, spindle->path, (int)spindle->index, 0,
+			 "the metadata pages do not fit those of spindle 0");
 }
 
 bool pages_belong(const struct pages *pages, uint64_t salt)
 {
-	return page_of(pages, salt) != NULL;
+	for (unsigned slot = 0; slot < 2; slot++)
+		if (pages->states[slot] == META_GOOD && pages->metas[slot].salt == salt)
+			return true;
+	return false;
 }
 
-/* Writes a page with the salt in the place of the one that does not have the salt `kept`. */
-static int renew_page(struct spindle *spindle, uint64_t kept, uint64_t salt)
+/* Where a page may be written when one with the salt `kept` is to stay, or to come. */
+static uint16_t slot_beside(const struct pages *pages, uint64_t kept)
 {
-	const struct meta *stays;
-	struct pages pages;
-	struct meta meta;
-	int result = pages_read(spindle, &pages);
+	for (uint16_t slot = 0; slot < 2; slot++)
+		if (pages->states[slot] != META_GOOD)
+			return slot;
+	return (uint16_t)(pages->metas[pages->best].salt == kept ? pages->best ^ 1 : pages->best);
+}
 
-	if (result)
-		return result;
-	stays = page_of(&pages, kept);
-	if (!stays) /* it was there when the file was opened */
-		return error_set(SLF_ECORRUPT, spindle->path, (int)spindle->index, 0, "a metadata page has got lost: %s",
-				 pages.reasons[pages.best ^ 1] ? pages.reasons[pages.best ^ 1] : "another one stands there");
-	meta = *stays;
+static int write_salt(struct spindle *spindle, const struct pages *pages, uint64_t kept, uint64_t salt)
+{
+	struct meta meta = pages->metas[pages->best];
+
 	meta.salt = salt;
-	meta.slot ^= 1;
-	meta.generation = pages.metas[pages.best].generation + 1;
+	meta.slot = slot_beside(pages, kept);
+	meta.generation++;
 	return page_write(spindle, &meta);
 }
 
-static int renew_all(struct store *store, uint64_t kept, uint64_t salt)
+/* Sees to it that the further spindle has a page with the salt of *first, on stable storage where it had none. */
+static int keep_page(struct spindle *spindle, const struct meta *first, struct pages *pages)
 {
-	int result = 0;
+	int result = pages_read_further(spindle, first, pages);
 
-	for (unsigned i = 1; i < store->spindle_count && !result; i++)
-		result = renew_page(&store->spindles[i], kept, salt);
-	return result;
+	if (result || pages_belong(pages, first->salt))
+		return result;
+	result = write_salt(spindle, pages, first->salt, first->salt);
+	if (!result)
+		result = spindle_sync(spindle);
+	if (!result)
+		result = pages_read_further(spindle, first, pages);
+	if (result || pages_belong(pages, first->salt))
+		return result;
+	return error_set(pages->error ? pages->error : SLF_ECORRUPT, spindle->path, (int)spindle->index, META_PAGE_A,
+			 "a metadata page that was written cannot be read (%s): copy the files to another disk",
+			 pages->reasons[pages->best ^ 1] ? pages->reasons[pages->best ^ 1] : "another one stands there");
 }
 
-static int restore_lost(struct spindle *spindle, struct meta *meta)
+static int renew_page(struct spindle *spindle, const struct meta *first, uint64_t salt)
+{
+	struct pages pages;
+	int result = keep_page(spindle, first, &pages);
+
+	return result ? result : write_salt(spindle, &pages, first->salt, salt);
+}
+
+static int restore_lost(struct spindle *spindle, struct meta *first)
 {
 	int result;
 
 	if (!spindle->lost_page)
 		return 0;
-	meta->slot ^= 1;
-	meta->generation++;
-	result = page_write(spindle, meta);
+	first->slot ^= 1;
+	first->generation++;
+	result = page_write(spindle, first);
 	return result ? result : spindle_sync(spindle);
 }
 
-int pages_announce(struct store *store, struct meta *meta, uint64_t salt)
+int pages_announce(struct store *store, struct meta *first, uint64_t salt)
 {
 	uint64_t which[SPINDLE_WORDS] = { 0 };
-	int result;
+	struct pages pages;
+	int result = 0;
 
 	if (store->spindle_count == 1)
 		return 0;
-	result = restore_lost(&store->spindles[0], meta);
+	for (unsigned i = 1; i < store->spindle_count && !result; i++)
+		result = keep_page(&store->spindles[i], first, &pages);
 	if (!result)
-		result = renew_all(store, meta->salt, salt);
-	for (unsigned i = 1; i < store->spindle_count; i++)
+		result = restore_lost(&store->spindles[0], first);
+	for (unsigned i = 1; i < store->spindle_count && !result; i++) {
+		result = renew_page(&store->spindles[i], first, salt);
 		which[i / 64] |= (uint64_t)1 << i % 64;
+	}
 	return result ? result : spindles_sync(store->spindles, store->spindle_count, which);
 }
 
-int pages_confirm(struct store *store, uint64_t salt)
+int pages_confirm(struct store *store, const struct meta *first)
 {
-	return renew_all(store, salt, salt);
+	int failure = 0;
+
+	for (unsigned i = 1; i < store->spindle_count; i++) {
+		int result = renew_page(&store->spindles[i], first, first->salt);
+
+		failure = failure ? failure : result;
+	}
+	return failure;
 }

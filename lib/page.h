@@ -4,9 +4,13 @@
  * opened together. One thread.
  *
  * Each opening for writing draws a salt. Before spindle 0 gets a page with it, every further spindle gets one, in the place of the
- * page that does not have the salt of spindle 0; when spindle 0 has it, they get a second one. So at any time each further
- * spindle has a page with the salt of spindle 0's newest one, and the newest has another salt only where a crash has
- * ended an opening. A file that comes from another time has neither.
+ * page that does not have the salt of spindle 0; when spindle 0 has it, they get a second one. So each further spindle has a
+ * page with the salt of spindle 0's newest one, whatever ends an opening and wherever, and a file that comes from another
+ * time has none: it is refused when all four pages are good. Where one of them is lost nobody can tell, and the file is
+ * taken: what it lacks is found where it is read, by the checksums of entries. An opening for writing brings such a file back to
+ * the rule, in this order: the further spindles get the salt that spindle 0 has, in the place of the page that is lost,
+ * else of the newer one, since the older one may be what spindle 0 has lost; spindle 0 gets its lost page; and then
+ * they get the new salt. No write goes over the only good page of a file.
  */
 #ifndef PAGE_H
 #define PAGE_H
@@ -20,6 +24,7 @@ struct pages {
 	enum meta_state states[2];
 	const char *reasons[2]; /* why one is not good; NULL */
 	unsigned best;          /* the better one */
+	int error;              /* of one that cannot be read, or 0 */
 };
 
 /* Reads both, past the page cache: after a flush that failed it may have a newer page than the device, and then the other one is
@@ -30,13 +35,18 @@ int pages_read(struct spindle *spindle, struct pages *pages);
 /* Writes a page at its slot; it is not flushed. */
 int page_write(struct spindle *spindle, const struct meta *meta);
 
-/* Does the further spindle belong to a spindle 0 whose newest page has this salt? */
+/* Of a further spindle, when spindle 0 has this page: pages of other files do not count. */
+int pages_read_further(struct spindle *spindle, const struct meta *first, struct pages *pages);
+
+/* Does one of them have this salt? */
 bool pages_belong(const struct pages *pages, uint64_t salt);
-/* Before and behind the writing of spindle 0's pages in an opening: *meta is the page that it has. The first time the pages are
- * flushed; a failure ends the opening. A page of spindle 0 that is lost is made anew first, and *meta is that one then: where
- * some of its sectors had been torn it could become whole again while it is written over, when the further spindles' pages
- * with its salt have gone. */
-int pages_announce(struct store *store, struct meta *meta, uint64_t salt);
-int pages_confirm(struct store *store, uint64_t salt);
+
+/* Before the pages of spindle 0 are written in an opening; *first is the page that it has. All is flushed; a failure ends the
+ * opening. A page of spindle 0 that is lost is made anew, and *first is that one then: where only some of its sectors had been
+ * torn it could become whole again later, when no further spindle has its salt any more. */
+int pages_announce(struct store *store, struct meta *first, uint64_t salt);
+/* Behind it: *first is the page with the new salt. A failure does no harm, but that one more lost page cannot be told
+ * from a file of another time. */
+int pages_confirm(struct store *store, const struct meta *first);
 
 #endif

@@ -408,12 +408,15 @@ static int replay_all(struct recovery *recovery)
 
 /* ---- State ------------------------------------------------------------------------------------------------------- */
 
-static bool is_live(const struct core *core, uint64_t position)
+static bool is_known(const struct core *core, uint64_t position)
 {
 	for (size_t i = 0; i < core->log.live_count; i++)
 		if (core->log.live[i].position == position)
 			return true;
-	return false;
+	for (size_t i = 0; i < core->log.free_count; i++)
+		if (core->log.free[i] == position)
+			return true;
+	return position == core->log.spare;
 }
 
 /* Which extents are taken. After an unclean stop all that the files hold are, since the log may refer to bulk behind the
@@ -424,15 +427,15 @@ static void restore_extents(struct recovery *recovery)
 	struct extents *extents = &core->extents;
 	const struct mark *mark = &recovery->mark;
 
-	extents->log_count = mark->log_extents;
-	extents->bulk_count = mark->bulk_extents;
+	extents->log_count = u64_min(mark->log_extents, COUNTER_MAX / 2); /* hostile: the next mark could not be read */
+	extents->bulk_count = u64_min(mark->bulk_extents, COUNTER_MAX / 2);
 	extents_note(extents, recovery->last_seq);
 	for (unsigned i = 0; i < core->store.spindle_count; i++) {
 		struct extent_spindle *at = &extents->spindles[i];
 		uint64_t size = atomic_load(&core->store.spindles[i].size);
 
 		at->next = u64_max(mark->spindles[i].next_extent, 1);
-		at->bulk_bytes = mark->spindles[i].bulk_bytes;
+		at->bulk_bytes = u64_min(mark->spindles[i].bulk_bytes, COUNTER_MAX / 2);
 		if (!is_clean(recovery))
 			at->next = u64_max(at->next, (size + EXTENT_BYTES - 1) / EXTENT_BYTES);
 	}
@@ -454,7 +457,7 @@ static int restore_free(struct recovery *recovery)
 	for (uint32_t i = 0; i < mark->recyclable_count && !result; i++) {
 		uint64_t position = mark_recyclable(mark, i);
 
-		if (may_be_free(mark, position) && position != core->log.spare && !is_live(core, position))
+		if (may_be_free(mark, position) && !is_known(core, position)) /* hostile: the same one again */
 			result = log_add_free(&core->log, position);
 	}
 	return result;
@@ -613,12 +616,14 @@ static int start_writing(struct recovery *recovery, uint64_t salt)
 	checkpoint->meta.mark_digest = recovery->mark_slab.digest;
 	checkpoint->meta.floor_seq = recovery->mark.root_seq;
 	result = checkpoint_write_pages(core, false);
-	if (!result)
-		result = pages_confirm(&core->store, salt);
-	if (!result)
-		return restore_free(recovery);
-	core_log(core, 4, "metadata page not written: %s", error_detail(result));
-	return commit_check(&core->commit);
+	if (result) {
+		core_log(core, 4, "metadata page not written: %s", error_detail(result));
+		return commit_check(&core->commit);
+	}
+	result = pages_confirm(&core->store, &checkpoint->meta);
+	if (result)
+		core_log(core, 4, "metadata page not written: %s", error_detail(result));
+	return restore_free(recovery);
 }
 
 /* Beside a writer the files have grown since they were opened, and what the log leads to may lie in what they grew by. */

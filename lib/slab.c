@@ -317,11 +317,11 @@ void mark_encode(void *body, const struct mark *mark)
 		memcpy(to, mark->recyclable.data, mark->recyclable.size);
 }
 
-/* What the allocator counts on from. */
+/* What the allocator counts on from; recovery bounds the places. */
 static bool mark_counters_possible(const struct mark *mark)
 {
 	for (uint32_t i = 0; i < mark->spindle_count; i++)
-		if (mark->spindles[i].next_extent > OFFSET_MAX / EXTENT_BYTES || mark->spindles[i].bulk_bytes > COUNTER_MAX)
+		if (mark->spindles[i].bulk_bytes > COUNTER_MAX)
 			return false;
 	return mark->log_extents <= COUNTER_MAX && mark->bulk_extents <= COUNTER_MAX;
 }
@@ -336,7 +336,8 @@ int mark_decode(struct slf_slice body, struct mark *mark)
 		return SLF_ECORRUPT;
 	spindle_count = get_u32(from + 108);
 	recyclable_count = get_u32(from + 144);
-	if (!spindle_count || spindle_count > SPINDLES_MAX || get_u64(from + 120) || get_u32(from + 148))
+	if (!spindle_count || spindle_count > SPINDLES_MAX || recyclable_count > MARK_RECYCLABLE_MAX || get_u64(from + 120) ||
+	    get_u32(from + 148))
 		return SLF_ECORRUPT;
 	if (mark_spindles_end(spindle_count) + 8 * (uint64_t)recyclable_count != body.size)
 		return SLF_ECORRUPT;

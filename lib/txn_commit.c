@@ -151,7 +151,7 @@ static int make_checkpoint(struct slf_txn *txn, struct version *version, struct 
 	pthread_mutex_lock(&core->commit.lock);
 	place = core->commit.settled_place;
 	pthread_mutex_unlock(&core->commit.lock);
-	checkpoint_mark(core, mark, &roots, &place, recyclable, RECYCLABLE_MAX);
+	checkpoint_mark(core, mark, &roots, &place, recyclable, MARK_RECYCLABLE_MAX);
 	txn->replay_number = place.number;
 	mark->user_entries = version->user_entries;
 	mark->next_tree = version->next_tree;
@@ -291,7 +291,7 @@ static int prepare_and_seal(struct slf_txn *txn, bool large, uint64_t *seq)
 	if (!result && txn->chunk_count)
 		result = txn_spill_actions(txn);
 	if (!result && large) {
-		recyclable = malloc(RECYCLABLE_MAX * sizeof(*recyclable));
+		recyclable = malloc(MARK_RECYCLABLE_MAX * sizeof(*recyclable));
 		mark = malloc(sizeof(*mark));
 		result = mark && recyclable ? make_checkpoint(txn, version, mark, recyclable) : -ENOMEM;
 	}

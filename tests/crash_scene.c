@@ -32,7 +32,7 @@ const struct scene scenes[SCENES] = {
 	{ "a large transaction on three spindles", "cMcMc", 3, ALWAYS, 0, false },
 	{ "close and open", "ccrcrrcRc", 1, ALWAYS, 0, false },
 	{ "killed and opened", "ccKccKKcaK", 1, ALWAYS, 0, false },
-	{ "killed behind a checkpoint", "CkcKckKc", 1, ALWAYS, 0, false },
+	{ "killed behind a checkpoint, three spindles", "CkcKckKc", 3, ALWAYS, 0, false },
 	{ "blobs and aborts", "bxcbbxc", 1, ALWAYS, 0, false },
 	{ "sync after a time", "ccccccscacccC", 1, TIMED, 0, false },
 	{ "sync after a time, three spindles", "cLccLcsccc", 3, TIMED, 0, false },

@@ -121,6 +121,25 @@ static void open_unmapped(struct rig *rig)
 	must_work(rig_open_on(rig, rig->disk, SLF_NO_MAP, &rig->db));
 }
 
+/* Spindle 0 has lost a page, and a further spindle has those of an earlier opening: nobody can tell whether they belong together. */
+static void mix_times(struct rig *rig)
+{
+	static const uint64_t places[] = { META_PAGE_A, META_PAGE_B };
+	static uint8_t pages[ARRAY_SIZE(places)][META_PAGE_BYTES];
+	const uint8_t garbage[16] = { 1 };
+
+	rig->spindle_count = 3;
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+		must_work(rig_open(rig));
+		must_work(rig_close(rig));
+		for (size_t j = 0; j < ARRAY_SIZE(places) && i == 0; j++)
+			must_work(sim_disk_peek_durable(rig->disk, rig_path(1), places[j], pages[j], META_PAGE_BYTES));
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(places); i++)
+		must_work(sim_disk_poke(rig->disk, rig_path(1), places[i], pages[i], META_PAGE_BYTES));
+	must_work(sim_disk_poke(rig->disk, rig_path(0), META_PAGE_A, garbage, sizeof(garbage)));
+}
+
 /* A file larger than its first window. */
 static void open_wide(struct rig *rig)
 {
@@ -216,6 +235,7 @@ static const struct {
 	{ "reading ahead", open_new, read_ahead },
 	{ "a look behind the first window", open_wide, look_far },
 	{ "a read behind the end", open_new, read_behind_the_end },
+	{ "pages of different times", mix_times, rig_open },
 };
 
 /* Did the failure come? */

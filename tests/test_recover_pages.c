@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Metadata pages of several spindles: whatever ends an opening, and wherever, and whichever one page is lost then or later, no
+ * database is refused that nobody has tampered with.
+ */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "db.h"
+#include "format.h"
+#include "scratch.h"
+#include "sim_disk.h"
+
+#define FILES 2
+#define PAGES (2 * FILES)
+#define NO_PAGE PAGES
+#define LEVELS 2 /* openings that are ended one after the other */
+#define STATES_MAX 200
+
+static const char *const paths[FILES] = { "/tmp/db", "/tmp/further" };
+
+static unsigned examined;
+
+static int open_on(struct sim_disk *disk, unsigned flags, struct slf_db **db)
+{
+	struct slf_options options = SLF_OPTIONS_INIT;
+	static struct stats unused;
+	struct io *io = NULL;
+
+	options.flags = flags | SLF_NO_THREADS;
+	options.spindles = &paths[1];
+	options.spindle_count = flags & SLF_CREATE ? FILES - 1 : 0;
+	must_work(sim_disk_io(disk, &unused, &io));
+	return db_open_io(paths[0], &options, io, db);
+}
+
+static void lose_page(struct sim_disk *disk, unsigned page)
+{
+	static const uint8_t garbage[64] = "what a disk has left of it";
+
+	if (page != NO_PAGE)
+		must_work(sim_disk_poke(disk, paths[page / 2], page % 2 ? META_PAGE_B : META_PAGE_A, garbage, sizeof(garbage)));
+}
+
+/* What a killed process and what power cuts leave, before each call of an opening and at its end. */
+struct states {
+	struct sim_disk *disks[STATES_MAX];
+	bool torn[STATES_MAX];
+	size_t count;
+};
+
+static enum sim_fate choose_none(void *context, const struct sim_unit *unit)
+{
+	(void)context;
+	(void)unit;
+	return SIM_LOST;
+}
+
+static enum sim_fate choose_torn(void *context, const struct sim_unit *unit)
+{
+	(void)context;
+	return unit->kind == SIM_UNIT_WRITE ? SIM_TORN : SIM_KEPT;
+}
+
+static void keep_state(void *context, struct sim_disk *disk, enum sim_call call)
+{
+	struct states *states = context;
+
+	if (call != SIM_WRITE && call != SIM_SYNC && call != SIM_CALLS)
+		return;
+	must(states->count + 3 <= STATES_MAX);
+	states->disks[states->count++] = sim_disk_kill(disk);
+	if (!sim_disk_pending(disk))
+		return;
+	states->disks[states->count++] = sim_disk_crash(disk, choose_none, NULL);
+	states->torn[states->count] = true;
+	states->disks[states->count++] = sim_disk_crash(disk, choose_torn, NULL);
+}
+
+static void check_value(struct sim_disk *disk, unsigned flags, const char *when)
+{
+	struct slf_txn *txn = NULL;
+	struct slf_db *db = NULL;
+	struct slf_slice value;
+	struct slf_errinfo info = { .size = sizeof(info) };
+	int result = open_on(disk, flags, &db);
+
+	slf_errinfo(&info);
+	cr_assert_eq(result, 0, "%s: %d, %s", when, result, info.text);
+	txn = txn_begin(db, SLF_READ);
+	must_work(slf_get(txn, SLF_MAIN, text("key"), &value));
+	cr_assert(slice_is(value, "value", 5));
+	slf_abort(txn);
+	must_work(slf_close(db));
+	examined++;
+}
+
+/* The disk goes. lost: it has lost a page on its way; a second one would be one too many. */
+static void examine(struct sim_disk *disk, unsigned level, bool lost)
+{
+	struct states *states = calloc(1, sizeof(*states));
+	struct slf_db *db = NULL;
+	char when[64] = "";
+
+	must(states != NULL);
+	sprintf(when, "level %u%s", level, lost ? ", a page was lost" : "");
+	check_value(disk, SLF_READONLY, when);
+	if (level == LEVELS) {
+		check_value(disk, 0, when);
+	} else {
+		sim_disk_set_hook(disk, keep_state, states);
+		must_work(open_on(disk, 0, &db));
+		keep_state(states, disk, SIM_CALLS);
+		sim_disk_set_hook(disk, NULL, NULL);
+		must_work(slf_close(db));
+	}
+	sim_disk_free(disk);
+	for (size_t i = 0; i < states->count; i++) {
+		for (unsigned page = 0; page < PAGES && !lost && !states->torn[i]; page++) {
+			struct sim_disk *copy = sim_disk_kill(states->disks[i]);
+
+			lose_page(copy, page);
+			examine(copy, level + 1, true);
+		}
+		examine(states->disks[i], level + 1, lost || states->torn[i]);
+	}
+	free(states);
+}
+
+static struct sim_disk *make_database(void)
+{
+	struct sim_disk *disk = sim_disk_new();
+	struct slf_txn *txn = NULL;
+	struct slf_db *db = NULL;
+
+	must_work(open_on(disk, SLF_CREATE, &db));
+	txn = txn_begin(db, SLF_WRITE);
+	must_work(slf_put(txn, SLF_MAIN, text("key"), text("value")));
+	must_work(slf_commit(txn, NULL));
+	must_work(slf_close(db));
+	return disk;
+}
+
+TestSuite(recover_pages, .timeout = 240);
+
+/* A database would be refused, for its files would seem to be of different times. */
+Test(recover_pages, one_is_lost_between_openings)
+{
+	sim_disk_keep_areas(SIM_AREAS_MAX);
+	examine(make_database(), 0, false);
+	fprintf(stderr, "%u openings\n", examined);
+	cr_assert_gt(examined, 1000);
+}
+
+/* Loses one page before one call of an opening. */
+struct loss {
+	uint64_t calls, nth;
+	unsigned page;
+};
+
+static void lose_within(void *context, struct sim_disk *disk, enum sim_call call)
+{
+	struct loss *loss = context;
+
+	(void)call;
+	if (++loss->calls == loss->nth)
+		lose_page(disk, loss->page);
+}
+
+/* What was announced would not be there, and the next opening refuse what this one has let commit. */
+Test(recover_pages, one_is_lost_within_an_opening)
+{
+	struct sim_disk *base = make_database();
+	bool more = true;
+
+	for (uint64_t nth = 1; more; nth++)
+		for (unsigned page = 0; page < PAGES; page++) {
+			struct loss loss = { .nth = nth, .page = page };
+			struct sim_disk *disk = sim_disk_kill(base);
+			struct slf_db *db = NULL;
+
+			sim_disk_set_hook(disk, lose_within, &loss);
+			if (open_on(disk, 0, &db) == 0)
+				must_work(slf_close(db));
+			sim_disk_set_hook(disk, NULL, NULL);
+			more = loss.calls >= nth;
+			check_value(disk, SLF_READONLY, "lost within an opening");
+			check_value(disk, 0, "lost within an opening");
+			check_value(disk, 0, "lost within an opening, again");
+			sim_disk_free(disk);
+		}
+	sim_disk_free(base);
+	fprintf(stderr, "%u openings\n", examined);
+	cr_assert_gt(examined, 100);
+}
+
+/* Fails one call of an opening, once or for ever: the next one has to find the database whole. */
+Test(recover_pages, calls_fail)
+{
+	static const enum sim_call kinds[] = { SIM_READ, SIM_WRITE, SIM_SYNC };
+	struct sim_disk *base = make_database();
+
+	for (unsigned kind = 0; kind < 2 * ARRAY_SIZE(kinds); kind++) {
+		bool fired = true;
+
+		for (uint64_t nth = 1; fired; nth++) {
+			struct sim_disk *disk = sim_disk_kill(base);
+			struct slf_db *db = NULL;
+
+			sim_disk_add_fault(disk, &(struct sim_fault){ .call = kinds[kind / 2], .nth = nth, .error = -EIO,
+								      .sticky = kind % 2 });
+			if (open_on(disk, 0, &db) == 0)
+				slf_close(db);
+			sim_disk_clear_faults(disk);
+			fired = sim_disk_faults_fired(disk) > 0;
+			check_value(disk, SLF_READONLY, "after a failure");
+			check_value(disk, 0, "after a failure");
+			sim_disk_free(disk);
+		}
+	}
+	sim_disk_free(base);
+}
