@@ -92,8 +92,8 @@ bool checkpoint_due(struct core *core)
 	if (heap.used >= heap.budget / 3 * 2)
 		return true;
 	pthread_mutex_lock(&core->commit.lock);
-	payload = core->commit.written_payload - core->log.mark_payload;
-	bytes = core->commit.written_slab_bytes - core->log.mark_slab_bytes;
+	payload = core->commit.written_bytes.payload - core->log.mark_bytes.payload;
+	bytes = core->commit.written_bytes.slabs - core->log.mark_bytes.slabs;
 	pthread_mutex_unlock(&core->commit.lock);
 	return payload >= core->tuning.log_bytes / 2 || bytes >= log_space(core);
 }
@@ -209,13 +209,19 @@ int checkpoint_write_pages(struct core *core, bool clean)
 
 /* ---- Mark -------------------------------------------------------------------------------------------------------- */
 
-void checkpoint_mark(struct core *core, struct mark *mark, const struct tree_root *roots, const struct log_place *place,
-		     uint64_t *recyclable, size_t count)
+void checkpoint_mark(struct core *core, struct mark *mark, const struct version *version, const struct tree_root *roots,
+		     const struct log_place *place, uint64_t *recyclable)
 {
 	uint64_t free_extents[MARK_RECYCLABLE_MAX];
+	size_t count;
 
 	memset(mark, 0, sizeof(*mark));
+	mark->root_seq = version->seq;
+	mark->digest = version->digest;
+	mark->search_ns = version->search_ns;
 	mark->roots = *roots;
+	mark->next_tree = version->next_tree;
+	mark->user_entries = version->user_entries;
 	mark->replay_position = place->position;
 	mark->replay_next = place->next;
 	mark->replay_number = place->number;
@@ -229,18 +235,24 @@ void checkpoint_mark(struct core *core, struct mark *mark, const struct tree_roo
 							   core->extents.spindles[i].bulk_bytes };
 	pthread_mutex_unlock(&core->extents.mutex);
 	/* with those that this mark sets free: they are used only when both pages lead to it */
-	count = log_free_list(&core->log, place->number, free_extents, count < MARK_RECYCLABLE_MAX ? count : MARK_RECYCLABLE_MAX);
+	count = log_free_list(&core->log, place->number, free_extents, MARK_RECYCLABLE_MAX);
 	for (size_t i = 0; i < count; i++)
 		put_u64(&recyclable[i], free_extents[i]);
 	mark->recyclable_count = (uint32_t)count;
 	mark->recyclable = slice(recyclable, count * sizeof(uint64_t));
 }
 
-int checkpoint_publish(struct core *core, const struct log_slab *slab, uint64_t root_seq, uint64_t number)
+void checkpoint_publish(struct core *core, const struct log_slab *slab, uint64_t root_seq, uint64_t number,
+			const struct log_bytes *bytes)
 {
 	struct checkpoint *checkpoint = &core->checkpoint;
 	int result;
 
+	pthread_mutex_lock(&core->commit.lock);
+	core->log.mark_bytes = *bytes;
+	pthread_mutex_unlock(&core->commit.lock);
+	stats_add(&core->stats.values.checkpoints, 1);
+	stats_add(&core->stats.values.checkpoint_bytes, checkpoint->materialiser.bytes);
 	checkpoint->meta.mark_position = slab->position;
 	checkpoint->meta.mark_number = slab->number;
 	checkpoint->meta.mark_digest = slab->digest;
@@ -251,7 +263,6 @@ int checkpoint_publish(struct core *core, const struct log_slab *slab, uint64_t 
 		core_log(core, 4, "metadata page not written (%s): the log is kept until it can be", error_detail(result));
 	else
 		log_recycle(&core->log, number);
-	return 0;
 }
 
 /* ---- The checkpoint ---------------------------------------------------------------------------------------------- */
@@ -282,14 +293,13 @@ static int append_mark(struct core *core, const struct mark *mark, struct log_sl
 	return result;
 }
 
-/* Writes the frozen version: bulk, sync, mark, pages. *roots gets the new root of the roots tree. */
+/* Writes the frozen version: bulk, sync, mark. *roots gets the new root of the roots tree, *slab is the mark's. */
 static int write_version(struct core *core, const struct version *frozen, const struct log_place *place,
-			 struct tree_root *roots)
+			 struct tree_root *roots, struct log_slab *slab)
 {
 	struct materialiser *materialiser = &core->checkpoint.materialiser;
 	uint64_t recyclable[MARK_RECYCLABLE_MAX];
 	struct mark mark;
-	struct log_slab slab;
 	int result;
 
 	materialise_begin(materialiser);
@@ -306,26 +316,18 @@ static int write_version(struct core *core, const struct version *frozen, const 
 		commit_poison(&core->commit);
 		return result;
 	}
-	checkpoint_mark(core, &mark, roots, place, recyclable, MARK_RECYCLABLE_MAX);
-	mark.user_entries = frozen->user_entries;
-	mark.next_tree = frozen->next_tree;
-	mark.root_seq = frozen->seq;
-	mark.digest = frozen->digest;
-	mark.search_ns = frozen->search_ns;
-	result = append_mark(core, &mark, &slab);
-	if (result) {
+	checkpoint_mark(core, &mark, frozen, roots, place, recyclable);
+	result = append_mark(core, &mark, slab);
+	if (result)
 		materialise_forget(materialiser);
-		return result;
-	}
-	stats_add(&core->stats.values.checkpoints, 1);
-	stats_add(&core->stats.values.checkpoint_bytes, materialiser->bytes);
-	return checkpoint_publish(core, &slab, frozen->seq, place->number);
+	return result;
 }
 
 static int run_exclusive(struct core *core)
 {
-	uint64_t payload, slab_bytes;
 	struct log_place place;
+	struct log_bytes bytes;
+	struct log_slab slab;
 	struct version *frozen;
 	struct tree_root roots;
 	int result = 0;
@@ -336,19 +338,16 @@ static int run_exclusive(struct core *core)
 		result = commit_check(&core->commit);
 	if (result)
 		return result;
-	frozen = commit_freeze(&core->commit, &place, &payload, &slab_bytes);
+	frozen = commit_freeze(&core->commit, &place, &bytes);
 	if (!frozen->forest && frozen->seq == atomic_load(&core->checkpoint.seq)) /* a commit may bring a blob only */
 		goto out; /* nothing has changed since the last checkpoint */
-	result = write_version(core, frozen, &place, &roots);
+	result = write_version(core, frozen, &place, &roots, &slab);
 	if (result)
 		atomic_store(&core->reserved_bytes, 0); /* it has been used, for nothing */
 	atomic_store(&core->checkpoint.failed_space, result == -ENOSPC || result == -EDQUOT || result == -EFBIG);
 	if (result)
 		goto out;
-	pthread_mutex_lock(&core->commit.lock);
-	core->log.mark_payload = payload;
-	core->log.mark_slab_bytes = slab_bytes;
-	pthread_mutex_unlock(&core->commit.lock);
+	checkpoint_publish(core, &slab, frozen->seq, place.number, &bytes);
 	set_state(&core->checkpoint, CHECKPOINT_INSTALLING);
 	if (!core->closing) /* else the heap goes as a whole */
 		result = install_run(core, frozen->epoch, frozen->roots_epoch, &roots);

@@ -22,6 +22,7 @@
 #include "meta.h"
 
 struct core;
+struct version;
 
 enum checkpoint_state { CHECKPOINT_IDLE, CHECKPOINT_WRITING, CHECKPOINT_INSTALLING };
 
@@ -68,12 +69,14 @@ void checkpoint_enter_private(struct core *core);
 void checkpoint_leave_private(struct core *core);
 /* Gives the list of written blocks back to an install under way; before the turn is passed, since that needs it then. */
 void checkpoint_return_list(struct core *core);
-/* Fills a mark for the state with this root of the roots tree, to be replayed from place. recyclable: room for count
- * positions. */
-void checkpoint_mark(struct core *core, struct mark *mark, const struct tree_root *roots, const struct log_place *place,
-		     uint64_t *recyclable, size_t count);
-/* After the mark is durable: metadata pages, and recycling of the log before `number`, where the mark's replay begins. */
-int checkpoint_publish(struct core *core, const struct log_slab *slab, uint64_t root_seq, uint64_t number);
+/* Fills a mark for the version with this root of the roots tree, to be replayed from place. recyclable: room for
+ * MARK_RECYCLABLE_MAX positions, encoded. */
+void checkpoint_mark(struct core *core, struct mark *mark, const struct version *version, const struct tree_root *roots,
+		     const struct log_place *place, uint64_t *recyclable);
+/* After the mark of the version root_seq is durable, in this slab: metadata pages, and recycling of the log before the slab
+ * `number`, where the mark's replay begins; bytes: of the log up to there. */
+void checkpoint_publish(struct core *core, const struct log_slab *slab, uint64_t root_seq, uint64_t number,
+			const struct log_bytes *bytes);
 
 /* Writes both metadata pages with the present state, the older one first. */
 int checkpoint_write_pages(struct core *core, bool clean);

@@ -249,6 +249,12 @@ static int flush(struct commit *commit)
 	return 0;
 }
 
+/* Something is written and not flushed. */
+static bool is_unsynced(const struct commit *commit)
+{
+	return commit->written_bytes.slabs != commit->settled_bytes.slabs;
+}
+
 enum outcome { OUTCOME_DONE, OUTCOME_ABORTED, OUTCOME_UNKNOWN };
 
 /* Writes the flight as a slab; no lock held, the role of the leader guards the log. */
@@ -261,7 +267,7 @@ static enum outcome write_flight(struct commit *commit, struct group *group, boo
 				      .durable_seq = atomic_load(&commit->durable_seq),
 				      .part_count = (uint32_t)group->part_count,
 				      .record_count = group->record_count };
-	bool lone = stable && !group->part_count && !commit->unsynced && !commit->log->unsynced;
+	bool lone = stable && !group->part_count && !is_unsynced(commit) && !commit->log->unsynced;
 
 	place_parts(group);
 	header.payload = (uint32_t)group->payload;
@@ -289,10 +295,8 @@ static enum outcome write_flight(struct commit *commit, struct group *group, boo
 static void settle(struct commit *commit, struct version *version)
 {
 	commit->settled_place = commit->log->end;
-	commit->settled_payload = commit->log->payload_bytes;
-	commit->settled_slab_bytes = commit->log->slab_bytes;
+	commit->settled_bytes = commit->log->bytes;
 	commit->settled_ns = commit->sync == SLF_SYNC_AUTO ? clock_now_ns() : 0;
-	commit->unsynced = false;
 	commit->durable_limit = commit->seq_limit;
 	version_settle(commit->versions, version);
 	if (!shows_at_seal(commit))
@@ -335,15 +339,12 @@ static void conclude(struct commit *commit, struct group *flight, uint32_t round
 	} else {
 		if (flight->last)
 			commit->written = flight->last;
-		commit->written_payload = commit->log->payload_bytes;
-		commit->written_slab_bytes = commit->log->slab_bytes;
+		commit->written_bytes = commit->log->bytes;
 		if (flight->has_mark)
 			commit->mark_slab = commit->log->last;
 		if (stable) {
 			settle(commit, commit->written);
 			commit->settled_round = round;
-		} else {
-			commit->unsynced = true;
 		}
 	}
 }
@@ -380,7 +381,7 @@ static int lead(struct commit *commit, bool stable)
 	pthread_mutex_unlock(&commit->lock);
 	if (slab)
 		outcome = write_flight(commit, flight, stable, limit, newest, &code);
-	else if (stable && (commit->unsynced || commit->log->unsynced) && (code = flush(commit)))
+	else if (stable && (is_unsynced(commit) || commit->log->unsynced) && (code = flush(commit)))
 		outcome = OUTCOME_UNKNOWN;
 	if (outcome == OUTCOME_UNKNOWN)
 		code = SLF_EUNKNOWN;
@@ -398,7 +399,7 @@ static int lead(struct commit *commit, bool stable)
 	wake_waiters(commit, round, outcome);
 	/* what was sealed beside the flight has woken nobody (commit_seal), and perhaps nobody waits for it */
 	if (commit->wake && (log_low(commit->log) ||
-			     (shows_at_seal(commit) && (fill_group(commit)->record_count || commit->unsynced))))
+			     (shows_at_seal(commit) && (fill_group(commit)->record_count || is_unsynced(commit)))))
 		commit->wake(commit->wake_context);
 	return code;
 }
@@ -530,8 +531,7 @@ struct commit_load commit_load(struct commit *commit)
 
 	pthread_mutex_lock(&commit->lock);
 	load = (struct commit_load){ .gathered = fill_group(commit)->payload,
-				     .unflushed = commit->written_slab_bytes - commit->settled_slab_bytes,
-				     .unsynced = commit->unsynced,
+				     .unflushed = commit->written_bytes.slabs - commit->settled_bytes.slabs,
 				     .settled_ns = commit->settled_ns };
 	pthread_mutex_unlock(&commit->lock);
 	return load;
@@ -608,12 +608,10 @@ static void seal_entry(struct commit *commit, struct sealing *sealing)
 	version->seq = entry->seq;
 	version->search_ns = entry->search_ns;
 	version->digest = entry->digest;
-	if (sealing->mark.size) { /* the mark holds the state after this very commit */
-		struct mark *mark = (struct mark *)(uintptr_t)sealing->mark.data;
-
-		mark->root_seq = entry->seq;
-		mark->digest = entry->digest;
-		mark->search_ns = entry->search_ns;
+	if (sealing->mark) { /* it holds the state after this very commit */
+		sealing->mark->root_seq = entry->seq;
+		sealing->mark->digest = entry->digest;
+		sealing->mark->search_ns = entry->search_ns;
 	}
 	commit_entry_encode(append_record(group, LOG_FINAL, commit_entry_bytes(entry)), entry);
 	if (!group->first_seq)
@@ -681,7 +679,7 @@ static int find_room(struct commit *commit, const struct sealing *sealing, size_
 static int seal_locked(struct commit *commit, struct sealing *sealing)
 {
 	size_t bytes = log_record_bytes(commit_entry_bytes(&sealing->entry));
-	struct mark *mark = (struct mark *)(uintptr_t)sealing->mark.data;
+	struct mark *mark = sealing->mark;
 	struct group *group;
 	int result;
 
@@ -787,7 +785,7 @@ void commit_install(struct commit *commit, struct version *version)
 	pthread_mutex_unlock(&commit->lock);
 }
 
-struct version *commit_freeze(struct commit *commit, struct log_place *place, uint64_t *payload, uint64_t *slab_bytes)
+struct version *commit_freeze(struct commit *commit, struct log_place *place, struct log_bytes *bytes)
 {
 	struct version *version;
 
@@ -795,8 +793,7 @@ struct version *commit_freeze(struct commit *commit, struct log_place *place, ui
 	version = atomic_load(&commit->versions->durable);
 	atomic_store(&commit->versions->pinned, version->epoch);
 	*place = commit->settled_place;
-	*payload = commit->settled_payload;
-	*slab_bytes = commit->settled_slab_bytes;
+	*bytes = commit->settled_bytes;
 	pthread_mutex_unlock(&commit->lock);
 	return version;
 }

@@ -74,12 +74,11 @@ struct commit {
 	_Atomic uint64_t durable_seq, visible_seq;
 	struct version *written; /* newest version whose slab is written, maybe not flushed */
 	struct log_place settled_place; /* log place behind the slab of the durable version */
-	uint64_t settled_payload, settled_slab_bytes; /* log->payload_bytes, slab_bytes there */
+	struct log_bytes settled_bytes; /* up to there */
 	uint64_t settled_ns; /* when; kept for SLF_SYNC_AUTO only */
-	uint64_t written_payload, written_slab_bytes; /* the same behind the slab written last */
+	struct log_bytes written_bytes; /* up to the slab written last */
 	struct log_slab mark_slab; /* the newest written slab with a MARK */
 	struct open_record session; /* this opening's, repeated behind each MARK; set once, before the first of them */
-	bool unsynced;       /* something written is not flushed */
 	uint64_t unsynced_dirty[SPINDLE_WORDS]; /* spindles of parts of written groups that are not synced; the leader's */
 	_Atomic bool rollback; /* pending versions are to be taken back by the next holder of the turn */
 	_Atomic uint32_t rollbacks; /* how often; a transaction begun before one is doomed */
@@ -108,7 +107,7 @@ struct sealing {
 	const struct entry_ref *parts;
 	size_t part_count;
 	const uint64_t *dirty;       /* SPINDLE_WORDS: spindles of unsynced parts */
-	struct slf_slice mark;       /* a MARK record for the same slab; empty for none */
+	struct mark *mark;           /* for the same slab, its seq, clock and digest are set here; NULL for none */
 	uint32_t rollbacks;          /* commit->rollbacks when the transaction began */
 	bool frugal;                 /* it only deletes: may use the log's reserve */
 };
@@ -129,11 +128,10 @@ int commit_sync(struct commit *commit, uint64_t *durable_seq);
 int commit_untold(struct commit *commit);
 /* Writes what has gathered without flushing, unless a leader is at it. */
 int commit_write_out(struct commit *commit);
-/* What waits, for the background: bytes in the fill group, written slabs that are not flushed. */
+/* What waits, for the background. */
 struct commit_load {
-	size_t gathered;
-	uint64_t unflushed;
-	bool unsynced; /* something is written and not flushed */
+	size_t gathered;     /* bytes in the fill group */
+	uint64_t unflushed;  /* bytes of slabs that are written and not flushed */
 	uint64_t settled_ns; /* when something was flushed last; 0 for never */
 };
 struct commit_load commit_load(struct commit *commit);
@@ -150,6 +148,6 @@ void commit_install(struct commit *commit, struct version *version);
 
 /* The durable version and the log place behind its slab, as one; the version is pinned (versions->pinned). Any thread: the
  * pin is stored under the lock that moving `durable` needs, so a sweep sees one or the other. */
-struct version *commit_freeze(struct commit *commit, struct log_place *place, uint64_t *payload, uint64_t *slab_bytes);
+struct version *commit_freeze(struct commit *commit, struct log_place *place, struct log_bytes *bytes);
 
 #endif

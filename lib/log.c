@@ -347,8 +347,8 @@ static int write_at_end(struct log *log, void *slab, struct slab_header *header,
 	log->end.previous = header->digest;
 	log->end.next = header->next;
 	log->end.number++;
-	log->payload_bytes += header->payload;
-	log->slab_bytes += header->length;
+	log->bytes.payload += header->payload;
+	log->bytes.slabs += header->length;
 	pthread_mutex_lock(&log->mutex);
 	log->space.position = log->end.position;
 	log->space.announced = log->end.next != 0;

@@ -30,6 +30,12 @@ struct log_place {
 	uint64_t previous; /* digest of the one before */
 };
 
+/* Bytes of slabs written ever. */
+struct log_bytes {
+	uint64_t payload;
+	uint64_t slabs; /* with their padding */
+};
+
 /* A slab that has been written. */
 struct log_slab {
 	uint64_t position, number, digest;
@@ -48,10 +54,8 @@ struct log {
 	bool unsynced;             /* slabs written and not flushed */
 	bool torn;                 /* the last log_write failed and may have left bytes at its place */
 	bool doubt;                /* a flush failed inside log_write */
-	uint64_t payload_bytes;    /* written ever, */
-	uint64_t slab_bytes;       /* with padding */
-	uint64_t mark_payload;     /* payload_bytes at the place where replay would start */
-	uint64_t mark_slab_bytes;
+	struct log_bytes bytes;
+	struct log_bytes mark_bytes; /* where replay would start */
 	pthread_mutex_t mutex;     /* guards the fields below; a spindle's mutex is taken inside */
 	struct log_space {         /* of the current extent, for log_reserve */
 		uint64_t position;      /* = end.position */

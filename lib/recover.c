@@ -495,12 +495,9 @@ static int restore_log(struct recovery *recovery, uint64_t salt)
 	commit->lost_last = commit->next_seq - 1;
 	atomic_store(&commit->durable_seq, recovery->last_seq);
 	atomic_store(&commit->visible_seq, recovery->last_seq);
-	core->log.payload_bytes = recovery->bytes;
-	core->log.slab_bytes = recovery->bytes;
-	commit->written_payload = recovery->bytes;
-	commit->written_slab_bytes = recovery->bytes;
-	commit->settled_payload = recovery->bytes;
-	commit->settled_slab_bytes = recovery->bytes;
+	core->log.bytes = (struct log_bytes){ recovery->bytes, recovery->bytes };
+	commit->written_bytes = core->log.bytes;
+	commit->settled_bytes = core->log.bytes;
 	atomic_store(&core->checkpoint.seq, recovery->mark.root_seq);
 	return result;
 }

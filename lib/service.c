@@ -75,7 +75,7 @@ static int64_t flusher_step(struct core *core, struct waits *since)
 		return -1;
 	}
 	waits_set(&since->write, load.gathered, now);
-	waits_set(&since->flush, core->tuning.sync == SLF_SYNC_AUTO && (load.gathered || load.unsynced), now);
+	waits_set(&since->flush, core->tuning.sync == SLF_SYNC_AUTO && (load.gathered || load.unflushed), now);
 	if (since->flush && (now - since->flush >= core->tuning.auto_sync_ns ||
 			     load.unflushed + load.gathered >= core->tuning.auto_sync_bytes)) {
 		commit_sync(&core->commit, NULL);

@@ -151,10 +151,8 @@ static int make_checkpoint(struct slf_txn *txn, struct version *version, struct 
 	pthread_mutex_lock(&core->commit.lock);
 	place = core->commit.settled_place;
 	pthread_mutex_unlock(&core->commit.lock);
-	checkpoint_mark(core, mark, &roots, &place, recyclable, MARK_RECYCLABLE_MAX);
+	checkpoint_mark(core, mark, version, &roots, &place, recyclable); /* the seal sets its seq */
 	txn->replay_number = place.number;
-	mark->user_entries = version->user_entries;
-	mark->next_tree = version->next_tree;
 	born_free(txn->edit.heap, txn->edit.born); /* nothing leads to them any more */
 	txn->edit.born = NULL;
 	version->forest = NULL;
@@ -175,7 +173,7 @@ static int seal(struct slf_txn *txn, struct version *version, struct mark *mark,
 		.txn_digest = &txn->digest,
 		.rollbacks = txn->rollbacks,
 		.frugal = txn->action_count && !txn->grows,
-		.mark = slice(mark, mark ? sizeof(*mark) : 0),
+		.mark = mark,
 		.entry = { .action_count = txn->action_count,
 			   .blob = slice(txn->blob, txn->blob_bytes),
 			   .actions = slice(txn->actions, txn->action_bytes),
@@ -235,19 +233,18 @@ static void write_out_alone(struct core *core)
  * one that is not large. */
 static int finish(struct core *core, bool async, uint64_t replay_number, uint64_t seq)
 {
-	int result = 0;
 	struct log_slab slab;
+	struct log_bytes bytes;
+	int result;
 
 	if (replay_number) {
 		result = commit_wait(&core->commit, seq, -1);
 		if (!result) {
 			pthread_mutex_lock(&core->commit.lock);
 			slab = core->commit.mark_slab;
-			core->log.mark_payload = core->commit.settled_payload;
-			core->log.mark_slab_bytes = core->commit.settled_slab_bytes;
+			bytes = core->commit.settled_bytes;
 			pthread_mutex_unlock(&core->commit.lock);
-			result = checkpoint_publish(core, &slab, seq, replay_number);
-			stats_add(&core->stats.values.checkpoints, 1);
+			checkpoint_publish(core, &slab, seq, replay_number, &bytes);
 		}
 		checkpoint_leave_private(core);
 		return result;

@@ -225,7 +225,7 @@ Test(commit_room, limit_of_seqs_that_was_not_written)
 	cr_assert_eq(slf_wait(rig.db, seq, -1), -EIO);
 	cr_assert_eq(rig.commit->seq_limit, limit);
 	rig.db->core.log.unsynced = true;
-	rig.commit->unsynced = true;
+	rig.commit->written_bytes.slabs += 512;
 	must_work(commit_sync(rig.commit, NULL));
 	cr_assert_eq(rig.commit->seq_limit, limit);
 	db_put(rig.db, "key", "2");
@@ -697,7 +697,7 @@ Test(commit_room, checkpointer_is_told)
 	must_work(slf_sync(rig.db, NULL));
 	cr_assert_eq(wakes, 0); /* none is due */
 	rig.db->core.tuning.log_bytes = 2048 * KIB;
-	rig.db->core.log.mark_payload -= 2048 * KIB;
+	rig.db->core.log.mark_bytes.payload -= 2048 * KIB;
 	for (unsigned i = 0; i < 1000 && !wakes; i++)
 		put_async(&rig, "key", 10);
 	cr_assert_eq(wakes, 1); /* at one of many commits, */

@@ -378,14 +378,14 @@ static void stays(struct space_rig *rig, uint64_t payload, bool stable, int erro
 {
 	struct log *log = &rig->core.log;
 	struct log_place before = log->end, after;
-	uint64_t payload_bytes = log->payload_bytes, slab_bytes_before = log->slab_bytes;
+	struct log_bytes bytes = log->bytes;
 	struct slab_header header;
 
 	cr_assert_eq(try_write(rig, payload, stable, &header), error);
 	after = log->end;
 	cr_assert_eq(memcmp(&before, &after, sizeof(before)), 0);
-	cr_assert_eq(log->payload_bytes, payload_bytes);
-	cr_assert_eq(log->slab_bytes, slab_bytes_before);
+	cr_assert_eq(log->bytes.payload, bytes.payload);
+	cr_assert_eq(log->bytes.slabs, bytes.slabs);
 	cr_assert_eq(log->torn, torn);
 	cr_assert_eq(log->doubt, torn && stable);
 }
