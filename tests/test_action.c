@@ -185,7 +185,7 @@ Test(action, garbage)
 		}
 		while ((result = action_decode(&rest, &decoded)) == 0)
 			cr_assert_lt(++steps, size);
-		cr_assert(result == SLF_END || result == SLF_ECORRUPT);
+		cr_assert(result == SLF_END || result == SLF_ECORRUPT || result == SLF_EINCOMPATIBLE);
 		free(block);
 	}
 }
