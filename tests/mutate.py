@@ -555,14 +555,15 @@ def main():
     mutants = workshop.mutants
     if given.only:
         mutants = [mutant for mutant in mutants if {mutant.file, f"{mutant.file}:{mutant.line}"} & set(given.only)]
+    equivalent = annotations()
+    gone = [name for name in sorted(equivalent - {mutant.name for mutant in workshop.mutants})
+            if name.split()[0] in workshop.digests]
+    if gone:
+        sys.exit("mutate: mutants.txt names what is not there:\n" + "\n".join(gone))
     if given.list:
         for mutant in mutants:
             print(f"lib/{mutant.file}:{mutant.line}: {mutant.name}")
         return 0
-    equivalent = annotations()
-    for name in sorted(equivalent - {mutant.name for mutant in workshop.mutants}):
-        if name.split()[0] in workshop.digests:
-            sys.exit(f"mutate: mutants.txt names one that is not there: {name}")
     results = Results(os.path.join(given.work, "results.json"), workshop.digests)
     tests = TESTS + (LONG_TESTS if given.long else [])
     again = ("survived", "not reached") if given.again or given.long or given.only else ()
