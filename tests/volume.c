@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define SHUTDOWN _IOR('X', 125, uint32_t) /* FS_IOC_SHUTDOWN */
@@ -59,6 +60,20 @@ static const char *enter_namespace(void)
 	return NULL;
 }
 
+#define THIN_BLOCK_BYTES 4096 /* a page of the pool */
+
+/* Linux's loop device calls a write done that its file has taken in part only (seen on 6.18). So a thin one gets one page at a
+ * time: that fits or does not. */
+static void write_by_pages(const struct volume *volume)
+{
+	char path[64] = "";
+	FILE *file = NULL;
+
+	snprintf(path, sizeof(path), "/sys/block/%s/queue/max_sectors_kb", volume->device + strlen("/dev/"));
+	file = fopen(path, "we");
+	must(file != NULL && fprintf(file, "%d", THIN_BLOCK_BYTES / 1024) > 0 && fclose(file) == 0);
+}
+
 /* Somebody else may take the device between the question which is free and the taking. */
 static const char *loop_attach(struct volume *volume)
 {
@@ -67,6 +82,7 @@ static const char *loop_attach(struct volume *volume)
 	const char *why = "no loop devices";
 
 	config.fd = (uint32_t)volume->image;
+	config.block_size = volume->pool[0] ? THIN_BLOCK_BYTES : 0;
 	for (tries = 0; control >= 0 && tries < LOOP_TRIES && why; tries++) {
 		number = ioctl(control, LOOP_CTL_GET_FREE);
 		if (number < 0)
@@ -84,6 +100,8 @@ static const char *loop_attach(struct volume *volume)
 	}
 	if (control >= 0)
 		close(control);
+	if (!why && volume->pool[0])
+		write_by_pages(volume);
 	return why;
 }
 
@@ -121,20 +139,30 @@ static int mount_once(struct volume *volume)
 static const char *attach(struct volume *volume, uint64_t bytes)
 {
 	const char *why = NULL;
+	char path[sizeof(volume->pool) + 8] = "";
 
-	volume->image = memfd_create("volume", MFD_CLOEXEC);
+	if (volume->pool[0]) {
+		must(mkdir(volume->pool, 0700) == 0 || errno == EEXIST);
+		must(mount("tmpfs", volume->pool, "tmpfs", 0, NULL) == 0);
+		snprintf(path, sizeof(path), "%s/image", volume->pool);
+		volume->image = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	} else {
+		volume->image = memfd_create("volume", MFD_CLOEXEC);
+	}
 	must(volume->image >= 0 && ftruncate(volume->image, (off_t)bytes) == 0);
 	why = loop_attach(volume);
 	return why ? why : make_file_system(volume);
 }
 
-const char *volume_make(struct volume *volume, enum volume_kind kind, uint64_t bytes, const char *point)
+static const char *make(struct volume *volume, enum volume_kind kind, uint64_t bytes, const char *point, bool thin)
 {
 	const char *why = enter_namespace();
 	char size[32] = "";
 
 	*volume = (struct volume){ .kind = kind, .image = -1, .loop = -1, .made = true };
 	snprintf(volume->point, sizeof(volume->point), "%s", point);
+	if (thin)
+		snprintf(volume->pool, sizeof(volume->pool), "%s.pool", point);
 	if (!why && kind != VOLUME_TMPFS)
 		why = attach(volume, bytes);
 	if (!why) {
@@ -149,6 +177,38 @@ const char *volume_make(struct volume *volume, enum volume_kind kind, uint64_t b
 	if (why)
 		volume_release(volume);
 	return why;
+}
+
+const char *volume_make(struct volume *volume, enum volume_kind kind, uint64_t bytes, const char *point)
+{
+	return make(volume, kind, bytes, point, false);
+}
+
+const char *volume_make_thin(struct volume *volume, enum volume_kind kind, uint64_t bytes, const char *point)
+{
+	return make(volume, kind, bytes, point, true);
+}
+
+static bool resize_pool(const struct volume *volume, uint64_t bytes)
+{
+	char size[32] = "";
+
+	snprintf(size, sizeof(size), "size=%llu", (unsigned long long)bytes);
+	return mount(NULL, volume->pool, NULL, MS_REMOUNT, size) == 0;
+}
+
+void volume_starve(const struct volume *volume)
+{
+	struct statvfs status;
+
+	do /* as long as less than what is in use would be left */
+		must(statvfs(volume->pool, &status) == 0);
+	while (!resize_pool(volume, (status.f_blocks - status.f_bfree) * status.f_frsize));
+}
+
+void volume_feed(const struct volume *volume, uint64_t bytes)
+{
+	must(resize_pool(volume, bytes));
 }
 
 /* A device of its own each time: the cache of the one before may hold metadata that never got to the image. */
@@ -227,5 +287,7 @@ void volume_release(struct volume *volume)
 		close(volume->loop);
 	if (volume->image >= 0)
 		close(volume->image);
+	if (volume->pool[0])
+		(void)umount2(volume->pool, MNT_DETACH);
 	memset(volume, 0, sizeof(*volume));
 }

@@ -31,6 +31,7 @@ enum volume_kind {
 struct volume {
 	enum volume_kind kind;
 	char point[SCRATCH_PATH_BYTES]; /* where it is mounted */
+	char pool[SCRATCH_PATH_BYTES + 8]; /* of a thin one: the file system that its image is in; else empty */
 	char device[32];
 	int image, loop;
 	bool made, mounted;
@@ -41,6 +42,12 @@ const char *volume_name(enum volume_kind kind);
 /* Makes and mounts a file system at the directory point, which is made when missing. NULL, or why that is not possible here:
  * then nothing is left. */
 const char *volume_make(struct volume *volume, enum volume_kind kind, uint64_t bytes, const char *point);
+/* The same on a thin device: its blocks come from a pool when they are first written. */
+const char *volume_make_thin(struct volume *volume, enum volume_kind kind, uint64_t bytes, const char *point);
+/* From now on the pool is empty: what was written before can be written over, every other write of the device fails. And it
+ * has room again. */
+void volume_starve(const struct volume *volume);
+void volume_feed(const struct volume *volume, uint64_t bytes);
 /* Both have to work. Unmounting waits for what killed processes have left to the kernel. */
 void volume_mount(struct volume *volume);
 void volume_unmount(struct volume *volume);
