@@ -7,11 +7,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -29,6 +31,7 @@
 
 #define SPINDLES 3
 #define VALUE_BYTES 3000
+#define WITHOUT_RIGHTS 77 /* a child that may not do what it is there for */
 
 static struct scratch scratch;
 static struct volume volume;
@@ -506,6 +509,43 @@ Test(environment, read_only_mount)
 	if (!seen)
 		cr_skip_test("no volumes here");
 	proof_count("H read-only mounts", seen);
+}
+
+/* Without /proc, as in some containers and early in a boot, a file without a name can be given none, and not be opened again. */
+Test(environment, without_proc)
+{
+	char paths[SPINDLES - 1][SCRATCH_PATH_BYTES];
+	const char *further[SPINDLES - 1];
+	struct slf_options options = SLF_OPTIONS_INIT;
+	pid_t child = 0;
+	int end = 0;
+
+	spindles_set(&options, paths, further);
+	options.flags = SLF_CREATE;
+	child = fork();
+	if (child == 0) {
+		struct slf_db *db = NULL;
+
+		if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+		    mount("tmpfs", "/proc", "tmpfs", 0, NULL) < 0)
+			child_exit(WITHOUT_RIGHTS);
+		must(access("/proc/self", F_OK) < 0);
+		for (unsigned number = 1; number <= 3; number++) {
+			must_work(slf_open(scratch.path, &options, &db));
+			must_work(put(db, number));
+			must_work(slf_checkpoint(db));
+			check_numbers(db, number);
+			must_work(slf_close(db));
+		}
+		child_exit(0);
+	}
+	end = child_wait(child);
+	if (end == WITHOUT_RIGHTS) {
+		proof_not_run("H work without /proc", "not root, or no mount namespaces");
+		cr_skip_test("no mount namespaces");
+	}
+	cr_assert_eq(end, 0);
+	proof_count("H work without /proc", 3);
 }
 
 /* ---- The clock --------------------------------------------------------------------------------------------------- */
