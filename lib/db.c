@@ -135,6 +135,7 @@ static int choose_page(struct spindle *spindle, struct meta *meta)
 		return result;
 	*meta = pages.metas[pages.best];
 	spindle->lost_page = pages.reasons[pages.best ^ 1];
+	spindle->uneven_pages = spindle->lost_page || pages.metas[pages.best ^ 1].salt != meta->salt;
 	return 0;
 }
 

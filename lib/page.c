@@ -117,7 +117,8 @@ bool pages_belong(const struct pages *pages, uint64_t salt)
 	return false;
 }
 
-/* Where a page may be written when one with the salt `kept` is to stay, or to come. */
+/* Where a page may be written when one with the salt `kept` is to stay, or to come. Where both are good and none has it the
+ * file is of another time, or was taken for that of spindle 0 once, and there is nothing to be kept. */
 static uint16_t slot_beside(const struct pages *pages, uint64_t kept)
 {
 	for (uint16_t slot = 0; slot < 2; slot++)
@@ -136,6 +137,15 @@ static int write_salt(struct spindle *spindle, const struct pages *pages, uint64
 	return page_write(spindle, &meta);
 }
 
+static int refuse_written(const struct spindle *spindle, const struct pages *pages)
+{
+	const char *reason = pages->reasons[0] ? pages->reasons[0] : pages->reasons[1];
+
+	return error_set(pages->error ? pages->error : -EIO, spindle->path, (int)spindle->index, META_PAGE_A,
+			 "a metadata page that was written cannot be read (%s): copy the files to another disk",
+			 reason ? reason : "another one stands there");
+}
+
 /* Sees to it that the further spindle has a page with the salt of *first, on stable storage where it had none. */
 static int keep_page(struct spindle *spindle, const struct meta *first, struct pages *pages)
 {
@@ -150,9 +160,7 @@ static int keep_page(struct spindle *spindle, const struct meta *first, struct p
 		result = pages_read_further(spindle, first, pages);
 	if (result || pages_belong(pages, first->salt))
 		return result;
-	return error_set(pages->error ? pages->error : SLF_ECORRUPT, spindle->path, (int)spindle->index, META_PAGE_A,
-			 "a metadata page that was written cannot be read (%s): copy the files to another disk",
-			 pages->reasons[pages->best ^ 1] ? pages->reasons[pages->best ^ 1] : "another one stands there");
+	return refuse_written(spindle, pages);
 }
 
 static int renew_page(struct spindle *spindle, const struct meta *first, uint64_t salt)
@@ -163,16 +171,25 @@ static int renew_page(struct spindle *spindle, const struct meta *first, uint64_
 	return result ? result : write_salt(spindle, &pages, first->salt, salt);
 }
 
-static int restore_lost(struct spindle *spindle, struct meta *first)
+/* Both pages of spindle 0 with one salt. The generation is none that the page which it takes the place of may have had: a reader
+ * that has seen that one looks again. */
+static int make_even(struct spindle *spindle, struct meta *first)
 {
+	struct pages pages;
 	int result;
 
-	if (!spindle->lost_page)
+	if (!spindle->uneven_pages)
 		return 0;
 	first->slot ^= 1;
-	first->generation++;
+	first->generation += 2;
 	result = page_write(spindle, first);
-	return result ? result : spindle_sync(spindle);
+	if (!result)
+		result = spindle_sync(spindle);
+	if (!result)
+		result = pages_read(spindle, &pages);
+	if (!result && (pages.best != first->slot || pages.metas[pages.best].generation != first->generation))
+		result = refuse_written(spindle, &pages);
+	return result;
 }
 
 int pages_announce(struct store *store, struct meta *first, uint64_t salt)
@@ -186,7 +203,7 @@ int pages_announce(struct store *store, struct meta *first, uint64_t salt)
 	for (unsigned i = 1; i < store->spindle_count && !result; i++)
 		result = keep_page(&store->spindles[i], first, &pages);
 	if (!result)
-		result = restore_lost(&store->spindles[0], first);
+		result = make_even(&store->spindles[0], first);
 	for (unsigned i = 1; i < store->spindle_count && !result; i++) {
 		result = renew_page(&store->spindles[i], first, salt);
 		which[i / 64] |= (uint64_t)1 << i % 64;

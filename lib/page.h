@@ -8,9 +8,10 @@
  * page with the salt of spindle 0's newest one, whatever ends an opening and wherever, and a file that comes from another
  * time has none: it is refused when all four pages are good. Where one of them is lost nobody can tell, and the file is
  * taken: what it lacks is found where it is read, by the checksums of entries. An opening for writing brings such a file back to
- * the rule, in this order: the further spindles get the salt that spindle 0 has, in the place of the page that is lost,
- * else of the newer one, since the older one may be what spindle 0 has lost; spindle 0 gets its lost page; and then
- * they get the new salt. No write goes over the only good page of a file.
+ * the rule, in this order: the further spindles get the salt that spindle 0 has, in the place of the page that is lost;
+ * spindle 0 gets the page that it has lost, or that an opening which was ended has left with another salt; and then they get
+ * the new salt. So a further spindle has the salts of both pages of spindle 0, and whichever of these is lost, and comes
+ * back, fits. No write goes over the only good page of a file.
  */
 #ifndef PAGE_H
 #define PAGE_H
@@ -41,9 +42,8 @@ int pages_read_further(struct spindle *spindle, const struct meta *first, struct
 /* Does one of them have this salt? */
 bool pages_belong(const struct pages *pages, uint64_t salt);
 
-/* Before the pages of spindle 0 are written in an opening; *first is the page that it has. All is flushed; a failure ends the
- * opening. A page of spindle 0 that is lost is made anew, and *first is that one then: where only some of its sectors had been
- * torn it could become whole again later, when no further spindle has its salt any more. */
+/* Before the pages of spindle 0 are written in an opening; *first is the better one that it has, and then the one that was made
+ * beside it, if there was need. All is flushed; a failure ends the opening. */
 int pages_announce(struct store *store, struct meta *first, uint64_t salt);
 /* Behind it: *first is the page with the new salt. A failure does no harm, but that one more lost page cannot be told
  * from a file of another time. */

@@ -27,6 +27,7 @@ struct spindle {
 	pthread_mutex_t flushing; /* held while a flush of the file runs; several of them in the order of their index */
 	bool flush_failed;      /* guarded by flushing: one has */
 	const char *lost_page;  /* why one of its metadata pages is not good; NULL: both are */
+	bool uneven_pages;      /* that, or the other one is of another session */
 	_Atomic(const uint8_t *) *windows; /* WINDOWS_MAX entries, mapped lazily; NULL table in pread mode */
 	bool mapped;            /* views come from maps */
 	uint64_t ahead_max;     /* larger than this, the map is read without read-ahead; bytes */

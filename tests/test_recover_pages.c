@@ -36,12 +36,17 @@ static int open_on(struct sim_disk *disk, unsigned flags, struct slf_db **db)
 	return db_open_io(paths[0], &options, io, db);
 }
 
+static uint64_t page_place(unsigned page)
+{
+	return page % 2 ? META_PAGE_B : META_PAGE_A;
+}
+
 static void lose_page(struct sim_disk *disk, unsigned page)
 {
 	static const uint8_t garbage[64] = "what a disk has left of it";
 
 	if (page != NO_PAGE)
-		must_work(sim_disk_poke(disk, paths[page / 2], page % 2 ? META_PAGE_B : META_PAGE_A, garbage, sizeof(garbage)));
+		must_work(sim_disk_poke(disk, paths[page / 2], page_place(page), garbage, sizeof(garbage)));
 }
 
 /* What a killed process and what power cuts leave, before each call of an opening and at its end. */
@@ -194,6 +199,105 @@ Test(recover_pages, one_is_lost_within_an_opening)
 	sim_disk_free(base);
 	fprintf(stderr, "%u openings\n", examined);
 	cr_assert_gt(examined, 100);
+}
+
+/* ---- Walks ------------------------------------------------------------------------------------------------------- */
+
+#define STEPS 7
+#define CALLS 30 /* of an opening, about */
+
+/* One opening of a walk: where the disk is taken that goes on, and how. */
+struct cut {
+	struct rng *rng;
+	uint64_t calls, nth;
+	bool may_tear, torn;
+	struct sim_disk *left;
+};
+
+static void cut_at(void *context, struct sim_disk *disk, enum sim_call call)
+{
+	struct cut *cut = context;
+
+	if ((call != SIM_WRITE && call != SIM_SYNC) || ++cut->calls != cut->nth)
+		return;
+	cut->torn = cut->may_tear && sim_disk_pending(disk) && rng_below(cut->rng, 3) == 0;
+	if (cut->torn) /* in parts, or as garbage */
+		cut->left = sim_disk_crash_seed(disk, rng_next(cut->rng), rng_below(cut->rng, 2));
+	else
+		cut->left = rng_below(cut->rng, 2) ? sim_disk_kill(disk) : sim_disk_crash(disk, choose_none, NULL);
+}
+
+/* A page may be lost for as long as one opening lasts, and come back unless it was written meanwhile. */
+static void give_back(struct sim_disk *disk, unsigned page, const uint8_t *before, const uint8_t *lost)
+{
+	uint8_t now[META_PAGE_BYTES];
+
+	must_work(sim_disk_peek_durable(disk, paths[page / 2], page_place(page), now, sizeof(now)));
+	if (memcmp(now, lost, sizeof(now)) == 0)
+		must_work(sim_disk_poke(disk, paths[page / 2], page_place(page), before, sizeof(now)));
+}
+
+/* An opening that may be cut off, meet a failing call and lose a page, but no page before the last loss has been made good by an
+ * opening that came to its end. *whole: nothing is lost. The disk goes; what is left of it. */
+static struct sim_disk *walk_step(struct sim_disk *disk, struct rng *rng, bool *whole)
+{
+	struct cut cut = { .rng = rng, .nth = rng_below(rng, 2) ? 1 + rng_below(rng, CALLS) : 0 };
+	unsigned page = *whole && rng_below(rng, 2) ? (unsigned)rng_below(rng, PAGES) : NO_PAGE;
+	bool passing = rng_below(rng, 2), done;
+	uint8_t before[META_PAGE_BYTES], lost[META_PAGE_BYTES];
+	struct slf_db *db = NULL;
+
+	if (page != NO_PAGE) {
+		must_work(sim_disk_peek_durable(disk, paths[page / 2], page_place(page), before, sizeof(before)));
+		lose_page(disk, page);
+		must_work(sim_disk_peek_durable(disk, paths[page / 2], page_place(page), lost, sizeof(lost)));
+		*whole = false;
+	}
+	cut.may_tear = *whole;
+	if (rng_below(rng, 3) == 0)
+		sim_disk_add_fault(disk, &(struct sim_fault){ .call = (enum sim_call)rng_below(rng, SIM_SYNC + 1),
+							      .nth = 1 + rng_below(rng, CALLS), .error = -EIO,
+							      .sticky = rng_below(rng, 4) == 0 });
+	sim_disk_set_hook(disk, cut_at, &cut);
+	done = open_on(disk, 0, &db) == 0;
+	sim_disk_set_hook(disk, NULL, NULL);
+	sim_disk_clear_faults(disk);
+	if (!cut.left)
+		cut.left = sim_disk_kill(disk);
+	else
+		done = false;
+	if (db)
+		slf_close(db);
+	sim_disk_free(disk);
+	if (page != NO_PAGE && passing)
+		give_back(cut.left, page, before, lost);
+	*whole = done || (*whole && !cut.torn) || (page != NO_PAGE && passing);
+	return cut.left;
+}
+
+/* A database would be refused after a sequence of accidents, each of which is forgiven. */
+Test(recover_pages, walks)
+{
+	struct rng rng = { .state = test_seed("recover_pages/walks") };
+	struct sim_disk *base = make_database();
+
+	sim_disk_keep_areas(SIM_AREAS_MAX);
+	for (unsigned round = 0; round < test_rounds(800); round++) {
+		struct sim_disk *disk = sim_disk_kill(base);
+		bool whole = true;
+
+		for (unsigned step = 0; step < STEPS; step++) {
+			struct sim_disk *copy;
+
+			disk = walk_step(disk, &rng, &whole);
+			check_value(disk, SLF_READONLY, "on a walk, for reading");
+			copy = sim_disk_kill(disk);
+			check_value(copy, 0, "on a walk");
+			sim_disk_free(copy);
+		}
+		sim_disk_free(disk);
+	}
+	sim_disk_free(base);
 }
 
 /* Fails one call of an opening, once or for ever: the next one has to find the database whole. */
