@@ -324,15 +324,13 @@ class Workshop:
         shutil.rmtree(self.scratch, ignore_errors=True)
         os.makedirs(self.scratch)
         self.mutants, self.digests = [], {}
-        names = must_run(["git", "-C", ROOT, "ls-files", "--cached", "--others", "--exclude-standard"]).split()
-        for name in names:
-            if os.path.isfile(os.path.join(ROOT, name)):
-                self.copy(name, files)
+        for folder, folders, names in os.walk(ROOT):
+            folders[:] = [name for name in folders if name not in (".git", "__pycache__") and
+                          not (folder == ROOT and name.startswith("build"))]
+            for name in names:
+                self.copy(os.path.relpath(os.path.join(folder, name), ROOT), files)
         write_changed(os.path.join(self.tree, "lib/mutant.h"),
                       "/* SPDX-License-Identifier: MIT */" + HEADER.replace("MUTANT_COUNT", str(len(self.mutants) + 1)))
-        if not os.path.exists(os.path.join(self.build, "build.ninja")):
-            must_run(["meson", "setup", self.build, self.tree, "--buildtype=debug", "-Doptimization=1", "-Dparanoid=true",
-                      "-Dtests=enabled", "-Dbench=disabled", "-Dc_args=-w", "-Db_sanitize=address,undefined"])
 
     def copy(self, name, files):
         stem = os.path.basename(name)
@@ -350,6 +348,9 @@ class Workshop:
         self.digests[stem] = hashlib.sha256(source.encode()).hexdigest()[:16]
 
     def compile(self, tests):
+        if not os.path.exists(os.path.join(self.build, "build.ninja")):
+            must_run(["meson", "setup", self.build, self.tree, "--buildtype=debug", "-Doptimization=1", "-Dparanoid=true",
+                      "-Dtests=enabled", "-Dbench=disabled", "-Dc_args=-w", "-Db_sanitize=address,undefined"])
         must_run(["ninja", "-C", self.build] + ["tests/test_" + test for test, _ in tests])
 
     def run(self, unit, cases, seconds, alive=0, seen=None):
