@@ -63,6 +63,13 @@ static enum sim_fate choose_none(void *context, const struct sim_unit *unit)
 	return SIM_LOST;
 }
 
+static enum sim_fate choose_all(void *context, const struct sim_unit *unit)
+{
+	(void)context;
+	(void)unit;
+	return SIM_KEPT;
+}
+
 static enum sim_fate choose_torn(void *context, const struct sim_unit *unit)
 {
 	(void)context;
@@ -228,13 +235,17 @@ static void cut_at(void *context, struct sim_disk *disk, enum sim_call call)
 }
 
 /* A page may be lost for as long as one opening lasts, and come back unless it was written meanwhile. */
-static void give_back(struct sim_disk *disk, unsigned page, const uint8_t *before, const uint8_t *lost)
+static bool give_back(struct sim_disk *disk, unsigned page, const uint8_t *before, const uint8_t *lost)
 {
+	struct sim_disk *seen = sim_disk_crash(disk, choose_all, NULL); /* with what is written and not flushed */
 	uint8_t now[META_PAGE_BYTES];
 
-	must_work(sim_disk_peek_durable(disk, paths[page / 2], page_place(page), now, sizeof(now)));
-	if (memcmp(now, lost, sizeof(now)) == 0)
-		must_work(sim_disk_poke(disk, paths[page / 2], page_place(page), before, sizeof(now)));
+	must_work(sim_disk_peek_durable(seen, paths[page / 2], page_place(page), now, sizeof(now)));
+	sim_disk_free(seen);
+	if (memcmp(now, lost, sizeof(now)))
+		return false;
+	must_work(sim_disk_poke(disk, paths[page / 2], page_place(page), before, sizeof(now)));
+	return true;
 }
 
 /* An opening that may be cut off, meet a failing call and lose a page, but no page before the last loss has been made good by an
@@ -245,8 +256,11 @@ static struct sim_disk *walk_step(struct sim_disk *disk, struct rng *rng, bool *
 	unsigned page = *whole && rng_below(rng, 2) ? (unsigned)rng_below(rng, PAGES) : NO_PAGE;
 	bool passing = rng_below(rng, 2), done;
 	uint8_t before[META_PAGE_BYTES], lost[META_PAGE_BYTES];
+	struct sim_disk *flushed = sim_disk_crash(disk, choose_all, NULL); /* a disk loses what it has */
 	struct slf_db *db = NULL;
 
+	sim_disk_free(disk);
+	disk = flushed;
 	if (page != NO_PAGE) {
 		must_work(sim_disk_peek_durable(disk, paths[page / 2], page_place(page), before, sizeof(before)));
 		lose_page(disk, page);
@@ -269,9 +283,7 @@ static struct sim_disk *walk_step(struct sim_disk *disk, struct rng *rng, bool *
 	if (db)
 		slf_close(db);
 	sim_disk_free(disk);
-	if (page != NO_PAGE && passing)
-		give_back(cut.left, page, before, lost);
-	*whole = done || (*whole && !cut.torn) || (page != NO_PAGE && passing);
+	*whole = (*whole && !cut.torn) || (page != NO_PAGE && passing && give_back(cut.left, page, before, lost)) || done;
 	return cut.left;
 }
 
