@@ -64,14 +64,19 @@ static const char *enter_namespace(void)
 
 /* Linux's loop device calls a write done that its file has taken in part only (seen on 6.18). So a thin one gets one page at a
  * time: that fits or does not. */
-static void write_by_pages(const struct volume *volume)
+static const char *write_by_pages(const struct volume *volume)
 {
 	char path[64] = "";
 	FILE *file = NULL;
+	bool done;
 
 	snprintf(path, sizeof(path), "/sys/block/%s/queue/max_sectors_kb", volume->device + strlen("/dev/"));
 	file = fopen(path, "we");
-	must(file != NULL && fprintf(file, "%d", THIN_BLOCK_BYTES / 1024) > 0 && fclose(file) == 0);
+	if (!file)
+		return "requests of a loop device cannot be limited";
+	done = fprintf(file, "%d", THIN_BLOCK_BYTES / 1024) > 0;
+	done &= fclose(file) == 0;
+	return done ? NULL : "requests of a loop device cannot be limited";
 }
 
 /* Somebody else may take the device between the question which is free and the taking. */
@@ -100,9 +105,7 @@ static const char *loop_attach(struct volume *volume)
 	}
 	if (control >= 0)
 		close(control);
-	if (!why && volume->pool[0])
-		write_by_pages(volume);
-	return why;
+	return why || !volume->pool[0] ? why : write_by_pages(volume);
 }
 
 static const char *make_file_system(const struct volume *volume)
