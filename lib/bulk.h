@@ -9,7 +9,6 @@
 #include "base.h"
 #include "extent.h"
 
-
 struct bulk {
 	struct extents *extents;
 	bool set_aside;      /* takes what extents_reserve has set aside */

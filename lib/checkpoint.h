@@ -74,7 +74,7 @@ void checkpoint_return_list(struct core *core);
 void checkpoint_mark(struct core *core, struct mark *mark, const struct version *version, const struct tree_root *roots,
 		     const struct log_place *place, uint64_t *recyclable);
 /* After the mark of the version root_seq is durable, in this slab: metadata pages, and recycling of the log before the slab
- * `number`, where the mark's replay begins; bytes: of the log up to there. */
+ * `number`, where the mark's replay begins; bytes: of the log so far, from which the next checkpoint's share of it is counted. */
 void checkpoint_publish(struct core *core, const struct log_slab *slab, uint64_t root_seq, uint64_t number,
 			const struct log_bytes *bytes);
 
