@@ -277,7 +277,7 @@ int slf_stats(struct slf_db *db, struct slf_stats *stats)
 	own.heap_held_bytes = heap_held(core->heap);
 	own.heap_limit_bytes = core->tuning.heap_bytes; /* of live blocks: three quarters of the option */
 	pthread_mutex_lock(&core->commit.lock);
-	own.log_live_bytes = core->commit.settled_bytes.slabs - core->log.mark_bytes.slabs;
+	own.log_live_bytes = core->commit.settled_place.bytes.slabs - core->log.mark_bytes.slabs;
 	pthread_mutex_unlock(&core->commit.lock);
 	own.size = stats->size < sizeof(own) ? stats->size : sizeof(own);
 	memcpy(stats, &own, own.size);

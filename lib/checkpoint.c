@@ -199,7 +199,6 @@ int checkpoint_write_pages(struct core *core, bool clean)
 	meta->log_end = commit->settled_place.position;
 	meta->log_number = commit->settled_place.number;
 	pthread_mutex_unlock(&commit->lock);
-	meta->salt = core->log.salt;
 	meta->flags = clean ? META_FLAG_CLEAN : 0;
 	result = write_next_page(core);
 	if (!result)
@@ -242,14 +241,13 @@ void checkpoint_mark(struct core *core, struct mark *mark, const struct version 
 	mark->recyclable = slice(recyclable, count * sizeof(uint64_t));
 }
 
-void checkpoint_publish(struct core *core, const struct log_slab *slab, uint64_t root_seq, uint64_t number,
-			const struct log_bytes *bytes)
+void checkpoint_publish(struct core *core, const struct log_slab *slab, uint64_t root_seq, const struct log_place *replay)
 {
 	struct checkpoint *checkpoint = &core->checkpoint;
 	int result;
 
 	pthread_mutex_lock(&core->commit.lock);
-	core->log.mark_bytes = *bytes;
+	core->log.mark_bytes = replay->bytes;
 	pthread_mutex_unlock(&core->commit.lock);
 	stats_add(&core->stats.values.checkpoints, 1);
 	stats_add(&core->stats.values.checkpoint_bytes, checkpoint->materialiser.bytes);
@@ -262,7 +260,7 @@ void checkpoint_publish(struct core *core, const struct log_slab *slab, uint64_t
 	if (result)
 		core_log(core, 4, "metadata page not written (%s): the log is kept until it can be", error_detail(result));
 	else
-		log_recycle(&core->log, number);
+		log_recycle(&core->log, replay->number);
 }
 
 /* ---- The checkpoint ---------------------------------------------------------------------------------------------- */
@@ -326,7 +324,6 @@ static int write_version(struct core *core, const struct version *frozen, const 
 static int run_exclusive(struct core *core)
 {
 	struct log_place place;
-	struct log_bytes bytes;
 	struct log_slab slab;
 	struct version *frozen;
 	struct tree_root roots;
@@ -338,7 +335,7 @@ static int run_exclusive(struct core *core)
 		result = commit_check(&core->commit);
 	if (result)
 		return result;
-	frozen = commit_freeze(&core->commit, &place, &bytes);
+	frozen = commit_freeze(&core->commit, &place);
 	if (!frozen->forest && frozen->seq == atomic_load(&core->checkpoint.seq)) /* a commit may bring a blob only */
 		goto out; /* nothing has changed since the last checkpoint */
 	result = write_version(core, frozen, &place, &roots, &slab);
@@ -347,7 +344,7 @@ static int run_exclusive(struct core *core)
 	atomic_store(&core->checkpoint.failed_space, result == -ENOSPC || result == -EDQUOT || result == -EFBIG);
 	if (result)
 		goto out;
-	checkpoint_publish(core, &slab, frozen->seq, place.number, &bytes);
+	checkpoint_publish(core, &slab, frozen->seq, &place);
 	set_state(&core->checkpoint, CHECKPOINT_INSTALLING);
 	if (!core->closing) /* else the heap goes as a whole */
 		result = install_run(core, frozen->epoch, frozen->roots_epoch, &roots);

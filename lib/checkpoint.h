@@ -73,10 +73,9 @@ void checkpoint_return_list(struct core *core);
  * MARK_RECYCLABLE_MAX positions, encoded. */
 void checkpoint_mark(struct core *core, struct mark *mark, const struct version *version, const struct tree_root *roots,
 		     const struct log_place *place, uint64_t *recyclable);
-/* After the mark of the version root_seq is durable, in this slab: metadata pages, and recycling of the log before the slab
- * `number`, where the mark's replay begins; bytes: of the log so far, from which the next checkpoint's share of it is counted. */
-void checkpoint_publish(struct core *core, const struct log_slab *slab, uint64_t root_seq, uint64_t number,
-			const struct log_bytes *bytes);
+/* After the mark of the version root_seq is durable, in this slab: metadata pages, and recycling of the log before the place
+ * where the mark's replay begins. */
+void checkpoint_publish(struct core *core, const struct log_slab *slab, uint64_t root_seq, const struct log_place *replay);
 
 /* Writes both metadata pages with the present state, the older one first. */
 int checkpoint_write_pages(struct core *core, bool clean);

@@ -252,7 +252,7 @@ static int flush(struct commit *commit)
 /* Something is written and not flushed. */
 static bool is_unsynced(const struct commit *commit)
 {
-	return commit->written_bytes.slabs != commit->settled_bytes.slabs;
+	return commit->written_bytes.slabs != commit->settled_place.bytes.slabs;
 }
 
 enum outcome { OUTCOME_DONE, OUTCOME_ABORTED, OUTCOME_UNKNOWN };
@@ -295,7 +295,6 @@ static enum outcome write_flight(struct commit *commit, struct group *group, boo
 static void settle(struct commit *commit, struct version *version)
 {
 	commit->settled_place = commit->log->end;
-	commit->settled_bytes = commit->log->bytes;
 	commit->settled_ns = commit->sync == SLF_SYNC_AUTO ? clock_now_ns() : 0;
 	commit->durable_limit = commit->seq_limit;
 	version_settle(commit->versions, version);
@@ -339,7 +338,7 @@ static void conclude(struct commit *commit, struct group *flight, uint32_t round
 	} else {
 		if (flight->last)
 			commit->written = flight->last;
-		commit->written_bytes = commit->log->bytes;
+		commit->written_bytes = commit->log->end.bytes;
 		if (flight->has_mark)
 			commit->mark_slab = commit->log->last;
 		if (stable) {
@@ -531,7 +530,7 @@ struct commit_load commit_load(struct commit *commit)
 
 	pthread_mutex_lock(&commit->lock);
 	load = (struct commit_load){ .gathered = fill_group(commit)->payload,
-				     .unflushed = commit->written_bytes.slabs - commit->settled_bytes.slabs,
+				     .unflushed = commit->written_bytes.slabs - commit->settled_place.bytes.slabs,
 				     .settled_ns = commit->settled_ns };
 	pthread_mutex_unlock(&commit->lock);
 	return load;
@@ -785,7 +784,7 @@ void commit_install(struct commit *commit, struct version *version)
 	pthread_mutex_unlock(&commit->lock);
 }
 
-struct version *commit_freeze(struct commit *commit, struct log_place *place, struct log_bytes *bytes)
+struct version *commit_freeze(struct commit *commit, struct log_place *place)
 {
 	struct version *version;
 
@@ -793,7 +792,6 @@ struct version *commit_freeze(struct commit *commit, struct log_place *place, st
 	version = atomic_load(&commit->versions->durable);
 	atomic_store(&commit->versions->pinned, version->epoch);
 	*place = commit->settled_place;
-	*bytes = commit->settled_bytes;
 	pthread_mutex_unlock(&commit->lock);
 	return version;
 }

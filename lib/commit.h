@@ -74,7 +74,6 @@ struct commit {
 	_Atomic uint64_t durable_seq, visible_seq;
 	struct version *written; /* newest version whose slab is written, maybe not flushed */
 	struct log_place settled_place; /* log place behind the slab of the durable version */
-	struct log_bytes settled_bytes; /* up to there */
 	uint64_t settled_ns; /* when; kept for SLF_SYNC_AUTO only */
 	struct log_bytes written_bytes; /* up to the slab written last */
 	struct log_slab mark_slab; /* the newest written slab with a MARK */
@@ -148,6 +147,6 @@ void commit_install(struct commit *commit, struct version *version);
 
 /* The durable version and the log place behind its slab, as one; the version is pinned (versions->pinned). Any thread: the
  * pin is stored under the lock that moving `durable` needs, so a sweep sees one or the other. */
-struct version *commit_freeze(struct commit *commit, struct log_place *place, struct log_bytes *bytes);
+struct version *commit_freeze(struct commit *commit, struct log_place *place);
 
 #endif

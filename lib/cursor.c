@@ -70,16 +70,24 @@ static int prefix_bounds(struct slf_cursor *cursor, struct slf_slice prefix)
 	return result;
 }
 
+static bool flags_fit(unsigned flags)
+{
+	const unsigned low = flags & (SLF_LOWER | SLF_LOWER_EXCLUSIVE), high = flags & (SLF_UPPER | SLF_UPPER_INCLUSIVE);
+
+	if (flags & ~(low | high | SLF_PREFIX | SLF_TRANSIENT))
+		return false;
+	return flags & SLF_PREFIX ? !(low | high) : low != SLF_LOWER_EXCLUSIVE && high != SLF_UPPER_INCLUSIVE;
+}
+
 static int take_range(struct slf_cursor *cursor, const struct slf_range *range)
 {
-	const unsigned bounds = SLF_LOWER | SLF_UPPER | SLF_LOWER_EXCLUSIVE | SLF_UPPER_INCLUSIVE;
-	const unsigned known = bounds | SLF_PREFIX | SLF_TRANSIENT;
 	int result = 0;
 
 	if (!range)
 		return 0;
-	if ((range->flags & ~known) || ((range->flags & SLF_PREFIX) && (range->flags & bounds)))
-		return error_set(-EINVAL, NULL, -1, OFFSET_NONE, "slf_range: unknown or contradicting flags");
+	if (!flags_fit(range->flags))
+		return error_set(-EINVAL, NULL, -1, OFFSET_NONE,
+				 "slf_range: unknown or contradicting flags, or one that says how a bound is meant without the bound");
 	if (range->low.size > KEY_BYTES_MAX || range->high.size > KEY_BYTES_MAX)
 		return error_set(SLF_ETOOBIG, NULL, -1, OFFSET_NONE, "a bound is longer than a key may be");
 	if ((!range->low.data && range->low.size) || (!range->high.data && range->high.size))

@@ -39,24 +39,39 @@ static uint32_t length_here(const struct log *log, uint64_t payload)
 	return (uint32_t)(align_up(position + slab_bytes(payload, log->store->settings.sector), log->pad) - position);
 }
 
-int log_add_live(struct log *log, uint64_t position, uint64_t first_number)
+static int live_insert(struct log *log, size_t place, uint64_t position, uint64_t first_number)
 {
-	int result = 0;
-
-	pthread_mutex_lock(&log->mutex);
 	if (log->live_count == log->live_capacity) {
 		size_t capacity = log->live_capacity ? log->live_capacity * 2 : 16;
 		struct log_extent *live = realloc(log->live, capacity * sizeof(*live));
 
-		if (live) {
-			log->live = live;
-			log->live_capacity = capacity;
-		} else {
-			result = -ENOMEM;
-		}
+		if (!live)
+			return -ENOMEM;
+		log->live = live;
+		log->live_capacity = capacity;
 	}
-	if (!result)
-		log->live[log->live_count++] = (struct log_extent){ position, first_number };
+	memmove(log->live + place + 1, log->live + place, (log->live_count - place) * sizeof(*log->live));
+	log->live[place] = (struct log_extent){ position, first_number };
+	log->live_count++;
+	return 0;
+}
+
+int log_add_live(struct log *log, uint64_t position, uint64_t first_number)
+{
+	int result;
+
+	pthread_mutex_lock(&log->mutex);
+	result = live_insert(log, log->live_count, position, first_number);
+	pthread_mutex_unlock(&log->mutex);
+	return result;
+}
+
+int log_add_oldest(struct log *log, uint64_t position)
+{
+	int result;
+
+	pthread_mutex_lock(&log->mutex);
+	result = live_insert(log, 0, position, 0);
 	pthread_mutex_unlock(&log->mutex);
 	return result;
 }
@@ -74,16 +89,6 @@ static int free_add(struct log *log, uint64_t position)
 	}
 	log->free[log->free_count++] = position;
 	return 0;
-}
-
-int log_add_free(struct log *log, uint64_t position)
-{
-	int result;
-
-	pthread_mutex_lock(&log->mutex);
-	result = free_add(log, position);
-	pthread_mutex_unlock(&log->mutex);
-	return result;
 }
 
 size_t log_free_list(struct log *log, uint64_t number, uint64_t *positions, size_t max)
@@ -347,8 +352,8 @@ static int write_at_end(struct log *log, void *slab, struct slab_header *header,
 	log->end.previous = header->digest;
 	log->end.next = header->next;
 	log->end.number++;
-	log->bytes.payload += header->payload;
-	log->bytes.slabs += header->length;
+	log->end.bytes.payload += header->payload;
+	log->end.bytes.slabs += header->length;
 	pthread_mutex_lock(&log->mutex);
 	log->space.position = log->end.position;
 	log->space.announced = log->end.next != 0;

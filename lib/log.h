@@ -22,18 +22,19 @@ struct log_extent {
 	uint64_t first_number; /* of the first slab in it */
 };
 
+/* Bytes of slabs. */
+struct log_bytes {
+	uint64_t payload;
+	uint64_t slabs; /* with their padding */
+};
+
 /* A place in the log, complete enough to start replay there. */
 struct log_place {
 	uint64_t position; /* where the slab is when it lies directly behind the one before */
 	uint64_t next;     /* else the announced extent */
 	uint64_t number;   /* of that slab */
 	uint64_t previous; /* digest of the one before */
-};
-
-/* Bytes of slabs written ever. */
-struct log_bytes {
-	uint64_t payload;
-	uint64_t slabs; /* with their padding */
+	struct log_bytes bytes; /* before it, counted by this process */
 };
 
 /* A slab that has been written. */
@@ -54,8 +55,7 @@ struct log {
 	bool unsynced;             /* slabs written and not flushed */
 	bool torn;                 /* the last log_write failed and may have left bytes at its place */
 	bool doubt;                /* a flush failed inside log_write */
-	struct log_bytes bytes;
-	struct log_bytes mark_bytes; /* where replay would start */
+	struct log_bytes mark_bytes; /* before the place where replay would start */
 	pthread_mutex_t mutex;     /* guards the fields below; a spindle's mutex is taken inside */
 	struct log_space {         /* of the current extent, for log_reserve */
 		uint64_t position;      /* = end.position */
@@ -107,7 +107,9 @@ void log_recycle(struct log *log, uint64_t number);
 /* Positions of the extents that are free once log_recycle(number) has been called, and of one that no slab has announced yet; at
  * most max. */
 size_t log_free_list(struct log *log, uint64_t number, uint64_t *positions, size_t max);
-int log_add_free(struct log *log, uint64_t position);
+/* The extent that is used next, from this slab on. */
 int log_add_live(struct log *log, uint64_t position, uint64_t first_number);
+/* One whose slabs come before all others: the next log_recycle frees it. */
+int log_add_oldest(struct log *log, uint64_t position);
 
 #endif

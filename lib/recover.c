@@ -333,8 +333,8 @@ static int replay_chain(struct recovery *recovery, struct replay *replay)
 	struct log_reader *reader = &recovery->reader;
 	struct core *core = recovery->core;
 	uint64_t done = 0, extent = 0, start_ns = clock_now_ns();
-	struct log_place start = { recovery->mark.replay_position, recovery->mark.replay_next,
-				   recovery->mark.replay_number, recovery->mark.replay_previous };
+	struct log_place start = { .position = recovery->mark.replay_position, .next = recovery->mark.replay_next,
+				   .number = recovery->mark.replay_number, .previous = recovery->mark.replay_previous };
 	const char *reason;
 	int result = 0;
 
@@ -408,15 +408,12 @@ static int replay_all(struct recovery *recovery)
 
 /* ---- State ------------------------------------------------------------------------------------------------------- */
 
-static bool is_known(const struct core *core, uint64_t position)
+static bool is_known(const struct log *log, uint64_t position)
 {
-	for (size_t i = 0; i < core->log.live_count; i++)
-		if (core->log.live[i].position == position)
+	for (size_t i = 0; i < log->live_count; i++)
+		if (log->live[i].position == position)
 			return true;
-	for (size_t i = 0; i < core->log.free_count; i++)
-		if (core->log.free[i] == position)
-			return true;
-	return position == core->log.spare;
+	return position == log->spare;
 }
 
 /* Which extents are taken. After an unclean stop all that the files hold are, since the log may refer to bulk behind the
@@ -447,18 +444,19 @@ static void restore_extents(struct recovery *recovery)
 		extents->spindles[i].next = u64_min(extents->spindles[i].next, OFFSET_MAX / EXTENT_BYTES / 2);
 }
 
-/* The extents that the mark sets free, once both pages lead to it: till then the one before may be needed. */
-static int restore_free(struct recovery *recovery)
+/* The extents that the mark sets free. They are not recycled before both pages lead to it: till then the one before may be
+ * needed. */
+static int restore_oldest(struct recovery *recovery)
 {
-	struct core *core = recovery->core;
+	struct log *log = &recovery->core->log;
 	const struct mark *mark = &recovery->mark;
 	int result = 0;
 
-	for (uint32_t i = 0; i < mark->recyclable_count && !result; i++) {
+	for (uint32_t i = mark->recyclable_count; i-- > 0 && !result;) {
 		uint64_t position = mark_recyclable(mark, i);
 
-		if (may_be_free(mark, position) && !is_known(core, position)) /* hostile: the same one again */
-			result = log_add_free(&core->log, position);
+		if (may_be_free(mark, position) && !is_known(log, position)) /* hostile: the same one again */
+			result = log_add_oldest(log, position);
 	}
 	return result;
 }
@@ -480,6 +478,7 @@ static int restore_log(struct recovery *recovery, uint64_t salt)
 	core->log.salt = salt;
 	core->extents.salt = salt;
 	core->log.spare = recovery->end.next;
+	recovery->end.bytes = (struct log_bytes){ recovery->bytes, recovery->bytes };
 	log_continue(&core->log, &recovery->end, extent, false);
 	commit->settled_place = recovery->end;
 	commit->mark_slab = recovery->mark_slab;
@@ -495,9 +494,7 @@ static int restore_log(struct recovery *recovery, uint64_t salt)
 	commit->lost_last = commit->next_seq - 1;
 	atomic_store(&commit->durable_seq, recovery->last_seq);
 	atomic_store(&commit->visible_seq, recovery->last_seq);
-	core->log.bytes = (struct log_bytes){ recovery->bytes, recovery->bytes };
-	commit->written_bytes = core->log.bytes;
-	commit->settled_bytes = core->log.bytes;
+	commit->written_bytes = recovery->end.bytes;
 	atomic_store(&core->checkpoint.seq, recovery->mark.root_seq);
 	return result;
 }
@@ -577,6 +574,24 @@ static int clear_copy(struct recovery *recovery)
 	return result ? result : spindle_sync(&recovery->core->store.spindles[0]);
 }
 
+static void take_page(struct core *core)
+{
+	core->checkpoint.meta = core->meta;
+	core->checkpoint.slot = core->meta.slot;
+}
+
+/* The original's pages tell of more than its copy has. They are corrected before the copy has an OPEN record of its own: until then
+ * it is known as one. */
+static int correct_pages(struct core *core)
+{
+	int result;
+
+	take_page(core);
+	result = checkpoint_write_pages(core, false);
+	core->meta = core->checkpoint.meta;
+	return result;
+}
+
 static int append_open(struct recovery *recovery, uint64_t salt)
 {
 	struct core *core = recovery->core;
@@ -596,8 +611,12 @@ static int start_writing(struct recovery *recovery, uint64_t salt)
 {
 	struct core *core = recovery->core;
 	struct checkpoint *checkpoint = &core->checkpoint;
-	int result = core->cut ? clear_copy(recovery) : 0;
+	int result = restore_oldest(recovery);
 
+	if (!result && core->cut)
+		result = clear_copy(recovery);
+	if (!result && core->cut)
+		result = correct_pages(core);
 	if (result)
 		return result;
 	clear_tail(recovery);
@@ -606,8 +625,8 @@ static int start_writing(struct recovery *recovery, uint64_t salt)
 		result = pages_announce(&core->store, &core->meta, salt);
 	if (result)
 		return result;
-	checkpoint->meta = core->meta;
-	checkpoint->slot = core->meta.slot;
+	take_page(core);
+	checkpoint->meta.salt = salt;
 	checkpoint->meta.mark_position = recovery->mark_slab.position;
 	checkpoint->meta.mark_number = recovery->mark_slab.number;
 	checkpoint->meta.mark_digest = recovery->mark_slab.digest;
@@ -620,7 +639,8 @@ static int start_writing(struct recovery *recovery, uint64_t salt)
 	result = pages_confirm(&core->store, &checkpoint->meta);
 	if (result)
 		core_log(core, 4, "metadata page not written: %s", error_detail(result));
-	return restore_free(recovery);
+	log_recycle(&core->log, recovery->mark.replay_number);
+	return 0;
 }
 
 /* Beside a writer the files have grown since they were opened, and what the log leads to may lie in what they grew by. */

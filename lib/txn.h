@@ -66,7 +66,7 @@ struct slf_txn {
 	uint64_t entries_added;     /* user trees; modulo 2^64 */
 	uint64_t heap_start;        /* heap_used at the beginning */
 	bool spilled;
-	uint64_t replay_number;     /* of a large commit: number of the slab where the replay of its mark begins */
+	struct log_place replay;    /* of a large commit: where the replay of its mark begins */
 };
 
 /* A handle from the pool with a reader slot. */

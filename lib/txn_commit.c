@@ -125,7 +125,6 @@ static int make_checkpoint(struct slf_txn *txn, struct version *version, struct 
 	struct core *core = txn->core;
 	struct materialiser *materialiser = &core->checkpoint.materialiser;
 	struct tree_root roots = version->roots;
-	struct log_place place;
 	int result;
 
 	materialise_begin(materialiser);
@@ -149,10 +148,9 @@ static int make_checkpoint(struct slf_txn *txn, struct version *version, struct 
 		return result;
 	}
 	pthread_mutex_lock(&core->commit.lock);
-	place = core->commit.settled_place;
+	txn->replay = core->commit.settled_place;
 	pthread_mutex_unlock(&core->commit.lock);
-	checkpoint_mark(core, mark, version, &roots, &place, recyclable); /* the seal sets its seq */
-	txn->replay_number = place.number;
+	checkpoint_mark(core, mark, version, &roots, &txn->replay, recyclable); /* the seal sets its seq */
 	born_free(txn->edit.heap, txn->edit.born); /* nothing leads to them any more */
 	txn->edit.born = NULL;
 	version->forest = NULL;
@@ -229,22 +227,20 @@ static void write_out_alone(struct core *core)
 		commit_write_out(&core->commit);
 }
 
-/* After the turn has been passed: waits as the mode asks, and finishes a large commit's checkpoint. replay_number: 0 for
- * one that is not large. */
-static int finish(struct core *core, bool async, uint64_t replay_number, uint64_t seq)
+/* After the turn has been passed: waits as the mode asks, and finishes a large commit's checkpoint. replay: of its mark; NULL
+ * for one that is not large. */
+static int finish(struct core *core, bool async, const struct log_place *replay, uint64_t seq)
 {
 	struct log_slab slab;
-	struct log_bytes bytes;
 	int result;
 
-	if (replay_number) {
+	if (replay) {
 		result = commit_wait(&core->commit, seq, -1);
 		if (!result) {
 			pthread_mutex_lock(&core->commit.lock);
 			slab = core->commit.mark_slab;
-			bytes = core->commit.settled_bytes;
 			pthread_mutex_unlock(&core->commit.lock);
-			checkpoint_publish(core, &slab, seq, replay_number, &bytes);
+			checkpoint_publish(core, &slab, seq, replay);
 		}
 		checkpoint_leave_private(core);
 		return result;
@@ -339,7 +335,7 @@ static int commit_changes(struct slf_txn *txn, bool async, uint64_t *seq)
 	if (large)
 		checkpoint_return_list(core);
 	pass_turn(txn);
-	result = finish(core, async, large ? txn->replay_number : 0, *seq);
+	result = finish(core, async, large ? &txn->replay : NULL, *seq);
 	if (!result)
 		stats_add(&core->stats.values.txn_commits, 1);
 	stats_time(&core->stats.values.commit_ns, clock_now_ns() - start);

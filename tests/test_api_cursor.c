@@ -220,6 +220,10 @@ Test(api_cursor, bounds)
 				     &(struct slf_cursor *){ NULL }), -EINVAL);
 	cr_assert_eq(slf_cursor_open(txn, SLF_MAIN, &(struct slf_range){ .flags = SLF_UPPER, .high = { NULL, 1 } },
 				     &(struct slf_cursor *){ NULL }), -EINVAL);
+	cr_assert_eq(slf_cursor_open(txn, SLF_MAIN, &(struct slf_range){ .flags = SLF_LOWER_EXCLUSIVE | SLF_UPPER },
+				     &(struct slf_cursor *){ NULL }), -EINVAL);
+	cr_assert_eq(slf_cursor_open(txn, SLF_MAIN, &(struct slf_range){ .flags = SLF_UPPER_INCLUSIVE | SLF_LOWER },
+				     &(struct slf_cursor *){ NULL }), -EINVAL);
 	for (size_t bound = 0; bound < 4; bound++) {
 		static const unsigned bounds[] = { SLF_UPPER, SLF_LOWER, SLF_LOWER_EXCLUSIVE, SLF_UPPER_INCLUSIVE };
 

@@ -114,6 +114,8 @@ static struct slf_range range_random(struct rng *rng, char *low, char *high)
 {
 	struct slf_range range = { .flags = (unsigned)rng_below(rng, 16) };
 
+	range.flags |= range.flags & SLF_LOWER_EXCLUSIVE ? SLF_LOWER : 0;
+	range.flags |= range.flags & SLF_UPPER_INCLUSIVE ? SLF_UPPER : 0;
 	range.low = key_make(low, rng_below(rng, KEY_SPACE));
 	range.high = key_make(high, rng_below(rng, KEY_SPACE));
 	if (rng_below(rng, 4) == 0) {

@@ -137,10 +137,25 @@ static struct sim_disk *disk_with_free_extents(void)
 	return killed(disk, db);
 }
 
+static void frees_both(const struct slf_db *db, uint64_t last)
+{
+	must(db->core.log.free_count >= 2);
+	cr_assert_eq(db->core.log.free[0], EXTENT_BYTES);
+	cr_assert_eq(db->core.log.free[1], last);
+}
+
+/* Nothing is to go on with extents that are free because a forged record says so. */
+static void end_with_them(struct sim_disk *disk, struct slf_db *db)
+{
+	commit_poison(&db->core.commit);
+	slf_close(db);
+	sim_disk_free(disk);
+}
+
 /* An extent that is in use would be used for something else, or one that is free be lost, by what a checkpoint says of them. */
 Test(recover_space, extents_that_a_checkpoint_sets_free)
 {
-	struct sim_disk *disk = disk_with_free_extents();
+	struct sim_disk *disk = disk_with_free_extents(), *beside;
 	struct slf_db *db = open_to_look(disk);
 	uint64_t spare = db->core.log.end.next, current = db->core.log.extent, next;
 	uint32_t count;
@@ -173,15 +188,15 @@ Test(recover_space, extents_that_a_checkpoint_sets_free)
 	cr_assert_eq(sim_disk_faults_fired(disk), 1);
 	cr_assert_eq(db->core.log.free_count, 0);
 	sim_disk_clear_faults(disk);
-	disk = killed(disk, db);
+	beside = sim_disk_kill(disk);
+	must_work(slf_checkpoint(db)); /* its pages can be written, and then nothing leads to an older one */
+	frees_both(db, (next - 1) * EXTENT_BYTES);
+	end_with_them(disk, db);
 
-	must_work(disk_open(disk, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+	must_work(disk_open(beside, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
 	cr_assert_eq(db->core.log.free_count, 2);
-	cr_assert_eq(db->core.log.free[0], EXTENT_BYTES);
-	cr_assert_eq(db->core.log.free[1], (next - 1) * EXTENT_BYTES);
-	commit_poison(&db->core.commit); /* it is not to go on with them */
-	slf_close(db);
-	sim_disk_free(disk);
+	frees_both(db, (next - 1) * EXTENT_BYTES);
+	end_with_them(beside, db);
 }
 
 /* The same at every step of their use: the log goes round, and each kill comes at another place. */

@@ -440,7 +440,7 @@ Test(spill, log_budget_without_sync)
 	killed = sim_disk_kill(rig->disk);
 	must_work(open_on(rig, killed, SLF_NO_THREADS, &db));
 	must(database_holds(db, &rig->committed));
-	cr_assert_lt(db->core.log.bytes.payload, 2 * LOG_BYTES);
+	cr_assert_lt(db->core.log.end.bytes.payload, 2 * LOG_BYTES);
 	cr_assert_lt(db->core.stats.values.replay_commits, 2000);
 	must_work(slf_close(db));
 	sim_disk_free(killed);
