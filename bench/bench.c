@@ -100,7 +100,7 @@ static error_t parse_plan(int key)
 		plan(PLAN_QUICK, 0.1, 0.5, 0.5, 280);
 		return 0;
 	case OPTION_FULL:
-		plan(PLAN_FULL, 1, 40, 30, 6900);
+		plan(PLAN_FULL, 1, 30, 30, 6900);
 		return 0;
 	case OPTION_LIST:
 		list_all();

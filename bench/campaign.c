@@ -8,6 +8,7 @@
  */
 #include "campaign.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -196,15 +197,29 @@ static bool possible(struct campaign *campaign, const struct workload *workload,
 }
 
 /* Far more than it takes on a slow machine, and not much longer than all may take: this is for what hangs. */
-static unsigned seconds_max(const struct campaign *campaign)
+static void limit_time(const struct campaign *campaign, struct run *run)
 {
 	const struct bench_case *measured = &campaign->measured;
 	uint64_t bytes = measured->count * (measured->shape.key_bytes + measured->shape.value_bytes), now = now_ns();
-	unsigned most = 900 + (unsigned)(20 * campaign->settings->seconds) + (unsigned)(measured->count / 1000) +
-			(unsigned)(bytes >> 20);
 	uint64_t left = campaign->end_ns > now ? (campaign->end_ns - now) / 1000000000 : 0;
 
-	return campaign->settings->budget_seconds > 0 && left + 60 < most ? (unsigned)left + 60 : most;
+	run->seconds_max = 300 + (unsigned)(20 * campaign->settings->seconds) + (unsigned)(measured->count / 4000) +
+			   (unsigned)(bytes >> 20);
+	run->hurried = campaign->settings->budget_seconds > 0 && left + 60 < run->seconds_max;
+	if (run->hurried)
+		run->seconds_max = (unsigned)left + 60;
+}
+
+/* 0 or -1: record says why, and so do the counts. */
+static int run_limited(struct campaign *campaign, struct run *run, json_object *record)
+{
+	int result = 0;
+
+	limit_time(campaign, run);
+	result = run_in_child(run, record);
+	campaign->failed += result == -ECHILD;
+	campaign->skipped += result == -ETIME;
+	return result ? -1 : 0;
 }
 
 static void path_of(const struct campaign *campaign, const struct store *store, const char *what, char *path)
@@ -228,18 +243,18 @@ static uint64_t memory_bytes(const struct campaign *campaign)
 	return campaign->settings->memory_bytes ? campaign->settings->memory_bytes : machine_memory_bytes();
 }
 
-/* The filled database of a store, made when it is not there yet, with the settings that it is used with. 0, or -ECHILD:
+/* The filled database of a store, made when it is not there yet, with the settings that it is used with. 0, or -1:
  * record says why, and there is none. */
 static int provide_filled(struct campaign *campaign, const struct store *store, const char *path, json_object *record)
 {
 	struct run run = { .measured = &campaign->measured, .store = store, .directory = path, .fill = true,
-			   .memory_bytes = memory_bytes(campaign), .seconds_max = seconds_max(campaign) };
+			   .memory_bytes = memory_bytes(campaign) };
 	int result = 0;
 
 	if (access(path, F_OK) == 0)
 		return 0;
 	make_directory(path);
-	result = run_in_child(&run, record);
+	result = run_limited(campaign, &run, record);
 	if (result)
 		files_remove_tree(path);
 	return result;
@@ -288,8 +303,7 @@ static void measure(struct campaign *campaign, const struct workload *workload, 
 		    struct rates *rates)
 {
 	json_object *record = new_record(campaign, workload, store), *rate = NULL;
-	struct run run = { .measured = &campaign->measured, .store = store, .thorough = campaign->repetition == 0,
-			   .seconds_max = seconds_max(campaign) };
+	struct run run = { .measured = &campaign->measured, .store = store, .thorough = campaign->repetition == 0 };
 	char path[4096] = "", copy[4096] = "";
 	int result = 0;
 
@@ -305,7 +319,7 @@ static void measure(struct campaign *campaign, const struct workload *workload, 
 	result = provide(campaign, workload, store, path, record);
 	files_write_out(campaign->directory);
 	if (result == 0)
-		result = run_in_child(&run, record);
+		result = run_limited(campaign, &run, record);
 	path_of(campaign, store, "work-copy", copy);
 	files_remove_tree(copy); /* a hot copy that failed */
 	if (workload->base != BASE_FILLED)
@@ -316,7 +330,6 @@ static void measure(struct campaign *campaign, const struct workload *workload, 
 	if (rate)
 		rates->values[rates->count++] = json_object_get_double(rate);
 	campaign->done++;
-	campaign->failed += result != 0;
 	campaign->disturbed += is_disturbed(record);
 	emit(campaign, record);
 }
@@ -472,7 +485,7 @@ static void run_sections(struct campaign *campaign)
 static void run_limit(struct campaign *campaign, const struct limit *limit, const struct limit_setup *setup,
 		      const char *name)
 {
-	struct run run = { .limit = limit, .limit_setup = setup, .seconds_max = seconds_max(campaign) };
+	struct run run = { .limit = limit, .limit_setup = setup };
 	json_object *record = json_object_new_object();
 
 	show(campaign, "limits", name, "");
@@ -480,10 +493,8 @@ static void run_limit(struct campaign *campaign, const struct limit *limit, cons
 	add_text(record, "limit", name);
 	add_text(record, "description", limit->description);
 	add_integer(record, "repetition", campaign->repetition);
-	if (run_in_child(&run, record) == 0)
+	if (run_limited(campaign, &run, record) == 0)
 		add_text(record, "status", "ok");
-	else
-		campaign->failed++;
 	emit(campaign, record);
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A value is a unit that stands in it twice (once when incompressible): number (8 bytes), version (8), a slice of a
- * pool of pseudo-random bytes whose place number and version choose, and a tail (8) that is a hash of both. Cutting
- * the middle from a pool costs a memcpy, so that making large values does not stand in the way of the store's own
- * work.
+ * A value is one piece, or several of ENTRY_PIECE_BYTES. A piece is a unit that stands in it twice (once when
+ * incompressible): number (8 bytes), version (8), a slice of a pool of pseudo-random bytes whose place number, version
+ * and place of the piece choose, and a tail (8) that is a hash of them. Cutting the middle from a pool costs a memcpy,
+ * so that making large values does not stand in the way of the store's own work.
  */
 #include "entry.h"
 
@@ -87,26 +87,37 @@ struct bytes entry_missing(const struct entry_shape *shape, uint64_t number, uns
 	return (struct bytes){ .data = key, .size = shape->key_bytes };
 }
 
-static size_t unit_bytes(const struct entry_shape *shape)
+static size_t piece_bytes(const struct entry_shape *shape)
 {
-	return shape->incompressible ? shape->value_bytes : shape->value_bytes / 2;
+	return shape->value_bytes < ENTRY_PIECE_BYTES ? shape->value_bytes : ENTRY_PIECE_BYTES;
 }
 
-static uint64_t tail_of(uint64_t number, uint64_t version)
+static size_t unit_bytes(const struct entry_shape *shape)
 {
-	return random_mix(number ^ random_mix(version));
+	return shape->incompressible ? piece_bytes(shape) : piece_bytes(shape) / 2;
+}
+
+/* Of the piece that begins at offset. */
+static uint64_t tail_of(uint64_t number, uint64_t version, size_t offset)
+{
+	return random_mix(number ^ random_mix(version + ((uint64_t)offset << 32)));
 }
 
 struct bytes entry_value(const struct entry_shape *shape, uint64_t number, uint64_t version, unsigned char *value)
 {
-	uint64_t head[2] = { number, version }, tail = tail_of(number, version);
-	size_t unit = unit_bytes(shape);
+	uint64_t head[2] = { number, version };
+	size_t unit = unit_bytes(shape), piece = piece_bytes(shape), offset = 0;
 
-	memcpy(value, head, HEAD_BYTES);
-	memcpy(value + HEAD_BYTES, middle_of(tail), unit - HEAD_BYTES - TAIL_BYTES);
-	memcpy(value + unit - TAIL_BYTES, &tail, TAIL_BYTES);
-	if (unit < shape->value_bytes)
-		memcpy(value + unit, value, shape->value_bytes - unit);
+	for (offset = 0; offset < shape->value_bytes; offset += piece) {
+		unsigned char *to = value + offset;
+		uint64_t tail = tail_of(number, version, offset);
+
+		memcpy(to, head, HEAD_BYTES);
+		memcpy(to + HEAD_BYTES, middle_of(tail), unit - HEAD_BYTES - TAIL_BYTES);
+		memcpy(to + unit - TAIL_BYTES, &tail, TAIL_BYTES);
+		if (unit < piece)
+			memcpy(to + unit, to, unit);
+	}
 	return (struct bytes){ .data = value, .size = shape->value_bytes };
 }
 
@@ -128,36 +139,50 @@ uint64_t entry_version(struct bytes value)
 	return word_at(value, 8);
 }
 
-/* Does the first half repeat in the second one, as far as a word of each cache line tells? An incompressible value is its
- * own twin, and is read all the same. */
+/* Does the first half of each piece repeat in the second one, as far as a word of each cache line tells? An incompressible
+ * piece is its own twin, and is read all the same. */
 static bool halves_agree(const struct entry_shape *shape, struct bytes value)
 {
-	size_t unit = unit_bytes(shape), twin = value.size - unit, i = 0;
+	size_t unit = unit_bytes(shape), piece = piece_bytes(shape), offset = 0, i = 0;
 	uint64_t differences = 0;
 
-	for (i = 0; i + sizeof(uint64_t) <= unit; i += LINE_BYTES)
-		differences |= word_at(value, i) ^ word_at(value, i + twin);
+	for (offset = 0; offset < value.size; offset += piece)
+		for (i = offset; i + sizeof(uint64_t) <= offset + unit; i += LINE_BYTES)
+			differences |= word_at(value, i) ^ word_at(value, i + piece - unit);
 	return differences == 0;
 }
 
 bool entry_value_is(const struct entry_shape *shape, uint64_t number, struct bytes value)
 {
 	return value.size == shape->value_bytes && entry_number(value) == number &&
-	       word_at(value, value.size - TAIL_BYTES) == tail_of(number, entry_version(value)) &&
+	       word_at(value, value.size - TAIL_BYTES) ==
+		       tail_of(number, entry_version(value), value.size - piece_bytes(shape)) &&
 	       halves_agree(shape, value);
+}
+
+/* Is it the piece that stands at offset in the value of this entry? */
+static bool piece_is(const struct entry_shape *shape, const unsigned char *piece, struct bytes value, size_t offset)
+{
+	size_t unit = unit_bytes(shape);
+	uint64_t tail = tail_of(entry_number(value), entry_version(value), offset);
+
+	return memcmp(piece, value.data, HEAD_BYTES) == 0 && memcmp(piece + unit - TAIL_BYTES, &tail, TAIL_BYTES) == 0 &&
+	       memcmp(piece + HEAD_BYTES, middle_of(tail), unit - HEAD_BYTES - TAIL_BYTES) == 0 &&
+	       memcmp(piece + unit, piece, piece_bytes(shape) - unit) == 0;
 }
 
 bool entry_is(const struct entry_shape *shape, struct bytes key, struct bytes value)
 {
 	unsigned char expected[ENTRY_KEY_BYTES_MAX];
-	size_t unit = unit_bytes(shape);
-	uint64_t tail = 0;
+	size_t offset = 0;
 
 	if (value.size != shape->value_bytes || key.size != shape->key_bytes)
 		return false;
 	entry_key(shape, entry_number(value), expected);
-	tail = tail_of(entry_number(value), entry_version(value));
-	return memcmp(key.data, expected, key.size) == 0 && word_at(value, unit - TAIL_BYTES) == tail &&
-	       memcmp((const char *)value.data + HEAD_BYTES, middle_of(tail), unit - HEAD_BYTES - TAIL_BYTES) == 0 &&
-	       memcmp((const char *)value.data + unit, value.data, value.size - unit) == 0;
+	if (memcmp(key.data, expected, key.size) != 0)
+		return false;
+	for (offset = 0; offset < value.size; offset += piece_bytes(shape))
+		if (!piece_is(shape, (const unsigned char *)value.data + offset, value, offset))
+			return false;
+	return true;
 }

@@ -7,6 +7,7 @@
 
 #define ENTRY_KEY_BYTES_MAX 65535
 #define ENTRY_VALUE_BYTES_MIN 48
+#define ENTRY_PIECE_BYTES 2000 /* compressors that look at 32 KiB, or 64, find what repeats */
 
 enum entry_form {
 	ENTRY_DIGITS, /* db_bench: decimal digits, so keys have the order of their numbers */
@@ -17,8 +18,8 @@ enum entry_form {
 struct entry_shape {
 	enum entry_form form;
 	size_t key_bytes;    /* ENTRY_DIGITS: at least 16; ENTRY_HASHED: at least 8; ENTRY_USER: 24 */
-	size_t value_bytes;  /* even, at least ENTRY_VALUE_BYTES_MIN */
-	bool incompressible; /* else the second half of a value repeats the first one, as db_bench's values do */
+	size_t value_bytes;  /* even, at least ENTRY_VALUE_BYTES_MIN, above ENTRY_PIECE_BYTES a multiple of that */
+	bool incompressible; /* else the second half of each piece repeats the first one, as in db_bench's values */
 };
 
 /* Makes what values are cut from: once, before anything else here. 0 or -ENOMEM. */

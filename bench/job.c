@@ -4,9 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "workloads.h"
 
+#define WARM_GETS_MAX 200000
+#define WARM_NS_MAX 1000000000u /* where not all of it stays in memory */
 #define SAMPLE_GAP 31u /* calls between two that are timed: 0 to 30, so one in 16 is */
 
 uint64_t now_ns(void)
@@ -72,8 +75,8 @@ void job_release(struct job *job)
 
 void job_start(struct job *job)
 {
-	job->last_ns = now_ns();
-	job->end_ns = job->last_ns + (uint64_t)(job->shared->measured->seconds * 1e9);
+	job->start_ns = job->last_ns = now_ns();
+	job->end_ns = job->start_ns + (uint64_t)(job->shared->measured->seconds * 1e9);
 }
 
 /* Which calls are timed is random: a fixed step would always meet, or never, what the store does at each so many. */
@@ -173,6 +176,27 @@ void job_fill(struct job *job)
 
 	for (first = 0; first < job->count; first += BATCH_PUTS)
 		job_put(job, first, job->count - first < BATCH_PUTS ? job->count - first : BATCH_PUTS, order_mixed, 0);
+}
+
+void job_pace(const struct job *job, uint64_t call, uint64_t per_second)
+{
+	uint64_t due = job->start_ns + call * 1000000000 / per_second, now = now_ns();
+
+	if (now < due)
+		usleep((useconds_t)((due - now) / 1000 + 1));
+}
+
+void job_warm_up(struct job *job, unsigned threads)
+{
+	uint64_t gets = (job->count < WARM_GETS_MAX ? job->count : WARM_GETS_MAX) / threads, i = 0;
+	uint64_t end_ns = now_ns() + WARM_NS_MAX;
+
+	if (job->thread == 0)
+		job_check_all(job, job->count, job->shared->thorough);
+	job_read_begin(job);
+	for (i = 0; i < gets && now_ns() < end_ns; i++)
+		job_get(job, random_mix(~(i * threads + job->thread)) % job->count);
+	job->store->end(job->session);
 }
 
 void job_check_all(struct job *job, uint64_t expected, bool thorough)

@@ -4,10 +4,10 @@
  * and a fast device, from the CPU seconds that measurements take in all (whole_cpu_seconds, where filling, warming up
  * and checking grow with the count) and the seconds for which they are measured.
  *
- * PLAN_FULL, 1 s for what runs for a time, at most 30 s for a fill, 40 s for overwrite-long, in seconds:
+ * PLAN_FULL, 1 s for what runs for a time, at most 30 s for a fill, 30 s for overwrite-long, in seconds:
  *
  *                   filling   one repetition                                              times   sum
- *     main               35   60 fills, 70 reads, 115 durable, 65 life, 330 overwriting       3  1955
+ *     main               35   60 fills, 70 reads, 245 durable, 75 life, 260 overwriting       3  2165
  *     trees               -   50                                                              2   100
  *     keys (6)            8   29 each                                                         2   400
  *     db_bench-100       30   100 fills, 100 reads, 90 others                                 2   610
@@ -15,9 +15,9 @@
  *     db_bench-100000    12   60 fills, 80 reads, 50 others                                   2   390
  *     ycsb               30   155                                                             2   340
  *     large             380   230 fills, 150 reads, 120 cold                                  2  1380
- *     limited           120   100 reads, 70 cold, 130 overwriting (13 s each)                 2   720
+ *     limited           120   100 reads, 70 cold, 140 overwriting (10 s each)                 2   740
  *     limits              -   45                                                              3   135
- *                                                                                          all   6660
+ *                                                                                          all   6890
  *
  * PLAN_QUICK, 0.1 s for what runs for a time (a measurement takes 0.23 s then, with opening, warming up, checking and
  * writing out), at most 0.5 s for a fill:
@@ -52,7 +52,7 @@ const struct section sections[] = {
 	  .shape = { ENTRY_HASHED, 16, 100 },
 	  .counts = { 2000, 50000, 1000000 },
 	  .repetitions = { 1, 3, 3 },
-	  .weight = 1955,
+	  .weight = 2165,
 	  .quick_weight = 86,
 	  .workloads = "fill-batch,get-1,get-2,get-4,get-8,get-16,get-32,get-64,multi-get,scan,fill-single,durable-1,"
 		       "durable-4,durable-16,durable-64,txn-1,txn-10,txn-100,txn-1000,txn-100000,open-after-crash,"
@@ -118,7 +118,7 @@ const struct section sections[] = {
 	  .repetitions = { 1, 2, 2 },
 	  .memory_parts = 4,
 	  .long_parts = 3,
-	  .weight = 720,
+	  .weight = 740,
 	  .workloads = "get-1,multi-get,get-cold,multi-get-cold,scan-cold,overwrite-long" },
 };
 const unsigned section_count = sizeof(sections) / sizeof(sections[0]);

@@ -22,7 +22,6 @@
 #include "files.h"
 #include "meter.h"
 
-#define WARM_GETS_MAX 200000
 #define SAMPLES_BEYOND 10                     /* calls that have to be slower than a quantile for it to be told */
 #define FOREIGN_CPUS_MAX 0.15                 /* CPUs that others used meanwhile */
 #define FOREIGN_BYTES_MAX ((uint64_t)8 << 20) /* that others read and wrote per second */
@@ -117,15 +116,17 @@ static void record_machine(json_object *record, const struct meter_machine *from
 	json_object_object_add(record, "disturbed", reasons);
 }
 
-double stretch_end(const char *directory, const struct stretch *stretch, json_object *record)
+double stretch_end(struct shared *shared, const struct stretch *stretch)
 {
 	const struct meter *from = &stretch->meter;
 	uint64_t end_ns = now_ns();
+	json_object *record = shared->record;
 	struct meter_memory memory = { 0 };
 	struct meter_machine machine = { 0 };
 	struct meter to = { 0 };
 
-	meter_read(&to, directory);
+	meter_read(&to, shared->directory);
+	shared->ended = to;
 	meter_memory_stop(&memory);
 	meter_machine_read(&machine);
 	add_double(record, "cpu_seconds", to.cpu_seconds - from->cpu_seconds);
@@ -177,27 +178,7 @@ static double start_and_join(struct shared *shared, struct worker *workers, unsi
 	for (i = 0; i < count; i++)
 		pthread_join(workers[i].thread, NULL);
 	pthread_barrier_destroy(&barrier);
-	return stretch_end(shared->directory, &stretch, shared->record);
-}
-
-/* Reads everything once, and then each session at random, so that the store and the kernel have in memory what they keep
- * there. Where that is not all, the gets go on as long as those that are measured. */
-static void warm_up(struct worker *workers, unsigned count)
-{
-	struct job *job = &workers[0].job;
-	uint64_t gets = (job->count < WARM_GETS_MAX ? job->count : WARM_GETS_MAX) / count, i = 0;
-	bool limited = job->shared->measured->memory_bytes;
-	unsigned w = 0;
-
-	job_check_all(job, job->count, job->shared->thorough);
-	for (w = 0; w < count; w++) {
-		job = &workers[w].job;
-		job_start(job);
-		job_read_begin(job);
-		for (i = 0; i < gets && (!limited || now_ns() < job->end_ns); i++)
-			job_get(job, random_mix(~(i * count + w)) % job->count);
-		job->store->end(job->session);
-	}
+	return stretch_end(shared, &stretch);
 }
 
 static void record_workers(struct shared *shared, struct worker *workers, unsigned count, double seconds)
@@ -221,8 +202,8 @@ static void record_workers(struct shared *shared, struct worker *workers, unsign
 		add_double(shared->record, "operations_per_call", (double)workers[0].job.done / (double)calls);
 	if (!workload->timed && operations < wanted)
 		add_boolean(shared->record, "capped", true);
-	add_integer(shared->record, "entries", workload->base == BASE_EMPTY && !workload->fill ? operations :
-		    shared->measured->count);
+	add_integer(shared->record, "entries", workload->base == BASE_EMPTY && !workload->fill
+						       ? operations + shared->prepared : shared->measured->count);
 	add_integer(shared->record, "put_bytes", put_bytes);
 	if (shared->written)
 		add_double(shared->record, "writer_per_second", (double)shared->written / seconds);
@@ -241,10 +222,11 @@ void run_threads(struct shared *shared)
 			wrong(shared, "no memory");
 		expect_shared(shared, shared->store->attach(shared->handle, &workers[i].job.session), "attach");
 	}
-	if (workload->base != BASE_EMPTY && !workload->cold)
-		warm_up(workers, workload->threads);
+	for (i = 0; workload->base != BASE_EMPTY && !workload->cold && i < workload->threads; i++)
+		job_warm_up(&workers[i].job, workload->threads);
 	if (workload->prepare)
 		workload->prepare(&workers[0].job);
+	workers[0].job.put_bytes = workers[0].job.conflicts = 0;
 	files_write_out(shared->directory);
 	record_workers(shared, workers, workload->threads, start_and_join(shared, workers, workload->threads));
 	for (i = 0; i < workload->threads; i++) {
@@ -305,9 +287,9 @@ void close_measured(struct shared *shared)
 	add_double(record, "close_seconds", (double)(closed.ns - before.ns) / 1e9);
 	add_double(record, "close_cpu_seconds", closed.cpu_seconds - before.cpu_seconds);
 	add_double(record, "per_second_closed", (double)integer_of(record, "operations") / seconds);
-	add_to(record, "written_bytes", after.written_bytes - before.written_bytes);
+	add_to(record, "written_bytes", after.written_bytes - shared->ended.written_bytes);
 	if (after.device)
-		add_to(record, "device_written_bytes", after.device_written_bytes - before.device_written_bytes);
+		add_to(record, "device_written_bytes", after.device_written_bytes - shared->ended.device_written_bytes);
 	add_integer(record, "allocated_bytes", files_allocated_bytes(shared->directory));
 	record_amplification(record);
 }
@@ -463,6 +445,11 @@ static int fail(json_object *record, const struct run *run, int status)
 {
 	char reason[128] = "it failed; standard error tells more";
 
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM && run->hurried) {
+		json_object_object_add(record, "status", json_object_new_string("skipped"));
+		json_object_object_add(record, "reason", json_object_new_string("the time of the whole run was up"));
+		return -ETIME;
+	}
 	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
 		snprintf(reason, sizeof(reason), "it took longer than %u s", run->seconds_max);
 	else if (WIFSIGNALED(status))

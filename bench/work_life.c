@@ -121,7 +121,7 @@ void open_after_crash(struct shared *shared)
 	job_read_begin(&job);
 	job_get(&job, order_mixed(&job, crash_entries(&job) - 1));
 	job.store->end(job.session);
-	record_operations(shared, 1, stretch_end(shared->directory, &stretch, shared->record));
+	record_operations(shared, 1, stretch_end(shared, &stretch));
 	add_integer(shared->record, "entries", crash_entries(&job));
 	check_crashed(shared, &job);
 	detach(&job);
@@ -138,8 +138,11 @@ bool copy_possible(const struct store *store)
 static void *keep_overwriting(void *context)
 {
 	struct job *job = context;
+	uint64_t rate = writer_rate(job);
 
+	job_start(job);
 	while (!atomic_load(&job->shared->stop)) {
+		job_pace(job, job->done, rate);
 		job_put(job, job_random(job) % job->count, 1, order_same, job->done + 1);
 		(void)job_step(job, 1);
 		atomic_store(&job->shared->written, job->done);
@@ -164,7 +167,7 @@ static uint64_t copy_while_writing(struct shared *shared, const char *directory,
 	expect_shared(shared, shared->store->copy(shared->handle, directory), "copy");
 	files_sync(directory); /* some stores do that themselves: all of them have to */
 	after = atomic_load(&shared->written);
-	seconds = stretch_end(shared->directory, &stretch, shared->record);
+	seconds = stretch_end(shared, &stretch);
 	atomic_store(&shared->stop, true);
 	pthread_join(thread, NULL);
 	record_operations(shared, writer->count, seconds);
@@ -204,6 +207,7 @@ void copy_hot(struct shared *shared)
 		wrong(shared, "no directory for the copy");
 	open_measured(shared);
 	attach(shared, &job, 0);
+	job_warm_up(&job, 1);
 	files_write_out(shared->directory);
 	before = copy_while_writing(shared, directory, &job);
 	after = job.done;
@@ -311,7 +315,7 @@ static double overwrite_and_watch(struct shared *shared, struct job *job)
 	pthread_join(watcher, NULL);
 	add_point(&series);
 	json_object_object_add(shared->record, "series", series.points);
-	return stretch_end(shared->directory, &stretch, shared->record);
+	return stretch_end(shared, &stretch);
 }
 
 void overwrite_long(struct shared *shared)
@@ -321,6 +325,7 @@ void overwrite_long(struct shared *shared)
 
 	open_measured(shared);
 	attach(shared, &job, 0);
+	job_warm_up(&job, 1);
 	files_write_out(shared->directory);
 	seconds = overwrite_and_watch(shared, &job);
 	record_operations(shared, job.done, seconds);

@@ -192,15 +192,19 @@ void seek_random(struct job *job)
 	}
 }
 
-/* The second thread overwrites as fast as it can while the first one reads; what it did is told apart. */
+/* The second thread overwrites at a rate that all stores can keep, while the first one reads: readers beside writers of
+ * different speeds could not be compared. What it did is told apart. */
 void read_while_writing(struct job *job)
 {
+	uint64_t rate = writer_rate(job);
+
 	if (job->thread == 0) {
 		read_random(job);
 		atomic_store(&job->shared->stop, true);
 		return;
 	}
 	while (!atomic_load(&job->shared->stop)) {
+		job_pace(job, job->calls, rate);
 		job_put(job, job_random(job) % job->count, 1, order_same, ++job->calls);
 		atomic_store(&job->shared->written, job->calls);
 	}

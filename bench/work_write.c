@@ -5,6 +5,9 @@
 #include "workloads.h"
 
 #define STREAM_BITS 40 /* durable puts: the thread's number stands above the operation's */
+#define WARM_PUTS 100000 /* per transaction, so that it takes little time */
+#define WRITER_PUTS 10000 /* a second, of a thread beside which others are measured */
+#define WRITER_BYTES ((uint64_t)16 << 20)
 
 static void fill(struct job *job, job_order_fn *order, uint64_t per_txn)
 {
@@ -59,6 +62,13 @@ void check_filled_sequential(struct job *job)
 void check_filled_random(struct job *job)
 {
 	check_filled(job, order_mixed);
+}
+
+uint64_t writer_rate(const struct job *job)
+{
+	uint64_t rate = WRITER_BYTES / (job->shape->key_bytes + job->shape->value_bytes);
+
+	return rate < WRITER_PUTS ? rate : WRITER_PUTS;
 }
 
 void overwrite_random(struct job *job)
@@ -206,6 +216,21 @@ void put_durable(struct job *job)
 	do
 		job_put(job, job->done, 1, order_stream, 0);
 	while (job_step(job, 1));
+}
+
+/* So many entries that with a million of them the logs of all stores are where they are for good: RocksDB takes a log of
+ * 64 MiB up again from the third one on, SQLite begins at the front of its own. Their thread has no puts of its own. */
+void warm_log(struct job *job)
+{
+	uint64_t count = job->count + job->count / 5, left = 0, i = 0;
+
+	job->thread = THREADS_MAX;
+	for (i = 0; i < count; i += left) {
+		left = count - i < WARM_PUTS ? count - i : WARM_PUTS;
+		job_put(job, i, left, order_stream, 0);
+	}
+	job->thread = 0;
+	job->shared->prepared = count;
 }
 
 void put_txn(struct job *job)

@@ -38,6 +38,8 @@ struct shared {
 	uint64_t greatest;         /* the entry whose key comes last */
 	_Atomic bool stop;         /* a thread without an end of its own has to end */
 	_Atomic uint64_t written;  /* puts of that thread */
+	uint64_t prepared;         /* entries that were put before the measurement, beside those of the database */
+	struct meter ended;        /* when it had ended; what comes behind belongs to it, too */
 	uint64_t memory_bytes;     /* what the store was told to use */
 	bool filling;              /* makes the filled database, whatever the workload does with it then */
 	bool thorough;             /* check every byte before and after */
@@ -58,7 +60,7 @@ struct job {
 	uint64_t put_bytes; /* out: keys and values given to the store */
 	uint64_t conflicts; /* out: transactions done again */
 	uint64_t wanted;    /* out: operations that make it complete; 0: it has no end but that of its time */
-	uint64_t last_ns, end_ns, calls;
+	uint64_t start_ns, last_ns, end_ns, calls;
 	unsigned gap;       /* calls before the next one that is timed */
 	bool sampled;
 	struct histogram *latency;
@@ -136,6 +138,13 @@ void job_read_begin(struct job *job);
 /* Puts all entries in random order, in transactions of BATCH_PUTS: how filled databases are made. */
 void job_fill(struct job *job);
 
+/* Sleeps until it is time for call `call` of those that are made at this rate since job_start(). */
+void job_pace(const struct job *job, uint64_t call, uint64_t per_second);
+
+/* Reads everything once, and then some entries at random, so that the store and the kernel have in memory what they keep
+ * there: one of `threads` sessions does its part of the latter. */
+void job_warm_up(struct job *job, unsigned threads);
+
 /* Reads all entries forward, checks their order and number, and every byte when thorough. */
 void job_check_all(struct job *job, uint64_t expected, bool thorough);
 
@@ -150,9 +159,12 @@ void fill_random(struct job *job);
 void fill_batch(struct job *job);
 void fill_batch_sequential(struct job *job);
 void overwrite_random(struct job *job);
+/* Puts a second that a thread makes beside which others are measured. */
+uint64_t writer_rate(const struct job *job);
 void delete_sequential(struct job *job);
 void delete_random(struct job *job);
 void put_durable(struct job *job);
+void warm_log(struct job *job);
 void put_txn(struct job *job);
 void check_filled_sequential(struct job *job);
 void check_filled_random(struct job *job);
@@ -211,7 +223,7 @@ struct stretch {
 	struct meter_machine machine;
 };
 void stretch_begin(const char *directory, struct stretch *stretch);
-double stretch_end(const char *directory, const struct stretch *stretch, json_object *record);
+double stretch_end(struct shared *shared, const struct stretch *stretch);
 
 /* Write what was measured into the record. */
 void record_operations(struct shared *shared, uint64_t operations, double seconds);

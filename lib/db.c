@@ -679,9 +679,10 @@ static int open_once(const char *path, const struct slf_options *from, struct io
 		release_parts(db);
 		db_destroy(db);
 		error_restore(&info);
-		return *moved ? error_set(-EBUSY, path, -1, OFFSET_NONE,
-					  "others change the database faster than it can be opened (%s): try again", info.text)
-			      : error;
+		return *moved && error == SLF_ECORRUPT
+			       ? error_set(-EBUSY, path, -1, OFFSET_NONE,
+					   "others change the database faster than it can be opened (%s): try again", info.text)
+			       : error;
 	}
 	*result = db;
 	return 0;

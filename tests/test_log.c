@@ -571,7 +571,7 @@ Test(log, no_memory_for_the_lists)
 	struct log *log = &rig->core.log;
 	unsigned failures = 0;
 
-	for (uint64_t i = 1; i < 40; i++) {
+	for (uint64_t i = 1; i < 80; i++) {
 		int live, oldest;
 
 		fault_memory_arm(1, false);
