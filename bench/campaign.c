@@ -105,12 +105,13 @@ static void judge_spread(struct campaign *campaign, const struct workload *workl
 {
 	char name[256] = "";
 	json_object *entry = NULL;
-	double spread = 0;
+	double spread = 0, middle = 0;
 
 	if (rates->count < 2)
 		return;
 	qsort(rates->values, rates->count, sizeof(rates->values[0]), by_value);
-	spread = (rates->values[rates->count - 1] - rates->values[0]) / rates->values[rates->count / 2];
+	middle = (rates->values[(rates->count - 1) / 2] + rates->values[rates->count / 2]) / 2;
+	spread = (rates->values[rates->count - 1] - rates->values[0]) / middle;
 	if (spread <= SPREAD_MAX)
 		return;
 	snprintf(name, sizeof(name), "%s/%s", campaign->section->name, workload->name);

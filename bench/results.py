@@ -9,6 +9,7 @@ from latency import Latency
 OWN = "solifuge"
 # Limits that are transfers of bytes: what they allow depends on the size of an entry.
 BYTE_LIMITS = {"write-sequential", "read-sequential", "memcpy"}
+FIRST, BEHIND, CLOSE, NOT_DONE = "first", "behind", "close", "not done"
 DISTURBED_PARTS = 20  # a run is disturbed when more than one in so many measurements is
 SPREAD_MAX = 0.25     # of stable figures
 PUT_BYTES_MIN = 4 << 20
@@ -184,12 +185,13 @@ class Figures:
 
     @property
     def marks(self):
-        return (("!" if self.disturbed else "") + ("" if self.complete else "m") + ("c" if self.capped else "") +
-                ("w" if self.warm else ""))
+        return (("!" if self.disturbed else "") + ("f" if self.failed else "" if self.complete else "m") +
+                ("c" if self.capped else "") + ("w" if self.warm else ""))
 
 
-MARKS = "!: disturbed; m: a repetition is missing; c: capped, time was up before all entries were done; w: meant to be " \
-        "cold, but nothing was read from the device; n/s: not supported"
+MARKS = "!: disturbed; f: a repetition failed; m: one was left out, for want of time; c: capped, time was up before all " \
+        "entries were done; w: meant to be cold, but nothing was read from the device; n/s: not supported; ?: more than " \
+        "the limit, which is measured at other moments of the run"
 
 
 def same_work(figures, other):
@@ -230,7 +232,7 @@ class Results:
     @property
     def measurements(self):
         """(all that worked, those of them during which others took much of the machine)"""
-        every = [figures for stores in self.cases.values() for figures in stores.values()]
+        every = [figures for stores in self.cases.values() for figures in stores.values()] + list(self.limits.values())
         return sum(len(figures.records) for figures in every), sum(figures.disturbed for figures in every)
 
     @property
@@ -263,6 +265,23 @@ class Results:
         if not value or not best:
             return None
         return value / best if metric.more_is_better else best / value
+
+    def outcome(self, case):
+        """How our rate stands to that of the best other store: FIRST, BEHIND, or CLOSE where the repetitions of both
+        overlap; NOT_DONE when we failed, or did not get as far as another one did; None when no other did the work."""
+        own = self.cases[case].get(OWN)
+        others = [figures for name, figures in self.cases[case].items() if name != OWN and figures.records]
+        if not own or own.status == "not supported" or not others:
+            return None
+        if own.failed or not own.records or (own.capped and not all(figures.capped for figures in others)):
+            return NOT_DONE
+        name, _ = self.best_other(case)
+        if not name:
+            return None
+        best = self.cases[case][name]
+        if min(own.values(RATE)) > max(best.values(RATE)):
+            return FIRST
+        return BEHIND if max(own.values(RATE)) < min(best.values(RATE)) else CLOSE
 
     def limit_rate(self, case):
         """What the machine allows in the unit of the case; None when there is no limit to compare with."""

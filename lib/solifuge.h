@@ -6,14 +6,15 @@
  * are byte strings of 0 to 4 GiB - 64 KiB. Any number of threads read snapshots while one transaction writes.
  *
  * Results: 0 is success. A positive result is a condition of that function (SLF_NOTFOUND, SLF_END). A negative result
- * is a failure: -errno, or one of enum slf_error. Outputs are untouched on failure. slf_strerror() names a code and
- * slf_errinfo() tells the file, the offset and the reason of the calling thread's last failure.
+ * is a failure: -errno, or one of enum slf_error. Outputs are untouched on failure, but by slf_multi_get().
+ * slf_strerror() names a code and slf_errinfo() tells the file, the offset and the reason of the calling thread's last
+ * failure.
  *
  * Threads: a slf_db may be used by any thread at any time. A transaction, and the cursors opened in it, may be used by
  * one thread at a time, but by any thread. After fork() the child's handles answer SLF_EBADHANDLE.
  *
  * Slices: a slice that the library returns stays valid until its transaction ends, also across the transaction's own
- * writes. The exceptions are asked for by name: SLF_TRANSIENT and slf_txn_trim().
+ * writes, or until slf_close(). The exceptions are asked for by name: SLF_TRANSIENT and slf_txn_trim().
  */
 #ifndef SOLIFUGE_H
 #define SOLIFUGE_H
@@ -67,7 +68,7 @@ enum slf_error {
 /* Flags of slf_options. */
 #define SLF_CREATE 0x1u     /* create the database when it does not exist (mode 0600 & ~umask) */
 #define SLF_EXCLUSIVE 0x2u  /* with SLF_CREATE: fail with -EEXIST when it exists; alone: -EINVAL */
-#define SLF_READONLY 0x4u   /* never write to any file; other processes may write meanwhile */
+#define SLF_READONLY 0x4u   /* never write to any file; shows the state at opening, others may write meanwhile */
 #define SLF_NETWORK_FS 0x8u /* allow writing on a network file system, where locks and flushes may lie */
 #define SLF_NO_MAP 0x10u    /* read by pread into private memory instead of through a map: for untrusted files */
 #define SLF_NO_THREADS 0x20u /* start no background threads: whoever ends a write transaction does their work */
@@ -147,17 +148,18 @@ static inline struct slf_options slf_options_init(void)
 
 /*
  * Opens the database at path; options may be NULL. Recovers when the last writer did not close. On success the caller
- * owns *db and ends it with slf_close(). Errors: -ENOENT, -EISDIR, -EACCES, SLF_ENOTDB, SLF_EINCOMPATIBLE,
- * SLF_ECORRUPT, SLF_ELOCKED and whatever the system reports; on failure nothing is left open, and no database is changed;
- * but a writer makes the side file PATH.lock beside an existing database before it looks at it closely.
+ * owns *db and ends it with slf_close(). Errors: -ENOENT, -EISDIR, -EACCES, -ELOOP (a symbolic link), SLF_ENOTDB,
+ * SLF_EINCOMPATIBLE, SLF_ECORRUPT, SLF_ELOCKED and whatever the system reports; on failure nothing is left open, and no
+ * database is changed; but a writer makes the side file PATH.lock beside an existing database before it looks at it closely.
  */
 SLF_API int slf_open(const char *path, const struct slf_options *options, struct slf_db **db);
 
 /*
  * Closes: aborts a running write transaction, makes all commits durable, writes a checkpoint and frees db, whatever it
  * returns. Transactions and cursors that are still open stay valid as handles: their calls answer SLF_EBADHANDLE and
- * they may be closed later, in any order. db may be NULL. An error says that the last commits may not be durable. No
- * call with db, its transactions or its cursors may run at the same time, and none with db itself follow. In a child that was forked: SLF_EBADHANDLE, nothing is done.
+ * they may be closed later, in any order; their slices end here. db may be NULL. An error says that the last commits may
+ * not be durable. No call with db, its transactions or its cursors may run at the same time, and none with db itself
+ * follow. In a child that was forked: SLF_EBADHANDLE, nothing is done.
  */
 SLF_API int slf_close(struct slf_db *db);
 
@@ -174,16 +176,18 @@ SLF_API int slf_close(struct slf_db *db);
  */
 SLF_API int slf_begin(struct slf_db *db, unsigned flags, struct slf_txn **txn);
 
-/* As slf_begin(db, SLF_WRITE), but gives up with -ETIMEDOUT after timeout_ns nanoseconds; < 0 waits forever. */
+/* As slf_begin(), but a writer gives up with -ETIMEDOUT after timeout_ns nanoseconds; < 0 waits forever. */
 SLF_API int slf_begin_timeout(struct slf_db *db, unsigned flags, int64_t timeout_ns, struct slf_txn **txn);
 
-/* Begins a read transaction on the version after commit seq. SLF_ENOTRETAINED when it is not kept. */
+/* Begins a read transaction on the version after commit seq. SLF_ENOTRETAINED when it is not kept: so far only the newest
+ * is. */
 SLF_API int slf_begin_at(struct slf_db *db, uint64_t seq, struct slf_txn **txn);
 
 /*
- * Commits and ends txn, whatever it returns. All changes take effect together or not at all. Returns when they are
- * durable (SLF_SYNC_COMMIT) or visible (the other modes). *seq gets the commit's number when seq is not NULL; commits
- * without changes get that of the version they read. SLF_EUNKNOWN: the flush failed, only recovery can tell.
+ * Commits and ends txn, whatever it returns: the pointer is not to be used again, for handles are. All changes take
+ * effect together or not at all. Returns when they are durable (SLF_SYNC_COMMIT) or visible (the other modes). *seq gets
+ * the commit's number when seq is not NULL; commits without changes get that of the version they read. SLF_EUNKNOWN: the
+ * flush failed, only recovery can tell.
  */
 SLF_API int slf_commit(struct slf_txn *txn, uint64_t *seq);
 
@@ -193,8 +197,9 @@ SLF_API int slf_commit_async(struct slf_txn *txn, uint64_t *seq);
 /*
  * Waits until commit seq is durable, at most timeout_ns; < 0 waits forever. -ETIMEDOUT, or the error of its group;
  * of numbers that earlier openings gave, SLF_ECANCELLED for those above the newest commit that this one has found, 0 for that
- * commit, SLF_ENOTRETAINED for those below it: some of them may have failed. Who waits may have to write and flush for the
- * others, which is not cut short. With 0 it only asks, unless SLF_NO_THREADS leaves the writing to callers.
+ * commit, SLF_ENOTRETAINED for those below it: some of them may have failed. -EINVAL for a number that no commit has yet. The
+ * waiting thread may itself have to write and flush for the others, which is not cut short. With 0 it only asks, unless
+ * SLF_NO_THREADS leaves the writing to callers.
  */
 SLF_API int slf_wait(struct slf_db *db, uint64_t seq, int64_t timeout_ns);
 
@@ -208,13 +213,14 @@ SLF_API int slf_sync(struct slf_db *db, uint64_t *durable_seq);
  * by db, closed by slf_close(). Negative on failure. */
 SLF_API int slf_eventfd(struct slf_db *db);
 
-/* Ends txn and drops its changes. txn may be NULL. */
+/* Ends txn and drops its changes; the pointer is not to be used again. txn may be NULL. */
 SLF_API void slf_abort(struct slf_txn *txn);
 
 /* The version that txn reads: the seq of its newest commit. 0 when txn is doomed or no transaction. */
 SLF_API uint64_t slf_txn_seq(const struct slf_txn *txn);
 
-/* Attaches up to 65535 bytes (a Raft index and term, say) to the commit of a write transaction. Copied. */
+/* Attaches up to 65535 bytes (a Raft index and term, say) to the commit of a write transaction. Copied. It cannot be
+ * read back yet. */
 SLF_API int slf_txn_blob(struct slf_txn *txn, struct slf_slice blob);
 
 /* Ends the life of all slices that txn returned so far and frees their memory. Cursors stay usable. */
@@ -248,8 +254,8 @@ SLF_API int slf_get(struct slf_txn *txn, uint32_t tree, struct slf_slice key, st
 
 /*
  * Reads count keys at once, faster than one by one: probes are interleaved in memory and cold entries are read
- * together. results[i] is 0, SLF_NOTFOUND or a failure; values[i] is set where it is 0. Returns 0 when every result is
- * 0 or SLF_NOTFOUND, else the first failure.
+ * together, where files are mapped. results[i] is 0, SLF_NOTFOUND or a failure; values[i] is set where it is 0. Returns 0
+ * when every result is 0 or SLF_NOTFOUND, else the first failure.
  */
 SLF_API int slf_multi_get(struct slf_txn *txn, uint32_t tree, const struct slf_slice *keys, size_t count,
 			  struct slf_slice *values, int *results);
@@ -267,8 +273,8 @@ SLF_API int slf_del(struct slf_txn *txn, uint32_t tree, struct slf_slice key);
 /* Flags of slf_range. */
 #define SLF_LOWER 0x1u           /* low bounds the range */
 #define SLF_UPPER 0x2u           /* high bounds the range */
-#define SLF_LOWER_EXCLUSIVE 0x4u /* low itself is outside */
-#define SLF_UPPER_INCLUSIVE 0x8u /* high itself is inside */
+#define SLF_LOWER_EXCLUSIVE 0x4u /* with SLF_LOWER: low itself is outside */
+#define SLF_UPPER_INCLUSIVE 0x8u /* with SLF_UPPER: high itself is inside */
 #define SLF_PREFIX 0x10u         /* all keys that begin with low; high is not used */
 #define SLF_TRANSIENT 0x20u      /* slices of this cursor live only until it moves: long scans without an arena */
 
@@ -321,7 +327,7 @@ struct slf_info {
 	char io[16];              /* back end in use */
 	char map[16];             /* "map" or "pread" */
 	uint32_t damaged;         /* 1: the log is damaged, commits are lost; what is read is the newest good commit */
-	uint32_t cut;             /* 1: a copy taken while its original was in use; commits behind seq are not in it */
+	uint32_t cut;             /* 1: a copy taken while its original was in use; commits after seq are missing in it */
 };
 SLF_API int slf_info(struct slf_db *db, struct slf_info *info);
 

@@ -167,6 +167,16 @@ class Program(unittest.TestCase):
         self.assertRegex(output, SLOW + r" +FAILS: 1 of its repetitions: it ended by signal 11")
         self.assertIn("0 worse, 0 better", output)
 
+    def test_not_to_the_end(self):
+        """Would break if a case that takes longer than there is time were left out without a word."""
+        new = list(bench_run.run(1, 0.02))
+        for record in new:
+            if record.get("case") == SLOW and record["store"] == "solifuge":
+                record["capped"] = True
+        code, output = self.compare(bench_run.run(1, 0.02), new)
+        self.assertEqual(code, 1)
+        self.assertRegex(output, SLOW + r" +FAILS: time is up")
+
     def test_drift_is_told(self):
         for factor, text in ((1.3, "+30%"), (0.75, "-25%")):
             code, output = self.compare(bench_run.run(1, 0.01, cases=20),
@@ -189,9 +199,10 @@ class Program(unittest.TestCase):
         new[2]["version"] = "2"
         for record in new:
             if record.get("case") == "main/case-1":
-                record["capped"] = True
+                record["entries"] = 7
         code, output = self.compare(bench_run.run(1, cases=3), new)
         self.assertEqual(code, 0)
+        self.assertIn("note: not the same work in both runs: main/case-1", output)
         self.assertIn("note: the machines differ: device", output)
         self.assertIn("note: lmdb differs in its version", output)
         self.assertIn("14 within the noise", output)

@@ -1,6 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """bench/report and what it stands on, with runs whose figures are known. Skipped, and that is told, without gnuplot."""
+import importlib.machinery
+import importlib.util
 import os
 import random
 import subprocess
@@ -12,9 +14,12 @@ import bench_run
 
 import plots
 from latency import Latency
-from results import CPU, OWN, P99, P999, RATE, SPACE, Figures, Results
+from results import BEHIND, CLOSE, CPU, FIRST, NOT_DONE, OWN, P99, P999, RATE, SPACE, Figures, Results
 
 PROGRAM = os.path.join(bench_run.ROOT, "bench", "report")
+loader = importlib.machinery.SourceFileLoader("report", PROGRAM)
+report = importlib.util.module_from_spec(importlib.util.spec_from_loader("report", loader))
+loader.exec_module(report)
 SEED = 7
 SKIPPED = 77
 
@@ -96,6 +101,40 @@ class Ratios(unittest.TestCase):
             record["entries"] = record["operations"]
         self.assertAlmostEqual(self.results(put).ratio_to_best("main/case-0"), 0.5, delta=0.01)
 
+    def test_outcomes(self):
+        """Would break if a lead within the noise counted as one, or a case that we did not get through as none."""
+        case = "main/case-0"
+        self.assertEqual(self.results().outcome(case), BEHIND)
+
+        def overlap(record):
+            record["per_second"] = {OWN: 100, "lmdb": 90}.get(record["store"], 10) + 15 * record["repetition"]
+        self.assertEqual(self.results(overlap).outcome(case), CLOSE)
+
+        def lead(record):
+            record["per_second"] *= 9 if record["store"] == OWN else 1
+        self.assertEqual(self.results(lead).outcome(case), FIRST)
+
+        def cap(record):
+            record["capped"] = record["store"] == OWN
+        self.assertEqual(self.results(cap).outcome(case), NOT_DONE)
+
+        def cap_all(record):
+            record["capped"] = True
+        self.assertIsNone(self.results(cap_all).outcome(case))
+
+        def fail(record):
+            if record["store"] == OWN and record["repetition"] == 1:
+                record.update(status="failed", reason="a wrong answer")
+        self.assertEqual(self.results(fail).outcome(case), NOT_DONE)
+
+    def test_above_the_limit(self):
+        """Would break if a rate above the physical limit, measured at another moment, passed for one that can be."""
+        self.assertNotIn("?", report.to_limit(self.results(), "main/case-0"))
+
+        def race(record):
+            record["per_second"] *= 1000
+        self.assertIn("?", report.to_limit(self.results(race), "main/case-0"))
+
     def test_marks(self):
         figures = Figures()
         figures.add(bench_run.record("main/get-cold", OWN, 0))
@@ -103,7 +142,7 @@ class Ratios(unittest.TestCase):
         self.assertEqual(figures.marks, "")
         figures.add({**bench_run.record("main/get-cold", OWN, 1), "group": "cold", "disturbed": ["steal"]})
         figures.add({"status": "failed", "reason": "a wrong answer"})
-        self.assertEqual(figures.marks, "!mw")
+        self.assertEqual(figures.marks, "!fw")
         self.assertEqual(figures.spread, 0)
 
 
@@ -164,7 +203,7 @@ class Program(unittest.TestCase):
             record["disturbed"] = ["other processes"]
         bench_run.write(self.file, records)
         output = self.report()
-        self.assertIn("The run was disturbed: during 20 of 84 measurements", output)
+        self.assertIn("The run was disturbed: during 20 of 85 measurements", output)
         self.assertNotIn("unstable", output)
 
     def test_page(self):
