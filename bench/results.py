@@ -10,6 +10,7 @@ OWN = "solifuge"
 # Limits that are transfers of bytes: what they allow depends on the size of an entry.
 BYTE_LIMITS = {"write-sequential", "read-sequential", "memcpy"}
 FIRST, BEHIND, CLOSE, NOT_DONE = "first", "behind", "close", "not done"
+GROWING = {"durable", "transactions"}  # workloads that put on, for a time, to what all stores had before
 DISTURBED_PARTS = 20  # a run is disturbed when more than one in so many measurements is
 SPREAD_MAX = 0.25     # of stable figures
 PUT_BYTES_MIN = 4 << 20
@@ -181,7 +182,7 @@ class Figures:
         """The sizes of the databases that were worked on. How many entries a store has put in the time it had is what it
         achieved, not what it had to do."""
         return {record.get("entries", record["count"]) for record in self.records
-                if record.get("entries") != record.get("operations")}
+                if record.get("group") not in GROWING and record.get("entries") != record.get("operations")}
 
     @property
     def marks(self):

@@ -101,6 +101,11 @@ class Ratios(unittest.TestCase):
             record["entries"] = record["operations"]
         self.assertAlmostEqual(self.results(put).ratio_to_best("main/case-0"), 0.5, delta=0.01)
 
+        def put_on(record):
+            record["group"] = "durable"
+            record["entries"] = record["operations"] + 1200
+        self.assertAlmostEqual(self.results(put_on).ratio_to_best("main/case-0"), 0.5, delta=0.01)
+
     def test_outcomes(self):
         """Would break if a lead within the noise counted as one, or a case that we did not get through as none."""
         case = "main/case-0"
