@@ -626,7 +626,7 @@ static bool has_moved(const struct slf_db *db, int error)
 
 	if (db->locked && io_info(core->store.spindles[0].file, &info) == 0 && !info.named)
 		return true;
-	return error == SLF_ECORRUPT && core->tuning.readonly && core->store.spindle_count &&
+	return error == SLF_ECORRUPT && core->tuning.readonly && core->meta.generation &&
 	       choose_page(&core->store.spindles[0], &meta) == 0 && meta.generation != core->meta.generation;
 }
 

@@ -81,6 +81,8 @@ static struct slf_range range_take(void)
 {
 	struct slf_range range = { .flags = take() & 0x1f };
 
+	range.flags |= range.flags & SLF_LOWER_EXCLUSIVE ? SLF_LOWER : 0;
+	range.flags |= range.flags & SLF_UPPER_INCLUSIVE ? SLF_UPPER : 0;
 	range.low = key_make(take(), key_buffer);
 	range.high = key_make(take(), other_buffer);
 	if (range.flags & SLF_PREFIX) {
