@@ -148,9 +148,10 @@ static inline struct slf_options slf_options_init(void)
 
 /*
  * Opens the database at path; options may be NULL. Recovers when the last writer did not close. On success the caller
- * owns *db and ends it with slf_close(). Errors: -ENOENT, -EISDIR, -EACCES, -ELOOP (a symbolic link), SLF_ENOTDB,
- * SLF_EINCOMPATIBLE, SLF_ECORRUPT, SLF_ELOCKED and whatever the system reports; on failure nothing is left open, and no
- * database is changed; but a writer makes the side file PATH.lock beside an existing database before it looks at it closely.
+ * owns *db and ends it with slf_close(). Errors: -ENOENT, -EISDIR, -EACCES, -ELOOP (a symbolic link), -EBUSY (others
+ * change it faster than it can be read), SLF_ENOTDB, SLF_EINCOMPATIBLE, SLF_ECORRUPT, SLF_ELOCKED and whatever the
+ * system reports; on failure nothing is left open, and no database is changed; but a writer makes the side file PATH.lock
+ * beside an existing database before it looks at it closely.
  */
 SLF_API int slf_open(const char *path, const struct slf_options *options, struct slf_db **db);
 
