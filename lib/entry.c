@@ -16,7 +16,6 @@
 #include "codec.h"
 
 #define ENTRY_CHECKED_FROM 8  /* the checksum covers the header from here */
-#define ENTRY_CONTENT_FROM 16 /* the content hash covers a value and actions from here */
 
 /* What the fields of each layout add up to. */
 _Static_assert(8 + 8 + 4 + 1 + 1 + 1 + 1 + 4 + 4 == ENTRY_HEADER_BYTES, "common header");
@@ -124,9 +123,9 @@ static uint64_t entry_seal(void *entry, uint64_t bytes, uint64_t seed, uint64_t 
 	return hash;
 }
 
-/* The two sums of an entry of `bytes` bytes, all of them at hand, and the hash that led to it. */
-static const char *entry_sums_check(const void *entry, uint64_t bytes, uint64_t seed, uint64_t position,
-				    uint64_t hash, uint64_t *expected, uint64_t *found)
+/* The sum of an entry's header, and the hash that led to it. */
+static const char *header_sum_check(const void *entry, uint64_t seed, uint64_t position, uint64_t hash, uint64_t *expected,
+				    uint64_t *found)
 {
 	const uint8_t *from = entry;
 
@@ -136,12 +135,19 @@ static const char *entry_sums_check(const void *entry, uint64_t bytes, uint64_t 
 		return "entry header checksum is wrong";
 	*expected = hash;
 	*found = get_u64(from + 8);
-	if (*expected != *found)
-		return "entry is not the one that the reference means";
+	return *expected != *found ? "entry is not the one that the reference means" : NULL;
+}
+
+/* The two sums of an entry of `bytes` bytes, all of them at hand, and the hash that led to it. */
+static const char *entry_sums_check(const void *entry, uint64_t bytes, uint64_t seed, uint64_t position,
+				    uint64_t hash, uint64_t *expected, uint64_t *found)
+{
+	const char *wrong = header_sum_check(entry, seed, position, hash, expected, found);
+
+	if (wrong)
+		return wrong;
 	*found = content_hash(entry, bytes);
-	if (*expected != *found)
-		return "entry content hash is wrong";
-	return NULL;
+	return *expected != *found ? "entry content hash is wrong" : NULL;
 }
 
 uint64_t value_entry_bytes(size_t key_bytes, uint64_t stored_bytes)
@@ -276,11 +282,25 @@ void actions_entry_seal(void *entry, uint32_t length, uint64_t seed, uint64_t po
 	ref->length = length;
 }
 
+/* What the header of actions says, against its reference. */
+static const char *actions_header_check(const uint8_t *entry, const struct entry_ref *ref)
+{
+	struct entry_header header;
+
+	entry_header_decode(entry, &header);
+	if (header.type != ENTRY_ACTIONS)
+		return "entry is not one of actions";
+	if (header.length != ref->length)
+		return "actions entry has another length than its reference says";
+	if (header.kind || header.level || entry[23] || header.tree || header.aux)
+		return "actions entry has a reserved byte that is not zero";
+	return NULL;
+}
+
 const char *actions_entry_check(const void *entry, uint64_t available, uint64_t seed, const struct entry_ref *ref,
 				struct slf_slice *content)
 {
 	const uint8_t *from = entry;
-	struct entry_header header;
 	uint64_t expected = 0, found = 0;
 	const char *wrong;
 
@@ -288,15 +308,31 @@ const char *actions_entry_check(const void *entry, uint64_t available, uint64_t 
 		return "reference to actions is shorter than their header";
 	if (available < ref->length)
 		return "actions entry is cut off";
-	entry_header_decode(from, &header);
-	if (header.type != ENTRY_ACTIONS)
-		return "entry is not one of actions";
-	if (header.length != ref->length)
-		return "actions entry has another length than its reference says";
-	if (header.kind || header.level || from[23] || header.tree || header.aux)
-		return "actions entry has a reserved byte that is not zero";
-	wrong = entry_sums_check(from, ref->length, seed, ref->position, ref->hash, &expected, &found);
+	wrong = actions_header_check(from, ref);
+	if (!wrong)
+		wrong = entry_sums_check(from, ref->length, seed, ref->position, ref->hash, &expected, &found);
 	if (!wrong)
 		*content = slice(from + ACTIONS_ENTRY_HEADER_BYTES, ref->length - ACTIONS_ENTRY_HEADER_BYTES);
 	return wrong;
+}
+
+const char *part_header_check(const void *entry, uint64_t bytes, uint64_t seed, const struct entry_ref *part)
+{
+	const uint8_t *from = entry;
+	struct entry_header header;
+	uint64_t expected = 0, found = 0, length = 0;
+	struct value_ref ref;
+	const char *wrong;
+
+	entry_header_decode(from, &header);
+	if (header.type == ENTRY_ACTIONS) {
+		wrong = bytes == part->length ? actions_header_check(from, part) : "actions entry is longer than these can be";
+	} else if (header.aux > bytes - VALUE_HEADER_BYTES) {
+		wrong = "value entry's owner key is longer than the entry";
+	} else {
+		ref = (struct value_ref){ .stored = (uint32_t)(bytes - VALUE_HEADER_BYTES - header.aux),
+					  .raw = get_u32(from + ENTRY_HEADER_BYTES) };
+		wrong = value_header_check(from, bytes, &ref, &length, &expected, &found);
+	}
+	return wrong ? wrong : header_sum_check(from, seed, part->position, part->hash, &expected, &found);
 }

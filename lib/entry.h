@@ -36,7 +36,7 @@ struct value_ref {
 struct entry_ref {
 	uint64_t position;
 	uint64_t hash;
-	uint32_t length;
+	uint32_t length; /* bytes, the low 32 bits; see part_bytes */
 };
 
 /* The seed of a database: from its uuid. Every digest is seeded with this xor the position. */
@@ -83,5 +83,10 @@ void actions_entry_seal(void *entry, uint32_t length, uint64_t seed, uint64_t po
 const char *actions_entry_check(const void *entry, uint64_t available, uint64_t seed, const struct entry_ref *ref,
 				struct slf_slice *content);
 #define ACTIONS_ENTRY_HEADER_BYTES (ENTRY_HEADER_BYTES + 8)
+
+/* The same for either kind, of `bytes` bytes (VALUE_HEADER_BYTES at least), by its first VALUE_HEADER_BYTES: NULL, or what is
+ * wrong. Leaves to the caller whether what stands from ENTRY_CONTENT_FROM on has the content hash. */
+const char *part_header_check(const void *entry, uint64_t bytes, uint64_t seed, const struct entry_ref *part);
+#define ENTRY_CONTENT_FROM 16
 
 #endif

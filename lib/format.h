@@ -124,7 +124,7 @@ enum stream { STREAM_LOG = 1, STREAM_BULK = 2 };
  *    88     4  parts
  *    92     4  records
  *    96  24*n  parts: bulk entries that are valid only if these are: u64 position, u64 hash (the entry's content hash),
- *              u32 length, u32 0
+ *              u32 length (the low 32 bits: what is less than a header has 2^32 more), u32 0
  *     .     .  log records
  *     .     .  zeros
  *    -8     8  end mark: number, bit-inverted

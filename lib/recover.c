@@ -36,6 +36,9 @@ struct recovery {
 	uint64_t bytes;         /* of slabs: from the newest mark's to the end, then of all that were replayed */
 	uint64_t limit;         /* number of the slab from which on nothing counts: its bulk never reached the disk */
 	struct log_place proven; /* all slabs before it are known to be durable, with their bulk */
+	uint64_t parts_total;   /* bytes of the parts behind it */
+	uint64_t parts_done;    /* of these: checked, or known to be durable */
+	uint64_t parts_ns;      /* when the checking began */
 	unsigned cuts;          /* made because bulk was missing */
 };
 
@@ -242,6 +245,7 @@ static void forget_chain(struct recovery *recovery)
 	recovery->last_seq = 0;
 	recovery->durable_seq = 0;
 	recovery->bytes = 0;
+	recovery->parts_total = 0;
 }
 
 static int follow_chain(struct recovery *recovery, const char **reason)
@@ -258,8 +262,11 @@ static int follow_chain(struct recovery *recovery, const char **reason)
 			result = note_slab(recovery);
 		if (result)
 			return result;
-		if (before <= durable_seq(recovery))
+		if (before <= durable_seq(recovery)) {
 			recovery->proven = recovery->end;
+			recovery->parts_total = 0;
+		}
+		recovery->parts_total += log_reader_part_bytes(reader);
 		recovery->end = reader->place;
 		recovery->extent = reader->extent;
 	}
@@ -289,6 +296,15 @@ static int find_end(struct recovery *recovery)
 	}
 }
 
+static int tell_parts(void *context, uint64_t bytes)
+{
+	struct recovery *recovery = context;
+
+	recovery->parts_done += bytes;
+	return progress(recovery->core, "checking values", recovery->parts_done,
+			u64_max(recovery->parts_done, recovery->parts_total), recovery->parts_ns);
+}
+
 /* Slabs that nobody says were durable count only with their bulk. Where some is missing the log ends before, and so may the
  * newest mark: SLF_END, and the end is to be looked for again. */
 static int prove_parts(struct recovery *recovery)
@@ -298,12 +314,18 @@ static int prove_parts(struct recovery *recovery)
 	int result = 0;
 
 	log_reader_start(reader, &recovery->proven);
+	reader->parts.told = tell_parts;
+	reader->parts.context = recovery;
+	recovery->parts_done = 0;
+	recovery->parts_ns = clock_now_ns();
 	while (!result && reader->place.number < recovery->end.number) {
 		result = log_reader_next(reader, &reason);
 		if (result == SLF_END)
 			return store_corrupt(&recovery->core->store, reader->place.position, 0, 0, reason);
 		if (!result && reader->header.last_seq > durable_seq(recovery))
 			result = log_reader_check_parts(reader);
+		else if (!result)
+			recovery->parts_done += log_reader_part_bytes(reader);
 		if (result == SLF_END) {
 			recovery->limit = reader->header.number;
 			recovery->cuts++;

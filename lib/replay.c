@@ -13,6 +13,7 @@ int log_reader_init(struct log_reader *reader, struct core *core)
 {
 	memset(reader, 0, sizeof(*reader));
 	reader->core = core;
+	reader->parts.store = &core->store;
 	reader->slab = aligned_alloc(4096, EXTENT_BYTES);
 	return reader->slab ? 0 : -ENOMEM;
 }
@@ -21,6 +22,7 @@ void log_reader_release(struct log_reader *reader)
 {
 	free(reader->slab);
 	reader->slab = NULL;
+	part_reader_release(&reader->parts);
 }
 
 static int read_piece(struct log_reader *reader, uint64_t position, uint64_t skip, uint64_t length)
@@ -210,65 +212,16 @@ static int damaged(struct log_reader *reader, const char *what)
 	return store_corrupt(&reader->core->store, reader->position, 0, 0, what);
 }
 
-/* Past the page cache, as the log is read: its pages may be what a failed flush left. */
-static int read_part(struct spindle *spindle, uint64_t offset, uint64_t length, void **memory, uint8_t **entry)
+uint64_t log_reader_part_bytes(const struct log_reader *reader)
 {
-	uint64_t unit = u64_max(spindle->info.logical_sector, 4096), from = align_down(offset, unit);
-	uint64_t bytes = align_up(offset + length, unit) - from;
-	struct io_request request = { .op = IO_READ,
-				      .flags = IO_DIRECT,
-				      .file = spindle->file,
-				      .offset = from,
-				      .length = bytes };
-	int result;
+	struct entry_ref part;
+	uint64_t sum = 0;
 
-	*memory = aligned_alloc(unit, bytes);
-	if (!*memory)
-		return -ENOMEM;
-	request.data = *memory;
-	*entry = (uint8_t *)*memory + (offset - from);
-	result = io_run(spindle->io, &request, 1);
-	if (result)
-		return error_set(result, spindle->path, (int)spindle->index, offset, "cannot be read: %s", error_text(result));
-	return request.done < offset - from + length ? SLF_END : 0;
-}
-
-static int check_part(struct core *core, const struct entry_ref *part)
-{
-	unsigned index = position_spindle(part->position);
-	struct entry_header header;
-	struct slf_slice content;
-	uint64_t expected, found;
-	struct value_ref ref;
-	const char *wrong;
-	void *memory = NULL;
-	uint8_t *entry;
-	int result;
-
-	if (index >= core->store.spindle_count || part->length < VALUE_HEADER_BYTES ||
-	    position_offset(part->position) + part->length >
-		    atomic_load(&core->store.spindles[index].size))
-		return SLF_END;
-	result = read_part(&core->store.spindles[index], position_offset(part->position), part->length, &memory, &entry);
-	if (result)
-		goto out;
-	entry_header_decode(entry, &header);
-	if (header.type == ENTRY_ACTIONS) {
-		wrong = actions_entry_check(entry, part->length, core->store.seed, part, &content);
-	} else if (header.aux > part->length - VALUE_HEADER_BYTES) {
-		wrong = "value entry's owner key is longer than the entry";
-	} else {
-		ref = (struct value_ref){ .position = part->position,
-					  .hash = part->hash,
-					  .stored = part->length - VALUE_HEADER_BYTES - header.aux,
-					  .raw = get_u32(entry + ENTRY_HEADER_BYTES) };
-		wrong = value_entry_check(entry, part->length, core->store.seed, part->position, &ref, &content, &expected,
-					  &found);
+	for (uint32_t i = 0; i < reader->header.part_count; i++) {
+		slab_part(reader->slab, i, &part);
+		sum += part_bytes(&part);
 	}
-	result = wrong ? SLF_END : 0;
-out:
-	free(memory);
-	return result;
+	return sum;
 }
 
 int log_reader_check_parts(struct log_reader *reader)
@@ -278,10 +231,10 @@ int log_reader_check_parts(struct log_reader *reader)
 		int result;
 
 		slab_part(reader->slab, i, &part);
-		result = check_part(reader->core, &part);
+		result = part_check(&reader->parts, &part);
 		if (result)
 			return result;
-		reader->part_bytes += part.length;
+		reader->part_bytes += part_bytes(&part);
 		if (reader->part_bytes > store_bytes(&reader->core->store))
 			return damaged(reader, "slabs name more bulk than the files can hold");
 	}

@@ -8,6 +8,7 @@
 
 #include "base.h"
 #include "core.h"
+#include "part.h"
 #include "txn.h"
 
 /* A place in the chain and the slab found there. */
@@ -18,6 +19,7 @@ struct log_reader {
 	uint64_t position;       /* of the slab read last */
 	struct log_place place;  /* where the next one is to be */
 	uint64_t extent;         /* that it is in, position; set by log_reader_next */
+	struct part_reader parts; /* told and context are the caller's to set */
 	uint64_t part_bytes;     /* checked since the start: never more than the files hold, whatever a hostile log names */
 };
 
@@ -39,7 +41,9 @@ int log_reader_walked(const struct log_reader *reader, int result, const struct 
 int log_reader_evidence(struct log_reader *reader, uint64_t last_seq);
 int log_reader_evidence_in(struct log_reader *reader, uint64_t extent, uint64_t last_seq);
 
-/* Do the bulk parts of the slab stand as it says? */
+/* Bytes of the bulk parts that the slab lists. */
+uint64_t log_reader_part_bytes(const struct log_reader *reader);
+/* Do they stand as it says? Results as of part_check, and SLF_ECORRUPT for more of them than there can be. */
 int log_reader_check_parts(struct log_reader *reader);
 
 struct replay {

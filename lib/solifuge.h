@@ -97,7 +97,7 @@ enum slf_compression {
 struct slf_progress {
 	size_t size;       /* sizeof(struct slf_progress) of the library */
 	const char *phase; /* in words; valid during the call */
-	uint64_t done;     /* in units of the phase: bytes of the log */
+	uint64_t done;     /* bytes of the log, or of values */
 	uint64_t total;    /* 0 while it is not known */
 	uint64_t left_ns;  /* that the rest of the phase will take, reckoned from what it has taken; 0 while nobody knows */
 };

@@ -9,15 +9,22 @@ static const char *const further[] = { "/usr/spindle", "/var/spindle" };
 static int hear(void *context, const struct slf_progress *progress)
 {
 	struct heard *heard = context;
-	bool replaying = strstr(progress->phase, "replay") != NULL;
+	bool replaying = strstr(progress->phase, "replay") != NULL, checking = strcmp(progress->phase, "checking values") == 0;
 
 	heard->wrong |= (progress->total && progress->done > progress->total) ||
 			(replaying && heard->replaying && progress->done < heard->done);
 	heard->done = progress->done;
 	heard->total = progress->total;
+	if (checking) {
+		heard->wrong |= progress->done <= heard->checked && heard->checking;
+		heard->checked = progress->done;
+		heard->check_total = progress->total;
+	}
 	heard->reading += !replaying;
+	heard->checking += checking;
 	heard->replaying += replaying;
-	return heard->stop_at && heard->reading + heard->replaying >= heard->stop_at;
+	return (heard->stop_at && heard->reading + heard->replaying >= heard->stop_at) ||
+	       (heard->stop_check_at && heard->checking >= heard->stop_check_at);
 }
 
 int open_three(struct sim_disk *disk, unsigned flags, struct heard *heard, struct slf_db **db)

@@ -10,8 +10,11 @@
 /* What a progress function was told. */
 struct heard {
 	uint64_t done, total;
-	unsigned reading, replaying;
+	unsigned reading, replaying; /* all but the latter are the former */
+	unsigned checking;
+	uint64_t checked, check_total; /* as told last of the values */
 	unsigned stop_at; /* the call with this number stops the opening; 0: none does */
+	unsigned stop_check_at; /* the same of those that tell of values */
 	bool wrong;
 };
 

@@ -250,6 +250,40 @@ Test(recover_beside, stopped_by_the_caller)
 	sim_disk_free(origin);
 }
 
+/* Values that may not have reached the disk are read at an opening: who waits for gigabytes of them would be told nothing, and
+ * could not end it. */
+Test(recover_beside, stopped_among_values)
+{
+	struct sim_disk *disk = sim_disk_new(), *killed;
+	struct slf_db *db = NULL;
+	struct heard heard;
+	uint64_t bytes = 0;
+
+	must_work(open_three(disk, SLF_CREATE, NULL, &db));
+	db->core.commit.sync = SLF_SYNC_NONE;
+	db->core.tuning.sync = SLF_SYNC_NONE;
+	commit_huge(db);
+	bytes = db->core.stats.values.bulk_value_stored_bytes;
+	must_work(commit_write_out(&db->core.commit));
+	killed = sim_disk_kill(disk);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+	for (unsigned nth = 3; nth > 0; nth--) {
+		heard = (struct heard){ .stop_check_at = nth };
+		cr_assert_eq(open_three(killed, nth % 2 ? 0 : SLF_READONLY, &heard, &db), -ECANCELED);
+		cr_assert(heard.checking == nth && !heard.replaying);
+	}
+	heard = (struct heard){ 0 };
+	must_work(open_three(killed, 0, &heard, &db));
+	must(!heard.wrong);
+	cr_assert_geq(heard.checking, 6);
+	cr_assert_geq(heard.checked, bytes);
+	cr_assert_eq(heard.checked, heard.check_total);
+	must(has_huge(db));
+	must_work(slf_close(db));
+	sim_disk_free(killed);
+}
+
 static enum sim_fate tear_all(void *context, const struct sim_unit *unit)
 {
 	(void)context;
