@@ -100,6 +100,7 @@ int extents_take(struct extents *extents, enum stream stream, uint32_t run, uint
 		 uint64_t *position, void *header)
 {
 	struct extent_header info = { .salt = extents->salt, .stream = stream, .run = run };
+	struct slf_stats *stats = &extents->store->stats->values;
 	uint64_t first, reserve;
 	unsigned spindle;
 	int result;
@@ -118,6 +119,7 @@ int extents_take(struct extents *extents, enum stream stream, uint32_t run, uint
 			extents->spindles[spindle].bulk_bytes += run * EXTENT_BYTES;
 		info.number = stream == STREAM_LOG ? extents->log_count++ : extents->bulk_count++;
 		info.seq = atomic_load_explicit(&extents->seq, memory_order_relaxed);
+		stats_add(stream == STREAM_LOG ? &stats->log_extents : &stats->bulk_extents, run);
 		memcpy(info.uuid, extents->store->uuid, sizeof(info.uuid));
 		*position = position_make(spindle, first * EXTENT_BYTES);
 		extent_header_encode(header, &info, extents->store->seed, *position);

@@ -48,7 +48,7 @@ int io_info(struct io_file *file, struct io_info *info)
 
 /* What one batch adds to the statistics. */
 struct tally {
-	uint64_t reads, read_bytes, writes, write_bytes, syncs, allocates, errors;
+	uint64_t reads, read_bytes, writes, write_bytes, syncs, allocates, punches, errors;
 	bool waited_write; /* a write that is not a flush too */
 };
 
@@ -74,8 +74,10 @@ static void tally_request(struct tally *tally, const struct io_request *request)
 	case IO_ALLOCATE:
 		tally->allocates++;
 		break;
-	case IO_WRITE_OUT:
 	case IO_PUNCH:
+		tally->punches++;
+		break;
+	case IO_WRITE_OUT:
 		break;
 	}
 }
@@ -99,6 +101,8 @@ static void tally_add(const struct tally *tally, struct slf_stats *values, uint6
 	}
 	if (tally->allocates)
 		stats_add(&values->io_allocates, tally->allocates);
+	if (tally->punches)
+		stats_add(&values->io_punches, tally->punches);
 	if (tally->errors)
 		stats_add(&values->io_errors, tally->errors);
 }

@@ -372,6 +372,12 @@ struct slf_stats {
 	uint64_t replay_commits, replay_actions, replay_ns;
 	/* gauges */
 	uint64_t readers, oldest_reader_seq, seq, durable_seq, checkpoint_seq;
+	/* the I/O seam: pieces of files given back or made zeros */
+	uint64_t io_punches;
+	/* extents of 2 MiB that were taken for each stream, not those used again */
+	uint64_t log_extents, bulk_extents;
+	/* trees: nodes that came of splitting, pairs that became one, overlays put together with their leaf */
+	uint64_t tree_splits, tree_joins, tree_folds;
 };
 SLF_API int slf_stats(struct slf_db *db, struct slf_stats *stats);
 

@@ -69,6 +69,12 @@ static const struct field fields[] = {
 	NUMBER(seq),
 	NUMBER(durable_seq),
 	NUMBER(checkpoint_seq),
+	NUMBER(io_punches),
+	NUMBER(log_extents),
+	NUMBER(bulk_extents),
+	NUMBER(tree_splits),
+	NUMBER(tree_joins),
+	NUMBER(tree_folds),
 };
 
 #define FIELDS_START offsetof(struct slf_stats, io_reads)

@@ -35,6 +35,18 @@ struct pieces {
 	size_t count;
 };
 
+static struct slf_stats *stats_of(struct edit *edit)
+{
+	return &edit->store->stats->values;
+}
+
+/* One node has become these. */
+static void count_splits(struct edit *edit, const struct pieces *pieces)
+{
+	if (pieces->count > 1)
+		stats_add(&stats_of(edit)->tree_splits, pieces->count - 1);
+}
+
 static bool is_owned(const struct edit *edit, uint64_t word)
 {
 	return word_is_heap(word) && block_of(word_node(word))->birth == edit->epoch;
@@ -334,7 +346,12 @@ static int rebuild_whole(struct edit *edit, uint32_t tree, const struct leaf_vie
 	if (!change->record)
 		records_remove(records, change->key);
 	last = records->count && slice_compare(records->items[records->count - 1].key, change->key) == 0;
-	return emit_leaves(edit, tree, node_fence(leaf->top), records, change->append && last, pieces);
+	result = emit_leaves(edit, tree, node_fence(leaf->top), records, change->append && last, pieces);
+	if (!result && leaf->base)
+		stats_add(&stats_of(edit)->tree_folds, 1);
+	if (!result)
+		count_splits(edit, pieces);
+	return result;
 }
 
 /* Applies the change to an image that the edit owns: 0 or NODE_FULL. */
@@ -612,8 +629,11 @@ static int replace_at(struct edit *edit, uint32_t tree, const struct path *path,
 			       pieces);
 	if (result)
 		return result;
-	if (joined)
+	count_splits(edit, pieces);
+	if (joined) {
+		stats_add(&stats_of(edit)->tree_joins, 1);
 		result = drop_word(edit, joined);
+	}
 	return result ? result : edit_drop(edit, block_of(branch));
 }
 
@@ -683,7 +703,10 @@ static int join_leaf(struct edit *edit, uint32_t tree, struct tree_root *root, c
 		result = drop_word(edit, at[0].word);
 	if (!result)
 		result = drop_word(edit, at[1].word);
-	return result ? result : replace(edit, tree, root, path, 1, left, 2, &pieces, 0);
+	if (result)
+		return result;
+	stats_add(&stats_of(edit)->tree_joins, 1);
+	return replace(edit, tree, root, path, 1, left, 2, &pieces, 0);
 }
 
 /* ---- The two changes --------------------------------------------------------------------------------------------- */

@@ -33,6 +33,8 @@ Test(extent, ascending)
 		cr_assert_eq(take(rig, i % 3 ? STREAM_BULK : STREAM_LOG, 1, 0), at(0, i));
 	cr_assert_eq(take(rig, STREAM_BULK, 7, 0), at(0, 21));
 	cr_assert_eq(take(rig, STREAM_LOG, 1, 0), at(0, 28));
+	cr_assert_eq(rig->core.stats.values.log_extents, 7);
+	cr_assert_eq(rig->core.stats.values.bulk_extents, 14 + 7);
 	space_free(rig);
 }
 

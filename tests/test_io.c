@@ -471,7 +471,8 @@ static void counted(struct bench *bench)
 	struct slf_stats *values = &bench->stats.values;
 	struct io_file *file = make(bench);
 	uint8_t data[3][1000] = { 0 };
-	struct io_request requests[3];
+	struct io_request requests[3], punches[2];
+	uint64_t errors;
 
 	for (unsigned i = 0; i < 3; i++)
 		requests[i] = (struct io_request){ .op = IO_WRITE, .flags = i == 2 ? IO_DSYNC : 0, .file = file,
@@ -479,10 +480,16 @@ static void counted(struct bench *bench)
 	cr_assert_eq(io_run(bench->io, requests, 3), 0);
 	cr_assert_eq(io_allocate(file, 0, 3000), 0);
 	cr_assert_eq(io_sync(file), 0);
+	punches[0] = (struct io_request){ .op = IO_PUNCH, .file = file, .length = 4096 };
+	punches[1] = (struct io_request){ .op = IO_PUNCH, .flags = IO_KEEP, .file = file, .offset = 4096, .length = 4096 };
+	cr_assert_eq(values->io_punches, 0);
+	(void)io_run(bench->io, punches, 2); /* counted also where the file system cannot do it */
+	errors = (punches[0].result < 0) + (punches[1].result < 0);
+	cr_assert(values->io_punches == 2 && values->io_errors == errors);
 	cr_assert_eq(io_read(file, 0, 2900, data[0], 200), -ENODATA);
 	cr_assert(values->io_writes == 3 && values->io_write_bytes == 3000);
 	cr_assert(values->io_reads == 1 && values->io_read_bytes == 100);
-	cr_assert(values->io_syncs == 2 && values->io_allocates == 1 && values->io_errors == 0);
+	cr_assert(values->io_syncs == 2 && values->io_allocates == 1 && values->io_errors == errors);
 	cr_assert(values->io_write_ns.count == 1 && values->io_sync_ns.count == 2 && values->io_read_ns.count == 1);
 	cr_assert_eq(io_run(bench->io, requests, 0), 0);
 	cr_assert_eq(values->io_write_ns.count, 1);

@@ -102,7 +102,7 @@ Test(stats, largest_numbers)
 /* Text lines would lose their form "name value", or a histogram one of its five lines. */
 Test(stats, text_lines)
 {
-	struct slf_stats values = { .size = sizeof(values), .io_reads = 17, .checkpoint_seq = 5 };
+	struct slf_stats values = { .size = sizeof(values), .io_reads = 17, .tree_folds = 5 };
 	char text[TEXT_BYTES_MAX], name[64], *line = text;
 	unsigned long long number = 0;
 	unsigned lines = 0;
@@ -117,7 +117,7 @@ Test(stats, text_lines)
 	cr_assert_eq(strncmp(text, "io_reads 17\n", 12), 0);
 	cr_assert(strstr(text, "\nio_sync_ns.count 100\nio_sync_ns.mean_ns 1000\nio_sync_ns.p50_ns "));
 	cr_assert(strstr(text, "\nio_sync_ns.max_ns 1000\n"));
-	cr_assert_str_eq(name, "checkpoint_seq");
+	cr_assert_str_eq(name, "tree_folds");
 	cr_assert_eq(number, 5);
 }
 
@@ -186,7 +186,7 @@ Test(stats, callers_size_is_respected)
 
 			memcpy(cut, out, known);
 			cr_assert_geq(stats_format(cut, SLF_TEXT, text, sizeof(text)), 0);
-			cr_assert_not(strstr(text, "checkpoint_seq"));
+			cr_assert_not(strstr(text, "tree_folds"));
 			cr_assert_eq(!!strstr(text, "io_sync_ns.max_ns"),
 				     known >= offsetof(struct slf_stats, log_slabs));
 			json_object_put(format_and_parse(cut));

@@ -359,6 +359,40 @@ Test(tree, sparse_leaves_are_merged)
 	check();
 }
 
+/* Who looks for the reason of slow writes would be shown splits, joins or folds that were none, or not all of them. */
+Test(tree, counted)
+{
+	const struct slf_stats *stats = &rig.stats.values;
+	struct rig_options shape = { .map = true, .leaf_bytes = 2048, .branch_bytes = 256, .inline_bytes = 64 };
+	uint64_t i = 0;
+	uint8_t key[RIG_KEY_BYTES];
+
+	rig_init(&rig, &shape);
+	for (; i < 20; i++)
+		rig_put(&rig, rig_key(RIG_NUMBERS, i, key), slice("some value", 10));
+	cr_assert(!stats->tree_splits && !stats->tree_joins && !stats->tree_folds);
+	rig_write(&rig);
+	do {
+		rig_put(&rig, rig_key(RIG_NUMBERS, i++ % 20, key), slice("other value", 11));
+		cr_assert_eq(stats->tree_folds, node_kind(word_node(rig.root.word)) != NODE_DELTA);
+	} while (!stats->tree_folds);
+	rig_write(&rig);
+	cr_assert_eq(rig.root.height, 1);
+	for (i = 20; rig.root.height < 2; i++)
+		rig_put(&rig, rig_key(RIG_NUMBERS, i, key), slice("some value", 10));
+	cr_assert(stats->tree_splits == 1 && !stats->tree_joins);
+	while (rig.root.height > 1)
+		rig_del(&rig, rig.model.items[0]->key);
+	cr_assert(stats->tree_splits == 1 && stats->tree_joins == 1);
+	rig_release(&rig);
+	rig_init(&rig, &shape);
+	for (i = 0; i < 3000; i++)
+		rig_put(&rig, rig_key(RIG_NUMBERS, i, key), slice("some value", 10));
+	rig_write(&rig);
+	cr_assert_gt(rig.root.height, 3); /* each level but the first began with a root over what was there */
+	cr_assert_eq(rig.entry_count, stats->tree_splits + rig.root.height);
+}
+
 /* Damage that is met in the middle of a change must be told, and the undone edit must leave the tree as it was. */
 Test(tree, damage_in_the_middle_of_an_edit)
 {
