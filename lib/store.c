@@ -321,8 +321,9 @@ int store_value(struct store *store, const struct value_ref *ref, bool settled, 
 		result = value_check(&read, view, &stored);
 		if (result)
 			return result;
-		/* Only what a flush has covered may be vouched for: the pages of a younger value can still be lost. */
-		if (settled)
+		/* Only what a flush has covered may be vouched for: the pages of a younger value can still be lost. A node on
+		 * disk that leads to it may be one that a transaction has spilled. */
+		if (settled && !atomic_load_explicit(&store->unflushed, memory_order_relaxed))
 			verified_set(&store->verified, ref->position);
 	}
 	return value_give(&read, stored, value);

@@ -32,7 +32,7 @@ struct store {
 	unsigned spindle_count;
 	struct spindle *spindles;
 	struct verified verified;
-	/* A transaction reads nodes that it has written and nobody has flushed: set and cleared by the holder of the turn;
+	/* A transaction reads nodes and values that it has written and nobody has flushed: set and cleared by the holder of the turn;
 	 * relaxed, for what others read meanwhile is at worst checked once more. */
 	_Atomic bool unflushed;
 };
@@ -93,7 +93,7 @@ typedef void *value_alloc_fn(void *context, size_t size, int *error);
 
 /*
  * The value that ref leads to: in the map when it is stored raw, else in memory from alloc. settled: the reference
- * stands in a node on disk, so the value is durable and its bit may be set.
+ * stands in a node on disk, so the value is durable, unless both are unflushed, and its bit may be set.
  */
 int store_value(struct store *store, const struct value_ref *ref, bool settled, value_alloc_fn *alloc, void *context,
 		struct slf_slice *value);

@@ -433,6 +433,14 @@ Test(store, only_settled_values_are_remembered)
 	value_is_given(&ref, true, &copied);
 	value_is_given(&ref, false, &copied);
 	cr_assert_eq(checks(), 3);
+	/* the node that leads to it has been spilled, as the value has: neither is flushed */
+	value_write(0, 5, 500, false, &ref);
+	atomic_store(&rig.store.unflushed, true);
+	value_is_given(&ref, true, &copied);
+	cr_assert(!verified_test(&rig.store.verified, ref.position));
+	atomic_store(&rig.store.unflushed, false);
+	value_is_given(&ref, true, &copied);
+	cr_assert(verified_test(&rig.store.verified, ref.position));
 	rig_release(&rig);
 }
 
