@@ -8,7 +8,8 @@
  *
  * Flushes of a file run one at a time, and none runs behind one that failed: it fails at once. For the system may drop what it
  * could not write, whoever wrote it, and tells the first that asks; the flush of a committer that comes behind, or ends in
- * between, would succeed without its bytes. A buffered write with IO_DSYNC asks as well.
+ * in between, would succeed without its bytes. A write with IO_DSYNC asks as well: through the page cache it is one of the
+ * flushes that run one at a time, and past it a failure counts as that of a flush, for whose it was nobody tells.
  */
 #include "spindle.h"
 
@@ -80,6 +81,7 @@ static int spindle_start(struct spindle *spindle, struct io *io, const char *pat
 		return result;
 	}
 	atomic_store(&spindle->size, spindle->info.size);
+	atomic_store(&spindle->direct, spindle->info.direct);
 	spindle->ahead_max = UINT64_MAX;
 	return 0;
 }
@@ -184,14 +186,38 @@ int spindle_read(struct spindle *spindle, unsigned flags, uint64_t offset, void 
 	return result < 0 ? spindle_failed(spindle, result, offset, "cannot read") : 0;
 }
 
-/* No flush that may have dropped what was written before has failed, nor is one under way that may turn out so. */
-static int check_flushes(struct spindle *spindle)
+/* Waits until no flush is under way, and lets none begin. -EIO when one has failed: it may have dropped what was written
+ * before. In any case flush_end is to follow. */
+static int flush_begin(struct spindle *spindle)
 {
-	int result;
-
 	pthread_mutex_lock(&spindle->flushing);
-	result = spindle->flush_failed ? -EIO : 0;
+	return spindle->flush_failed ? -EIO : 0;
+}
+
+/* result: of the flush. Here, and nowhere else, one is judged. */
+static void flush_end(struct spindle *spindle, int result)
+{
+	spindle->flush_failed |= result < 0;
 	pthread_mutex_unlock(&spindle->flushing);
+}
+
+/* A write that is a flush too. Past the page cache it runs beside those of the file; when that was refused, for the first
+ * time, it is judged behind them. */
+static int write_flushing(struct spindle *spindle, struct io_request *request)
+{
+	bool alone = !(request->flags & IO_DIRECT) || !atomic_load_explicit(&spindle->direct, memory_order_relaxed);
+	int result = alone ? flush_begin(spindle) : 0, earlier;
+
+	if (!result)
+		result = io_run(spindle->io, request, 1);
+	if (!alone && (result || request->buffered)) {
+		atomic_store_explicit(&spindle->direct, !request->buffered, memory_order_relaxed);
+		earlier = flush_begin(spindle);
+		result = result ? result : earlier;
+		alone = true;
+	}
+	if (alone)
+		flush_end(spindle, result);
 	return result;
 }
 
@@ -199,10 +225,8 @@ int spindle_write(struct spindle *spindle, unsigned flags, uint64_t offset, cons
 {
 	struct io_request request = { .op = IO_WRITE, .flags = flags, .file = spindle->file, .offset = offset,
 				      .length = length, .data = (void *)(uintptr_t)data };
-	int result = io_run(spindle->io, &request, 1);
+	int result = flags & IO_DSYNC ? write_flushing(spindle, &request) : io_run(spindle->io, &request, 1);
 
-	if (result >= 0 && (flags & IO_DSYNC) && request.buffered)
-		result = check_flushes(spindle);
 	if (result < 0)
 		return spindle_failed(spindle, result, offset, "cannot write");
 	spindle_raise(spindle, offset + length);
@@ -224,8 +248,7 @@ int spindles_sync(struct spindle *spindles, unsigned count, const uint64_t *whic
 	for (unsigned i = 0; i < count; i++) {
 		if (!is_set(which, i))
 			continue;
-		pthread_mutex_lock(&spindles[i].flushing);
-		if (spindles[i].flush_failed && !result)
+		if (flush_begin(&spindles[i]) && !result)
 			result = spindle_failed(&spindles[i], -EIO, OFFSET_NONE, "an earlier flush has failed");
 		requests[used] = (struct io_request){ .op = IO_SYNC, .file = spindles[i].file };
 		flushed[used++] = &spindles[i];
@@ -233,10 +256,9 @@ int spindles_sync(struct spindle *spindles, unsigned count, const uint64_t *whic
 	if (used && !result)
 		(void)io_run(spindles->io, requests, used);
 	for (unsigned i = 0; i < used; i++) {
-		flushed[i]->flush_failed |= requests[i].result < 0;
 		if (requests[i].result < 0 && !result)
 			result = spindle_failed(flushed[i], requests[i].result, OFFSET_NONE, "cannot flush");
-		pthread_mutex_unlock(&flushed[i]->flushing);
+		flush_end(flushed[i], requests[i].result);
 	}
 	return result;
 }

@@ -26,6 +26,7 @@ struct spindle {
 	pthread_mutex_t mutex;  /* guards the making of windows and the raising of size */
 	pthread_mutex_t flushing; /* held while a flush of the file runs; several of them in the order of their index */
 	bool flush_failed;      /* guarded by flushing: one has */
+	_Atomic bool direct;    /* IO_DIRECT has not been refused yet; relaxed: who does not know it learns it by its own write */
 	const char *lost_page;  /* why one of its metadata pages is not good; NULL: both are */
 	bool uneven_pages;      /* that, or the other one is of another session */
 	_Atomic(const uint8_t *) *windows; /* WINDOWS_MAX entries, mapped lazily; NULL table in pread mode */
@@ -47,6 +48,7 @@ void spindle_close(struct spindle *spindle);
 
 /* As the io functions, with the failure noted. A read beyond the end is SLF_ECORRUPT ("file ends at ..."). */
 int spindle_read(struct spindle *spindle, unsigned flags, uint64_t offset, void *data, uint64_t length);
+/* IO_DSYNC: as a flush, so when it fails no later flush of the file is believed. */
 int spindle_write(struct spindle *spindle, unsigned flags, uint64_t offset, const void *data, uint64_t length);
 int spindle_sync(struct spindle *spindle);
 /* Flushes at once those of count spindles whose bit is set in which. The first failure. */

@@ -227,6 +227,78 @@ Test(spindle, no_direct_write_behind_a_failed_flush)
 	bench_release(&bench);
 }
 
+/* A write that flushes and fails has heard, instead of the next flush, of what the system could not write, whoever wrote it. */
+Test(spindle, no_flush_behind_a_failed_write_that_flushes)
+{
+	static const unsigned flags[] = { 0, IO_DIRECT };
+	struct slf_errinfo info;
+	struct bench bench;
+	uint64_t syncs;
+
+	for (size_t i = 0; i < ARRAY_SIZE(flags); i++) {
+		bench_init(&bench, true);
+		cr_assert_eq(spindle_write(&bench.spindle, 0, 4096, "theirs", 6), 0);
+		fail_next(&bench, SIM_WRITE, -EIO);
+		cr_assert_eq(spindle_write(&bench.spindle, IO_DSYNC | flags[i], 0, "mine", 4), -EIO);
+		cr_assert(strstr(last_text(&info), "cannot write"), "%s", info.text);
+		sim_disk_clear_faults(bench.disk);
+		syncs = sim_disk_calls(bench.disk, SIM_SYNC);
+		cr_assert_eq(spindle_sync(&bench.spindle), -EIO);
+		cr_assert(strstr(last_text(&info), "earlier flush"), "%s", info.text);
+		cr_assert_eq(sim_disk_calls(bench.disk, SIM_SYNC), syncs);
+		bench_release(&bench);
+		/* one that only writes is nobody's flush */
+		bench_init(&bench, true);
+		fail_next(&bench, SIM_WRITE, -EIO);
+		cr_assert_eq(spindle_write(&bench.spindle, flags[i], 0, "mine", 4), -EIO);
+		sim_disk_clear_faults(bench.disk);
+		cr_assert_eq(spindle_sync(&bench.spindle), 0);
+		bench_release(&bench);
+	}
+}
+
+struct watch {
+	struct spindle *spindle;
+	unsigned alone, beside;
+};
+
+static void watch_flushing(void *context, struct sim_disk *disk, enum sim_call call)
+{
+	struct watch *watch = context;
+
+	(void)disk;
+	if (call != SIM_WRITE)
+		return;
+	if (pthread_mutex_trylock(&watch->spindle->flushing)) {
+		watch->alone++;
+	} else {
+		pthread_mutex_unlock(&watch->spindle->flushing);
+		watch->beside++;
+	}
+}
+
+/* A buffered write that flushes would take a failure away from the flush that runs beside it. One past the page cache need not
+ * wait; one that was refused that is not tried so again. */
+Test(spindle, buffered_writes_that_flush_run_alone)
+{
+	struct bench bench;
+	struct watch watch = { .spindle = &bench.spindle };
+
+	bench_init(&bench, true);
+	sim_disk_set_hook(bench.disk, watch_flushing, &watch);
+	cr_assert_eq(spindle_write(&bench.spindle, 0, 0, "mine", 4), 0);
+	cr_assert_eq(spindle_write(&bench.spindle, IO_DSYNC | IO_DIRECT, 0, "mine", 4), 0);
+	cr_assert(watch.alone == 0 && watch.beside == 2);
+	cr_assert_eq(spindle_write(&bench.spindle, IO_DSYNC, 0, "mine", 4), 0);
+	cr_assert(watch.alone == 1 && watch.beside == 2);
+	sim_disk_set_direct(bench.disk, 0);
+	cr_assert_eq(spindle_write(&bench.spindle, IO_DSYNC | IO_DIRECT, 0, "mine", 4), 0);
+	cr_assert(watch.alone == 1 && watch.beside == 3);
+	cr_assert_eq(spindle_write(&bench.spindle, IO_DSYNC | IO_DIRECT, 0, "mine", 4), 0);
+	cr_assert(watch.alone == 2 && watch.beside == 3);
+	bench_release(&bench);
+}
+
 /* Of several files whose flushes have failed the first one is told; none of them may be flushed again. */
 Test(spindle, two_failed_flushes)
 {
