@@ -37,7 +37,7 @@ const char *sim_call_name(enum sim_call call)
 {
 	static const char *const names[] = { "read", "write", "sync", "write_out", "allocate", "punch", "open", "close",
 					     "info", "truncate", "lock", "map", "link", "remove", "sync_directory",
-					     "any", "flush" };
+					     "any", "flush", "written" };
 
 	static_assert(ARRAY_SIZE(names) == SIM_KINDS, "a name for each");
 	return names[call];
@@ -55,21 +55,26 @@ static bool is_meant(const struct sim_fault *fault, enum sim_call call, bool flu
 	return fault->call == call || fault->call == SIM_ANY || (fault->call == SIM_FLUSH && flushes);
 }
 
+/* Without the mutex, which is held before and behind: the hook may wait for other calls. */
+static void call_hook(struct sim_disk *disk, enum sim_call call)
+{
+	sim_hook_fn *hook = disk->hook;
+	void *context = disk->hook_context;
+
+	pthread_mutex_unlock(&disk->mutex);
+	if (hook)
+		hook(context, disk, call);
+	pthread_mutex_lock(&disk->mutex);
+}
+
 /* Counts a call and takes the mutex, which the caller gives back. Returns the planned failure, told in full by *fault
  * (may be NULL), or 0. */
 static int request_begin(struct sim_disk *disk, enum sim_call call, bool flushes, struct sim_fault *fault)
 {
 	const struct sim_fault *hit = NULL;
-	sim_hook_fn *hook = NULL;
-	void *context = NULL;
 
 	pthread_mutex_lock(&disk->mutex);
-	hook = disk->hook;
-	context = disk->hook_context;
-	pthread_mutex_unlock(&disk->mutex);
-	if (hook) /* without the mutex: it may wait for other calls */
-		hook(context, disk, call);
-	pthread_mutex_lock(&disk->mutex);
+	call_hook(disk, call);
 	count_call(disk->calls, call, flushes);
 	for (size_t i = 0; i < disk->plan_count && !disk->holding; i++) {
 		struct plan *plan = &disk->plans[i];
@@ -234,7 +239,10 @@ static void sim_write(struct sim_disk *disk, struct inode *inode, struct io_requ
 		inode->seen.size = end;
 		change_add(inode, SIM_UNIT_GROW, 0, end);
 	}
-	if (!(request->flags & IO_DSYNC) || (disk->lying && request->result == 0))
+	if (!(request->flags & IO_DSYNC))
+		return;
+	call_hook(disk, SIM_WRITTEN); /* the power may go here */
+	if (disk->lying && request->result == 0)
 		return;
 	if (request->result == 0)
 		inode_flush_range(inode, from, sector_end, end);

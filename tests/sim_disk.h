@@ -59,6 +59,7 @@ enum sim_call {
 	SIM_CALLS,
 	SIM_ANY = SIM_CALLS,
 	SIM_FLUSH, /* SIM_SYNC, and SIM_WRITE with IO_DSYNC */
+	SIM_WRITTEN, /* told to hooks alone: a SIM_WRITE with IO_DSYNC has written, and not flushed yet */
 	SIM_KINDS,
 };
 const char *sim_call_name(enum sim_call call);
@@ -89,7 +90,8 @@ uint64_t sim_disk_open_files(struct sim_disk *disk);
 uint64_t sim_disk_faults_fired(struct sim_disk *disk);
 uint64_t sim_disk_failed(struct sim_disk *disk, enum sim_call call);
 
-/* Called before every call takes effect, without a lock held: the place to take crashed disks. Set it before use. */
+/* Called before every call takes effect, and in the midst of a write that flushes, without a lock held: the place to take
+ * crashed disks. Set it before use. */
 typedef void sim_hook_fn(void *context, struct sim_disk *disk, enum sim_call call);
 void sim_disk_set_hook(struct sim_disk *disk, sim_hook_fn *hook, void *context);
 

@@ -247,7 +247,7 @@ bool change_has_pieces(const struct change *change)
 	return change->kind == SIM_UNIT_WRITE || change->kind == SIM_UNIT_PUNCH;
 }
 
-/* Takes [from, end) out of the changes of bytes; the order of the rest stays. */
+/* Takes [from, end) out of the changes of bytes, and growths that are durable; the order of the rest stays. */
 static void changes_forget(struct inode *inode, uint64_t from, uint64_t end)
 {
 	struct change *old = inode->changes;
@@ -259,6 +259,8 @@ static void changes_forget(struct inode *inode, uint64_t from, uint64_t end)
 	for (size_t i = 0; i < count; i++) {
 		uint64_t offset = old[i].offset, old_end = old[i].offset + old[i].length;
 
+		if (old[i].kind == SIM_UNIT_GROW && old_end <= inode->durable.size)
+			continue;
 		if (!change_has_pieces(&old[i]) || old_end <= from || offset >= end) {
 			change_add(inode, old[i].kind, offset, old[i].length)->data = old[i].data;
 			continue;
@@ -332,9 +334,9 @@ void inode_flush_range(struct inode *inode, uint64_t from, uint64_t end, uint64_
 		inode_flush(inode);
 		return;
 	}
+	inode->durable.size = u64_max(inode->durable.size, size_end);
 	changes_forget(inode, from, end);
 	image_write(&inode->durable, from, inode->seen.data + from, end - from);
-	inode->durable.size = u64_max(inode->durable.size, size_end);
 }
 
 void inode_forget_lies(struct inode *inode, uint64_t from, uint64_t end)

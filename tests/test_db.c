@@ -517,7 +517,7 @@ static void tear_here(void *context, struct sim_disk *disk, enum sim_call call)
 	struct sim_disk *crashed;
 	struct slf_db *db = NULL;
 
-	if (call != SIM_WRITE && call != SIM_SYNC)
+	if (call != SIM_WRITE && call != SIM_WRITTEN && call != SIM_SYNC)
 		return;
 	crashed = sim_disk_crash(disk, tear_pages, context);
 	must_work(disk_open(crashed, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));

@@ -55,7 +55,7 @@ static void cut_here(void *context, struct sim_disk *disk, enum sim_call call)
 	struct sim_disk *crashed;
 	struct slf_db *db = NULL;
 
-	if (call != SIM_WRITE && call != SIM_SYNC && call != SIM_PUNCH && call != SIM_ALLOCATE)
+	if (call != SIM_WRITE && call != SIM_WRITTEN && call != SIM_SYNC && call != SIM_PUNCH && call != SIM_ALLOCATE)
 		return;
 	cutter->seed++;
 	crashed = sim_disk_crash_seed(disk, rng_mix(cutter->seed), cutter->seed % 3 == 0);

@@ -319,7 +319,7 @@ static void tear_log_here(void *context, struct sim_disk *disk, enum sim_call ca
 	struct slf_db *db = NULL;
 
 	(void)context;
-	if (call != SIM_WRITE && call != SIM_SYNC)
+	if (call != SIM_WRITE && call != SIM_WRITTEN && call != SIM_SYNC)
 		return;
 	crashed = sim_disk_crash(disk, tear_log, NULL);
 	must_work(disk_open(crashed, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));

@@ -17,7 +17,7 @@
 #define PAGES (2 * FILES)
 #define NO_PAGE PAGES
 #define LEVELS 2 /* openings that are ended one after the other */
-#define STATES_MAX 200
+#define STATES_MAX 300
 
 static const char *const paths[FILES] = { "/tmp/db", "/tmp/further" };
 
@@ -80,7 +80,7 @@ static void keep_state(void *context, struct sim_disk *disk, enum sim_call call)
 {
 	struct states *states = context;
 
-	if (call != SIM_WRITE && call != SIM_SYNC && call != SIM_CALLS)
+	if (call != SIM_WRITE && call != SIM_WRITTEN && call != SIM_SYNC && call != SIM_CALLS)
 		return;
 	must(states->count + 3 <= STATES_MAX);
 	states->disks[states->count++] = sim_disk_kill(disk);
@@ -225,7 +225,7 @@ static void cut_at(void *context, struct sim_disk *disk, enum sim_call call)
 {
 	struct cut *cut = context;
 
-	if ((call != SIM_WRITE && call != SIM_SYNC) || ++cut->calls != cut->nth)
+	if ((call != SIM_WRITE && call != SIM_WRITTEN && call != SIM_SYNC) || ++cut->calls != cut->nth)
 		return;
 	cut->torn = cut->may_tear && sim_disk_pending(disk) && rng_below(cut->rng, 3) == 0;
 	if (cut->torn) /* in parts, or as garbage */

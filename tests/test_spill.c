@@ -547,7 +547,7 @@ static void cut_here(void *context, struct sim_disk *disk, enum sim_call call)
 	struct slf_db *db = NULL;
 	bool before, after;
 
-	if (call != SIM_WRITE && call != SIM_SYNC && call != SIM_ALLOCATE)
+	if (call != SIM_WRITE && call != SIM_WRITTEN && call != SIM_SYNC && call != SIM_ALLOCATE)
 		return;
 	if (cutter->calls++ % cutter->every)
 		return;
