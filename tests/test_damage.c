@@ -3,10 +3,14 @@
  * Damage of every kind at every place of small databases. What comes of it has to be DETECTED, by an error or the log
  * callback, or HARMLESS: all answers right. Never a wrong answer, a crash, a second of work, an allocation above 64 MiB.
  *
- * One thing cannot be told from a write that a power cut has torn, and is counted apart: damage to the end of the log of a
- * database that was not closed, behind the last evidence that it had been durable. Where one sector is damaged that is the
- * last slab, with at most two commits here: every other slab is known to have been durable by its successor. Where two
- * sectors are damaged it is the last two slabs, with at most three commits; where the file is cut, the slabs behind the cut.
+ * An older state is a right answer in two cases, which are counted apart. What else is told does not matter, and no commit may
+ * be missing in it whose slab stands before the first damaged one.
+ *  - The end of the log of a database that was not closed is damaged, behind the last evidence that it had been durable: that
+ *    cannot be told from a write that a power cut has torn. Where one sector is damaged it is the last slab, with at most two
+ *    commits here: every other slab is known to have been durable by its successor. Where two sectors are damaged it is the
+ *    last two slabs, with at most three commits; where the file is cut, the slabs behind the cut.
+ *  - The log is known to be damaged: who only reads is told so, by slf_info too, and gets what stands before the damage. No
+ *    writer opens it.
  *
  * SOLIFUGE_TEST_MATRIX=1: every bit, every pair, more lengths. SOLIFUGE_TEST_STRIDE=n: only one place of n of those.
  */
@@ -54,6 +58,11 @@ struct copy {
 	uint64_t size;
 };
 
+/* Where the log ended, and the extent that it ended in. */
+struct log_end {
+	uint64_t position, extent, extent_end;
+};
+
 /* What a sector was before it changed. */
 struct old_sector {
 	uint64_t offset;
@@ -61,7 +70,7 @@ struct old_sector {
 };
 
 struct damage_counts {
-	uint64_t cases, detected, harmless, tail;
+	uint64_t cases, detected, harmless, tail, before;
 	uint64_t versions; /* that sectors had before, and have no longer */
 	uint64_t older;    /* of the cases: something else than zeros came back */
 	uint64_t allocation_bytes_max;
@@ -71,15 +80,16 @@ struct damage_counts {
 struct patient {
 	const struct victim *victim;
 	struct rig rig;
-	struct sim_disk *disk;       /* as it was left */
-	unsigned spindle;            /* that is damaged */
+	struct sim_disk *disk; /* as it was left */
+	unsigned spindle;      /* that is damaged */
 	struct copy now;
-	struct copy before;          /* when the history last called the disk */
-	struct old_sector *old;      /* in the order of the history */
+	struct copy before;     /* when the history last called the disk */
+	struct old_sector *old; /* in the order of the history */
 	size_t old_count, old_room;
-	uint64_t ends[RIG_COMMITS_MAX]; /* where the log ended when a commit was acknowledged */
-	size_t acked;                /* the last commit with such an end */
-	size_t tail_max;             /* commits that may be lost at the end of an unclosed log */
+	struct log_end ends[RIG_COMMITS_MAX]; /* when a commit was acknowledged; the first: the log's start */
+	size_t acked;                         /* the last commit with such an end */
+	size_t kept;                          /* the last commit that no damage may take */
+	size_t tail_max;                      /* commits that may be lost at the end of an unclosed log */
 	struct rng rng;
 	struct damage_counts counts;
 };
@@ -175,14 +185,18 @@ static void keep_old(void *context, struct sim_disk *disk, enum sim_call call)
 /* The slabs of commits that have been acknowledged meanwhile stand before the present end of the log. */
 static void note_ends(struct patient *patient)
 {
-	uint64_t end = position_offset(patient->rig.db->core.commit.settled_place.position);
+	const struct core *core = &patient->rig.db->core;
+	struct log_end end = { core->commit.settled_place.position, core->log.extent, core->log.extent_end };
 
+	if (patient->rig.acked == 0) /* the slab of the opening stands before all commits */
+		patient->ends[0] = (struct log_end){ end.extent, end.extent, end.extent_end };
 	while (patient->acked < patient->rig.acked)
 		patient->ends[++patient->acked] = end;
 }
 
 /* rounds: how often the script runs. */
-static void patient_init(struct patient *patient, const struct victim *victim, unsigned spindle, unsigned rounds, uint64_t seed)
+static void patient_init(struct patient *patient, const struct victim *victim, unsigned spindle, unsigned rounds,
+			 uint64_t seed)
 {
 	struct scene scene = { victim->name, victim->script, victim->spindles, SLF_SYNC_COMMIT, 0, false };
 	struct rig *rig = &patient->rig;
@@ -191,6 +205,7 @@ static void patient_init(struct patient *patient, const struct victim *victim, u
 	scene_init(rig, &scene, seed);
 	sim_disk_set_hook(rig->disk, keep_old, patient);
 	must_work(rig_open(rig));
+	note_ends(patient);
 	for (unsigned round = 0; round < rounds; round++) {
 		for (const char *letter = victim->script; *letter; letter++) {
 			must_work(scene_step(rig, *letter));
@@ -222,29 +237,39 @@ static void patient_release(struct patient *patient)
 
 /* ---- One case ---------------------------------------------------------------------------------------------------- */
 
-enum outcome { HARMLESS, DETECTED, TAIL };
+enum outcome {
+	HARMLESS,
+	DETECTED,
+	REFUSED, /* as damaged, by slf_open */
+	TAIL,    /* the end of an unclosed log was cut */
+	BEFORE,  /* told to be what stands before the damage in the log */
+};
 
-/* The database shows an older state: which one, and is that told, or allowed? */
-static enum outcome judge_older(struct patient *patient, struct slf_db *db, char *wrong)
+/* The database shows an older state: which one, and is it allowed? */
+static enum outcome judge_older(struct patient *patient, struct slf_db *db, unsigned flags, char *wrong)
 {
+	struct slf_info info = { .size = sizeof(info) };
+	size_t newest = patient->rig.newest;
 	struct slf_txn *txn = NULL;
 	uint64_t seq = 0;
 
+	must_work(slf_info(db, &info));
 	if (slf_begin(db, SLF_READ, &txn))
 		return DETECTED;
 	seq = slf_txn_seq(txn);
 	slf_abort(txn);
-	for (size_t i = patient->rig.newest; i-- > 0;) {
+	for (size_t i = newest; i-- > patient->kept;) {
 		char other[200] = "";
 
 		if (patient->rig.states[i].seq != seq || rig_inspect(&patient->rig, db, i, other) == RIG_WRONG)
 			continue;
-		if (told)
-			return DETECTED;
-		if (!patient->victim->clean && i + patient->tail_max >= patient->rig.newest)
+		if (told && info.damaged && flags & SLF_READONLY)
+			return BEFORE;
+		if (!patient->victim->clean && i + patient->tail_max >= newest)
 			return TAIL;
 	}
-	fprintf(stderr, "%s: seq %llu: %s\n", present, (unsigned long long)seq, wrong);
+	fprintf(stderr, "%s: seq %llu, commits %zu to %zu may be lost: %s\n", present, (unsigned long long)seq,
+		patient->kept + 1, newest, wrong);
 	must(!"a wrong answer");
 	return DETECTED;
 }
@@ -257,6 +282,7 @@ static enum outcome look(struct patient *patient, struct sim_disk *disk, unsigne
 	struct slf_db *db = NULL;
 	struct io *io = NULL;
 	char wrong[200] = "";
+	int result = 0;
 
 	told = false;
 	options.flags = flags | SLF_NO_THREADS;
@@ -264,16 +290,13 @@ static enum outcome look(struct patient *patient, struct sim_disk *disk, unsigne
 	options.log_bytes = 64 * 1024;
 	options.log = hear;
 	sim_disk_io(disk, &unused, &io);
-	if (db_open_io(rig_path(0), &options, io, &db))
-		return DETECTED;
+	result = db_open_io(rig_path(0), &options, io, &db);
+	if (result)
+		return result == SLF_ECORRUPT ? REFUSED : DETECTED;
 	switch (rig_inspect(&patient->rig, db, patient->rig.newest, wrong)) {
-	case RIG_RIGHT:
-		outcome = told ? DETECTED : HARMLESS;
-		break;
-	case RIG_REFUSED:
-		break;
-	case RIG_WRONG:
-		outcome = judge_older(patient, db, wrong);
+	case RIG_RIGHT: outcome = told ? DETECTED : HARMLESS; break;
+	case RIG_REFUSED: break;
+	case RIG_WRONG: outcome = judge_older(patient, db, flags, wrong);
 	}
 	if (!(flags & SLF_READONLY) && rng_below(&patient->rng, 8) == 0) {
 		struct slf_txn *txn = NULL;
@@ -290,7 +313,7 @@ static enum outcome look(struct patient *patient, struct sim_disk *disk, unsigne
 	return outcome;
 }
 
-/* A damaged disk is read, recovered and read. */
+/* A damaged disk is read, recovered and read. patient->kept says what has to be there. */
 static void examine(struct patient *patient, struct sim_disk *disk)
 {
 	struct damage_counts *counts = &patient->counts;
@@ -307,10 +330,13 @@ static void examine(struct patient *patient, struct sim_disk *disk)
 	largest = fault_memory_largest();
 	must(elapsed < SECONDS_MAX);
 	must(largest <= ALLOCATION_MAX);
+	must(read != BEFORE || written == REFUSED);
 	counts->cases++;
 	if (read == TAIL || written == TAIL)
 		counts->tail++;
-	else if (read == DETECTED || written == DETECTED)
+	else if (read == BEFORE)
+		counts->before++;
+	else if (read != HARMLESS || written != HARMLESS)
 		counts->detected++;
 	else
 		counts->harmless++;
@@ -318,10 +344,34 @@ static void examine(struct patient *patient, struct sim_disk *disk)
 	counts->seconds_max = elapsed > counts->seconds_max ? elapsed : counts->seconds_max;
 }
 
+/* Does what was written to the log for the commit, with what others wrote before it, hold this place? */
+static bool stands_at(const struct patient *patient, size_t commit, uint64_t position)
+{
+	const struct log_end *before = &patient->ends[commit - 1], *behind = &patient->ends[commit];
+
+	if (before->extent == behind->extent)
+		return position >= before->position && position < behind->position;
+	return (position >= before->position && position < before->extent_end) ||
+	       (position >= behind->extent && position < behind->position);
+}
+
+/* The last commit that does not need what stands in the log at this place: all of them when no log does. */
+static size_t kept_without(const struct patient *patient, uint64_t offset)
+{
+	uint64_t position = position_make(patient->spindle, offset);
+	size_t commit = patient->rig.newest;
+
+	while (commit > 0 && !stands_at(patient, commit, position))
+		commit--;
+	return commit > 0 ? commit - 1 : patient->rig.newest;
+}
+
+/* Within one sector. */
 static void examine_with(struct patient *patient, uint64_t offset, const void *data, uint64_t length)
 {
 	struct sim_disk *disk = sim_disk_crash(patient->disk, NULL, NULL);
 
+	patient->kept = kept_without(patient, offset);
 	must_work(sim_disk_poke(disk, rig_path(patient->spindle), offset, data, length));
 	examine(patient, disk);
 	sim_disk_free(disk);
@@ -395,7 +445,7 @@ static size_t commits_behind(const struct patient *patient, uint64_t length)
 {
 	size_t newest = patient->rig.newest, count = 0;
 
-	while (count < newest && patient->ends[newest - count] > length)
+	while (count < newest && patient->ends[newest - count].position > position_make(patient->spindle, length))
 		count++;
 	return count;
 }
@@ -422,6 +472,7 @@ static void truncate_block(struct patient *patient, uint64_t block)
 			disk = sim_disk_crash(patient->disk, NULL, NULL);
 		must_work(sim_disk_resize(disk, rig_path(patient->spindle), length));
 		patient->tail_max = commits_behind(patient, length);
+		patient->kept = patient->rig.newest - patient->tail_max;
 		changes = changes_of(disk);
 		examine(patient, disk);
 		if (changes_of(disk) > changes + 1) {
@@ -464,6 +515,7 @@ static void swap_pair(struct patient *patient, uint64_t a, uint64_t b)
 	note(patient, "swapped sectors", a, b);
 	must_work(sim_disk_poke(disk, path, a, patient->now.data + b, SECTOR));
 	must_work(sim_disk_poke(disk, path, b, patient->now.data + a, SECTOR));
+	patient->kept = u64_min(kept_without(patient, a), kept_without(patient, b));
 	examine(patient, disk);
 	sim_disk_free(disk);
 }
@@ -484,7 +536,8 @@ static void swap_sectors(struct patient *patient)
 		for (size_t i = 0; i < partners; i++) {
 			size_t b = matrix() ? i : rng_below(&patient->rng, count);
 
-			if (!skipped(patient) && memcmp(patient->now.data + places[a], patient->now.data + places[b], SECTOR))
+			if (!skipped(patient) &&
+			    memcmp(patient->now.data + places[a], patient->now.data + places[b], SECTOR))
 				swap_pair(patient, places[a], places[b]);
 		}
 	}
@@ -513,11 +566,12 @@ static void revert_sectors(struct patient *patient)
 
 static void tell(const char *kind, const struct damage_counts *counts)
 {
-	static const char *const names[] = { "cases", "detected", "harmless", "end of an unclosed log cut" };
-	const uint64_t values[] = { counts->cases, counts->detected, counts->harmless, counts->tail };
+	static const char *const names[] = { "cases", "detected", "harmless", "end of an unclosed log cut",
+					     "log read up to its damage" };
+	const uint64_t values[] = { counts->cases, counts->detected, counts->harmless, counts->tail, counts->before };
 	char text[128];
 
-	must(counts->cases == counts->detected + counts->harmless + counts->tail);
+	must(counts->cases == counts->detected + counts->harmless + counts->tail + counts->before);
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
 		snprintf(text, sizeof(text), "C %s: %s", kind, names[i]);
 		proof_count(text, values[i]);
@@ -546,6 +600,7 @@ static void counts_add(struct damage_counts *to, const struct damage_counts *fro
 	to->detected += from->detected;
 	to->harmless += from->harmless;
 	to->tail += from->tail;
+	to->before += from->before;
 	to->versions += from->versions;
 	to->older += from->older;
 	to->allocation_bytes_max = u64_max(to->allocation_bytes_max, from->allocation_bytes_max);
@@ -553,8 +608,8 @@ static void counts_add(struct damage_counts *to, const struct damage_counts *fro
 }
 
 /* All spindles of a victim, one after the other. tail_max: see struct patient. */
-static struct damage_counts damage_victim(const char *kind, const struct victim *victim, damage_fn *damage, size_t tail_max,
-					  unsigned rounds)
+static struct damage_counts damage_victim(const char *kind, const struct victim *victim, damage_fn *damage,
+					  size_t tail_max, unsigned rounds)
 {
 	struct damage_counts counts = { 0 };
 	uint64_t seed = test_seed(kind);
