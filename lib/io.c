@@ -9,15 +9,33 @@
 
 #include "error.h"
 
+/* What the environment asks for: 0, or -EINVAL; whoever has misspelt it would take one back end for the other. */
+static int ask_environment(int *kind)
+{
+	const char *wish = secure_getenv("SOLIFUGE_IO");
+
+	*kind = SLF_IO_DEFAULT;
+	if (!wish || !*wish || strcmp(wish, "uring") == 0)
+		return 0;
+	if (strcmp(wish, "posix") != 0)
+		return error_set(-EINVAL, NULL, -1, OFFSET_NONE,
+				 "the environment variable SOLIFUGE_IO is '%.32s': it may be uring or posix", wish);
+	*kind = SLF_IO_POSIX;
+	return 0;
+}
+
 int io_new(int kind, struct stats *stats, struct io **io)
 {
-	const char *wish = kind == SLF_IO_DEFAULT ? secure_getenv("SOLIFUGE_IO") : NULL;
 	int result = 0;
 
 	assert(stats != NULL);
 	if (kind != SLF_IO_DEFAULT && kind != SLF_IO_URING && kind != SLF_IO_POSIX)
 		return -EINVAL;
-	if (kind == SLF_IO_POSIX || (wish && strcmp(wish, "posix") == 0))
+	if (kind == SLF_IO_DEFAULT)
+		result = ask_environment(&kind);
+	if (result)
+		return result;
+	if (kind == SLF_IO_POSIX)
 		return io_posix_new(stats, io);
 	result = io_uring_new(stats, io);
 	if (result < 0 && kind == SLF_IO_DEFAULT)

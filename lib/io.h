@@ -90,7 +90,7 @@ struct io {
 };
 
 /* Makes a back end: kind as in slf_options.io. An absent io_uring is an error only for SLF_IO_URING, else POSIX calls
- * take its place. stats must outlive it. Freed by io_free. */
+ * take its place. -EINVAL for a kind that is none, and where the environment asks for one. stats must outlive it. Freed by io_free. */
 int io_new(int kind, struct stats *stats, struct io **io);
 /* The two real ones. io_uring_new: -ENOSYS, -EPERM and the like where the kernel or a sandbox refuses. */
 int io_posix_new(struct stats *stats, struct io **io);

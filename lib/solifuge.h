@@ -82,7 +82,8 @@ enum slf_sync_mode {
 
 /* Which calls carry the I/O. */
 enum slf_io {
-	SLF_IO_DEFAULT = 0, /* the environment variable SOLIFUGE_IO ("uring" or "posix"), else io_uring where it works */
+	SLF_IO_DEFAULT = 0, /* the environment variable SOLIFUGE_IO ("uring" or "posix", else -EINVAL); without it
+			       io_uring where it works */
 	SLF_IO_URING = 1,   /* io_uring or fail */
 	SLF_IO_POSIX = 2,   /* plain system calls */
 };

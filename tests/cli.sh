@@ -149,6 +149,23 @@ expect 2 "no key" get db
 expect 2 "too many arguments" get db a b
 expect 2 "unknown option" scan --bogus db
 expect 2 "bad back end" get --io tape db apple
+says "'tape' is not a back end; use uring or posix" "bad back end"
+for mode in auto Commit "" commit,none; do
+	expect 2 "bad mode '$mode'" put --sync "$mode" db never 1
+	says "'$mode' is not a mode; use commit or none" "bad mode '$mode'"
+done
+expect 2 "bad compression" create --compression zstd never.db
+says "'zstd' is not known; use lz4 or none" "bad compression"
+for word in lz4 none; do
+	expect 0 "compression $word" create --compression $word $word.db
+done
+for mode in commit none; do
+	expect 0 "mode $mode" put --sync $mode none.db key 1
+done
+expect 0 "posix by option" get --io posix db apple
+SOLIFUGE_IO=tape expect 0 "an option beats the environment" get --io posix db apple
+SOLIFUGE_IO=tape expect 1 "bad back end in the environment" get db apple
+says "SOLIFUGE_IO is 'tape': it may be uring or posix" "bad back end in the environment"
 expect 2 "bad number" scan --limit x db
 expect 2 "bad hex" get --hex db 0g
 expect 2 "a tree without a name" get --tree "" db apple

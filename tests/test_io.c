@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "error.h"
 #include "io_bench.h"
 
 static void round_trip(struct bench *bench)
@@ -585,19 +586,29 @@ static const char *name_of_new(int kind, const char *wish)
 /* The wish of the user or of the program would be ignored. */
 Test(io, choice)
 {
+	static const char *const misspelt[] = { "nonsense", "POSIX", "posix ", "uring,posix", "%s%n" };
 	struct stats stats = { 0 };
 	struct io *io = NULL;
 
 	cr_assert_str_eq(name_of_new(SLF_IO_POSIX, NULL), "posix");
 	cr_assert_str_eq(name_of_new(SLF_IO_POSIX, "uring"), "posix");
 	cr_assert_str_eq(name_of_new(SLF_IO_DEFAULT, "posix"), "posix");
+	cr_assert_str_eq(name_of_new(SLF_IO_POSIX, "nonsense"), "posix");
 	cr_assert_eq(io_new(3, &stats, &io), -EINVAL);
+	for (size_t i = 0; i < ARRAY_SIZE(misspelt); i++) {
+		struct slf_errinfo info = { .size = sizeof(info) };
+
+		setenv("SOLIFUGE_IO", misspelt[i], 1);
+		cr_assert_eq(io_new(SLF_IO_DEFAULT, &stats, &io), -EINVAL);
+		error_get(&info);
+		cr_assert(info.code == -EINVAL && strstr(info.text, "SOLIFUGE_IO") && strstr(info.text, "uring or posix"));
+	}
 	if (io_uring_new(&stats, &io) < 0)
 		cr_skip_test("no io_uring here");
 	io_free(io);
 	cr_assert_str_eq(name_of_new(SLF_IO_URING, "posix"), "uring");
 	cr_assert_str_eq(name_of_new(SLF_IO_DEFAULT, "uring"), "uring");
-	cr_assert_str_eq(name_of_new(SLF_IO_DEFAULT, "nonsense"), "uring");
+	cr_assert_str_eq(name_of_new(SLF_IO_DEFAULT, ""), "uring");
 	cr_assert_str_eq(name_of_new(SLF_IO_DEFAULT, NULL), "uring");
 }
 
