@@ -159,6 +159,14 @@ static bool length_possible(uint64_t length)
 	return length >= NODE_HEADER_BYTES && length <= NODE_BYTES_MAX;
 }
 
+static const char unknown_kind[] = "node: a kind that this version does not know";
+static const char unknown_flags[] = "node: flags that this version does not know";
+
+static unsigned known_flags(const struct node *node)
+{
+	return node_kind(node) == NODE_BRANCH ? 0 : NODE_FLAG_REFS;
+}
+
 static const char *check_header(const struct node *node, uint64_t length)
 {
 	const uint8_t *bytes = node_bytes(node);
@@ -170,12 +178,12 @@ static const char *check_header(const struct node *node, uint64_t length)
 	if (bytes[NODE_AT_TYPE] != ENTRY_NODE)
 		return "node: entry of another type";
 	if (bytes[NODE_AT_KIND] > NODE_DELTA)
-		return "node: unknown kind";
+		return unknown_kind;
 	if (node_kind(node) == NODE_BRANCH ? !node_level(node) || node_level(node) >= NODE_LEVELS_MAX
 					   : node_level(node))
 		return "node: impossible level";
-	if (bytes[NODE_AT_FLAGS] & ~(node_kind(node) == NODE_BRANCH ? 0u : NODE_FLAG_REFS))
-		return "node: unknown flags";
+	if (bytes[NODE_AT_FLAGS] & ~known_flags(node))
+		return unknown_flags;
 	if (get_u32(bytes + NODE_AT_AUX))
 		return "node: reserved bytes are not zero";
 	if (node_capacity(node) != node_count(node))
@@ -374,6 +382,13 @@ const char *node_verify(const struct node *node, uint64_t available, uint64_t se
 	*expected = 0;
 	*found = 0;
 	wrong = node_check(node, length);
+	if (wrong == unknown_kind) {
+		*expected = NODE_DELTA; /* the last one known */
+		*found = node_bytes(node)[NODE_AT_KIND];
+	} else if (wrong == unknown_flags) {
+		*expected = known_flags(node);
+		*found = node_bytes(node)[NODE_AT_FLAGS];
+	}
 	if (wrong)
 		return wrong;
 	*expected = get_u64(node);

@@ -570,12 +570,12 @@ static struct node *plain_node(struct source *source, enum form form)
 static const struct breach breaches[] = {
 	{ FORM_LEAF, 16, 4, 151, "node: another length than its header says" },
 	{ FORM_LEAF, 20, 1, ENTRY_VALUE, "node: entry of another type" },
-	{ FORM_LEAF, 21, 1, 3, "node: unknown kind" },
+	{ FORM_LEAF, 21, 1, 3, "node: a kind that this version does not know" },
 	{ FORM_LEAF, 22, 1, 1, "node: impossible level" },
 	{ FORM_BRANCH, 22, 1, 0, "node: impossible level" },
 	{ FORM_BRANCH, 22, 1, NODE_LEVELS_MAX, "node: impossible level" },
-	{ FORM_LEAF, 23, 1, 3, "node: unknown flags" },
-	{ FORM_BRANCH, 23, 1, 1, "node: unknown flags" },
+	{ FORM_LEAF, 23, 1, 3, "node: flags that this version does not know" },
+	{ FORM_BRANCH, 23, 1, 1, "node: flags that this version does not know" },
 	{ FORM_LEAF, 28, 4, 1, "node: reserved bytes are not zero" },
 	{ FORM_LEAF, 63, 1, 1, "node: wrong lead" },
 	{ FORM_LEAF, 36, 4, 4, "node: spare capacity" },
@@ -625,6 +625,26 @@ static const struct breach breaches[] = {
 	{ FORM_BRANCH, 192, 4, 212, "branch: a separator is empty, or the first one is not" },
 	{ FORM_BRANCH, 68, 1, 1, "node: wrong head" },
 };
+
+/* Whoever reads a file of a later version would be told that it is damaged, and not what is unknown. */
+Test(node_disk, what_is_unknown_is_named)
+{
+	static const struct { enum form form; uint8_t at, found, expected; } cases[] = {
+		{ FORM_LEAF, 21, 7, NODE_DELTA }, { FORM_BRANCH, 21, 255, NODE_DELTA },
+		{ FORM_LEAF, 23, 6, NODE_FLAG_REFS }, { FORM_BRANCH, 23, 1, 0 },
+	};
+	struct source source = { 0 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct node *node = plain_node(&source, cases[i].form);
+		uint64_t expected = 0, found = 0;
+
+		((uint8_t *)node)[cases[i].at] = cases[i].found;
+		cr_assert_not_null(node_verify(node, node_length(node), SEED, PLACE, 0, node_length(node), &expected, &found));
+		cr_assert(expected == cases[i].expected && found == cases[i].found, "case %zu", i);
+	}
+	source_release(&source);
+}
 
 /* A rule that is never broken in a test may have been lost from the check. */
 Test(node_disk, each_rule_is_checked)
