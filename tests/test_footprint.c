@@ -4,11 +4,14 @@
  * which keep what is freed.
  */
 #include <criterion/criterion.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base.h"
 #include "codec.h"
+#include "fault_memory.h"
 #include "scratch.h"
 
 #define HEAP_BYTES (4 * MIB)
@@ -43,7 +46,17 @@ struct footprint {
 
 static void footprint_look(struct footprint *footprint)
 {
-	footprint->grown = u64_max(footprint->grown, anonymous_bytes() - footprint->before);
+	uint64_t now = anonymous_bytes();
+
+	if (now > footprint->before)
+		footprint->grown = u64_max(footprint->grown, now - footprint->before);
+}
+
+static int footprint_hear(void *context, const struct slf_progress *progress)
+{
+	(void)progress;
+	footprint_look(context);
+	return 0;
 }
 
 static void footprint_open(struct footprint *footprint, unsigned flags)
@@ -53,6 +66,8 @@ static void footprint_open(struct footprint *footprint, unsigned flags)
 	options.flags = flags;
 	options.heap_bytes = HEAP_BYTES;
 	options.log_bytes = LOG_BYTES;
+	options.progress = footprint_hear;
+	options.progress_context = footprint;
 	footprint->before = anonymous_bytes();
 	footprint->grown = 0;
 	must_work(slf_open(footprint->scratch.path, &options, &footprint->db));
@@ -124,6 +139,69 @@ Test(footprint, many_transactions_and_reads, .timeout = 120)
 		}
 		slf_abort(txn);
 		footprint_end(&footprint, "reads");
+	}
+	scratch_release(&footprint.scratch);
+}
+
+#define KILLED_VALUE_BYTES (64 * MIB)
+#define KILLED_PUTS 20000u
+
+/* Runs in the child until it is killed: commits that stand in the log, a large value that nobody says was durable, and a
+ * transaction that has not ended. */
+static _Noreturn void write_until_killed(struct footprint *footprint)
+{
+	uint8_t key[8], value[200] = { 0 }, *large = malloc(KILLED_VALUE_BYTES);
+	struct slf_txn *txn;
+
+	footprint_open(footprint, SLF_CREATE);
+	for (uint32_t i = 0; i < KILLED_PUTS; i++) {
+		txn = txn_begin(footprint->db, SLF_WRITE);
+		must_work(slf_put(txn, SLF_MAIN, key_of(i, key), slice(value, sizeof(value))));
+		must_work(slf_commit_async(txn, NULL));
+	}
+	bytes_fill(large, KILLED_VALUE_BYTES, 1, false);
+	txn = txn_begin(footprint->db, SLF_WRITE);
+	must_work(slf_put(txn, SLF_MAIN, text("large"), slice(large, KILLED_VALUE_BYTES)));
+	must_work(slf_commit(txn, NULL));
+	txn = txn_begin(footprint->db, SLF_WRITE);
+	must_work(slf_put(txn, SLF_MAIN, text("never"), text("1")));
+	raise(SIGKILL);
+	abort();
+}
+
+/* An opening after a crash would need more memory than the table says: what it replays, or checks, all at once. */
+Test(footprint, after_a_killed_process, .timeout = 120)
+{
+	static const unsigned flags[] = { SLF_READONLY | SLF_NO_MAP, SLF_NO_MAP, 0 };
+	struct footprint footprint = { 0 };
+	uint8_t name[8];
+	int child;
+
+	scratch_init(&footprint.scratch);
+	child = fork();
+	must(child >= 0);
+	if (!child)
+		write_until_killed(&footprint);
+	must(child_wait(child) == 256 + SIGKILL);
+	for (size_t i = 0; i < ARRAY_SIZE(flags); i++) {
+		struct slf_slice value;
+		struct slf_txn *txn;
+		uint64_t largest;
+
+		fault_memory_largest();
+		footprint_open(&footprint, flags[i]);
+		footprint_look(&footprint);
+		largest = fault_memory_largest();
+		printf("footprint after_a_killed_process: at once %llu KiB\n", (unsigned long long)(largest / KIB));
+		must(!(flags[i] & SLF_NO_MAP) || largest < GROWTH_MAX); /* a map of the file is an allocation, too */
+		txn = txn_begin(footprint.db, SLF_READ);
+		for (uint32_t n = 0; n < KILLED_PUTS; n++)
+			must_work(slf_get(txn, SLF_MAIN, key_of(n, name), &value));
+		must(slf_get(txn, SLF_MAIN, text("never"), &value) == SLF_NOTFOUND);
+		footprint_look(&footprint);
+		must(flags[i] & SLF_NO_MAP || (slf_get(txn, SLF_MAIN, text("large"), &value) == 0 && value.size == KILLED_VALUE_BYTES));
+		slf_abort(txn);
+		footprint_end(&footprint, "after_a_killed_process");
 	}
 	scratch_release(&footprint.scratch);
 }
