@@ -462,7 +462,7 @@ int file_sync_directory(struct io *io, const char *path)
 
 /* ---- Requests ---------------------------------------------------------------------------------------------------- */
 
-bool file_begin(struct io_request *request, uint64_t size_limit)
+bool file_begin(struct io_request *request)
 {
 	bool grows = request->op == IO_WRITE || request->op == IO_ALLOCATE;
 
@@ -475,7 +475,7 @@ bool file_begin(struct io_request *request, uint64_t size_limit)
 		return false;
 	if (request->offset > INT64_MAX || request->length > INT64_MAX - request->offset)
 		request->result = -EINVAL;
-	else if (grows && request->offset + request->length > size_limit)
+	else if (grows && request->offset + request->length > file_size_limit())
 		request->result = -EFBIG;
 	return request->result == 0;
 }

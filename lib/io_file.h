@@ -38,8 +38,10 @@ int file_sync_directory(struct io *io, const char *path);
 
 /* The size beyond which the kernel would kill us with SIGXFSZ, as of now. */
 uint64_t file_size_limit(void);
-/* Resets done and result. False when that is all: nothing to do, or refused. Asked for every request of a run. */
-bool file_begin(struct io_request *request, uint64_t size_limit);
+/* Resets done and result. False when that is all: nothing to do, or refused. Asked for every request of a run. The limit of sizes
+ * is looked up for those that can meet it: allocations, and every write, since the kernel holds the place of a write against the
+ * limit also where the file is larger already. */
+bool file_begin(struct io_request *request);
 /* The descriptor for what is left of a read or write: the direct one where it was asked for, works and all is aligned; else the
  * request is noted as buffered, and what a read finds in the page cache is dropped before: after a flush that failed it may
  * not be what the device has. (Not what somebody has mapped, and looked at.) */

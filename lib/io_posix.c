@@ -14,11 +14,9 @@ static void posix_free(struct io *io)
 
 static int posix_run(struct io *io, struct io_request *requests, size_t count)
 {
-	uint64_t size_limit = file_size_limit();
-
 	(void)io;
 	for (size_t i = 0; i < count; i++)
-		if (file_begin(&requests[i], size_limit))
+		if (file_begin(&requests[i]))
 			file_finish(&requests[i]);
 	return io_failure(requests, count);
 }

@@ -256,11 +256,10 @@ static int ring_run(struct ring *ring, struct io_request *requests, size_t count
 /* Marks what is to be done; hints are given at once. Returns how many are pending. */
 static size_t run_begin(struct io_request *requests, size_t count)
 {
-	uint64_t size_limit = file_size_limit();
 	size_t pending = 0;
 
 	for (size_t i = 0; i < count; i++) {
-		if (!file_begin(&requests[i], size_limit))
+		if (!file_begin(&requests[i]))
 			continue;
 		if (requests[i].op == IO_WRITE_OUT) {
 			file_finish(&requests[i]);

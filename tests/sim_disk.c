@@ -283,6 +283,18 @@ static int sim_punch(struct inode *inode, uint64_t offset, uint64_t length)
 	return 0;
 }
 
+/* As file_begin, and no file is larger than its area. */
+static bool sim_begin(struct io_request *request)
+{
+	bool grows = request->op == IO_WRITE || request->op == IO_ALLOCATE;
+
+	if (!file_begin(request))
+		return false;
+	if (grows && request->offset + request->length > SIM_FILE_BYTES_MAX)
+		request->result = -EFBIG;
+	return request->result == 0;
+}
+
 static void sim_request(struct sim_disk *disk, struct io_request *request)
 {
 	struct sim_file *file = sim_file_of(request->file);
@@ -291,7 +303,7 @@ static void sim_request(struct sim_disk *disk, struct io_request *request)
 	struct sim_fault fault;
 	int result = 0;
 
-	if (!file_begin(request, u64_min(SIM_FILE_BYTES_MAX, file_size_limit())))
+	if (!sim_begin(request))
 		return;
 	request->buffered = !(request->flags & IO_DIRECT) || !disk->direct_unit;
 	result = request_begin(disk, (enum sim_call)request->op, flushes, &fault);

@@ -62,7 +62,7 @@ static void interrupted(struct bench *bench)
 	/* The rest of a request, after a half that is not ours to do again. */
 	memset(whole, 0, 8192);
 	requests[0] = (struct io_request){ .op = IO_READ, .file = file, .length = 9000, .data = whole };
-	cr_assert(file_begin(&requests[0], UINT64_MAX));
+	cr_assert(file_begin(&requests[0]));
 	requests[0].done = 1000;
 	file_finish(&requests[0]);
 	cr_assert_eq(requests[0].result, 0);
@@ -561,6 +561,32 @@ static void refused_requests(struct bench *bench)
 	cr_assert_eq(size_of(file), 3000);
 	free(data);
 	done(bench, file);
+}
+
+static void limit_is_looked_up(struct bench *bench)
+{
+	static const struct {
+		enum io_op op;
+		unsigned looks;
+	} cases[] = { { IO_READ, 0 }, { IO_SYNC, 0 }, { IO_WRITE_OUT, 0 }, { IO_PUNCH, 0 }, { IO_WRITE, 1 }, { IO_ALLOCATE, 1 } };
+	struct io_file *file = make(bench);
+	static uint8_t data[4096];
+
+	cr_assert_eq(io_write(file, 0, 0, data, sizeof(data)), 0);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct io_request request = { .op = cases[i].op, .file = file, .length = sizeof(data), .data = data };
+
+		fault_system_arm(SYSTEM_GETRLIMIT, 0, OFTEN, EPERM);
+		cr_assert_eq(io_run(bench->io, &request, 1), 0);
+		cr_assert_eq(fault_system_disarm(), cases[i].looks, "case %zu", i);
+	}
+	done(bench, file);
+}
+
+/* Each read and each flush would pay for a call into the kernel that only files which grow need. */
+Test(io_file, limit_is_looked_up)
+{
+	for_each(limit_is_looked_up, false);
 }
 
 /* What cannot be would be asked of the system, which answers as it likes. */
