@@ -56,19 +56,27 @@ static void waits_set(uint64_t *since, bool waits, uint64_t now)
 	*since = !waits ? 0 : *since ? *since : now;
 }
 
-/* What the flusher does now; returns how long it may sleep, < 0 for as long as nobody wakes it. */
-static int64_t flusher_step(struct core *core, struct waits *since)
+/* A disk that stays full is told once: each commit brings the flusher here. */
+static void prepare_extent(struct worker *worker)
 {
-	struct commit_load load = commit_load(&core->commit);
-	uint64_t now = clock_now_ns(), left = UINT64_MAX, waited;
-	int result = 0;
+	struct core *core = worker->core;
+	int result = log_low(&core->log) ? log_spare(&core->log, core->tuning.sync == SLF_SYNC_COMMIT) : 0;
 
-	if (log_low(&core->log))
-		result = log_spare(&core->log, core->tuning.sync == SLF_SYNC_COMMIT);
-	if (result)
+	if (result && !worker->told)
 		core_log(core, 4, "the next log extent cannot be prepared: %s", error_detail(result));
+	worker->told = result != 0;
 	if (result == SLF_EUNKNOWN)
 		commit_poison(&core->commit);
+}
+
+/* What the flusher does now; returns how long it may sleep, < 0 for as long as nobody wakes it. */
+static int64_t flusher_step(struct worker *worker, struct waits *since)
+{
+	struct core *core = worker->core;
+	struct commit_load load = commit_load(&core->commit);
+	uint64_t now = clock_now_ns(), left = UINT64_MAX, waited;
+
+	prepare_extent(worker);
 	if (core->tuning.sync == SLF_SYNC_COMMIT) {
 		if (load.gathered)
 			commit_sync(&core->commit, NULL);
@@ -105,7 +113,7 @@ static void *flusher_main(void *context)
 		int64_t timeout_ns = -1;
 
 		if (!atomic_load(&worker->core->commit.poisoned))
-			timeout_ns = flusher_step(worker->core, &since);
+			timeout_ns = flusher_step(worker, &since);
 		if (timeout_ns)
 			worker_sleep(worker, seen, timeout_ns);
 	}

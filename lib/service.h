@@ -18,6 +18,7 @@ struct worker {
 	_Atomic uint32_t word; /* bumped to wake it */
 	_Atomic bool asleep;
 	_Atomic bool stop;
+	bool told; /* its own: that what it tried last has failed */
 };
 
 struct service {

@@ -416,3 +416,79 @@ Test(commit_threads, flush_of_zeros_that_fails)
 	cr_assert_eq(slf_begin(rig.db, SLF_WRITE, &next), SLF_EPOISONED);
 	rig_close(&rig);
 }
+
+/* What the flusher is told of the disk, and tells. */
+struct preparing {
+	struct sim_disk *disk;
+	_Atomic bool full;
+	_Atomic unsigned tries, lines;
+};
+
+/* For the flusher alone there is no space. */
+static void refuse_flusher(void *context, struct sim_disk *disk, enum sim_call call)
+{
+	struct preparing *preparing = context;
+	char name[16] = "";
+
+	(void)disk;
+	pthread_getname_np(pthread_self(), name, sizeof(name));
+	if (call != SIM_ALLOCATE || strcmp(name, "slf-flush") != 0)
+		return;
+	sim_disk_clear_faults(preparing->disk);
+	if (atomic_load(&preparing->full))
+		sim_disk_add_fault(preparing->disk, &(struct sim_fault){ .call = SIM_ALLOCATE, .error = -ENOSPC });
+	atomic_fetch_add(&preparing->tries, 1);
+}
+
+static void hear_flusher(void *context, int level, const char *text)
+{
+	struct preparing *preparing = context;
+
+	(void)level;
+	if (strstr(text, "the next log extent cannot be prepared"))
+		atomic_fetch_add(&preparing->lines, 1);
+}
+
+/* Commits until the flusher has tried so many times more. */
+static void commit_until_tried(struct rig *rig, struct preparing *preparing, unsigned times)
+{
+	static const uint8_t blob[65000];
+
+	for (unsigned i = 0; i < times; i++) {
+		unsigned before = atomic_load(&preparing->tries);
+
+		while (atomic_load(&preparing->tries) == before) {
+			struct slf_txn *txn = txn_begin(rig->db, SLF_WRITE);
+
+			must_work(slf_txn_blob(txn, slice(blob, log_low(&rig->db->core.log) ? 10 : sizeof(blob))));
+			must_work(slf_commit(txn, NULL));
+			usleep(1000);
+		}
+	}
+}
+
+/* A disk that stays full would fill the log of the host with one line, for each commit that still finds room; or one that is
+ * full again would not be told. */
+Test(commit_threads, full_disk_is_told_once)
+{
+	struct preparing preparing = { 0 };
+	struct rig rig;
+
+	rig_open(&rig, 0, SLF_SYNC_COMMIT);
+	preparing.disk = rig.disk;
+	rig.db->core.tuning.log_context = &preparing;
+	rig.db->core.tuning.log = hear_flusher;
+	sim_disk_set_hook(rig.disk, refuse_flusher, &preparing);
+	atomic_store(&preparing.full, true);
+	commit_until_tried(&rig, &preparing, 6);
+	cr_assert_eq(atomic_load(&preparing.lines), 1);
+	atomic_store(&preparing.full, false);
+	commit_until_tried(&rig, &preparing, 1);
+	while (log_low(&rig.db->core.log))
+		usleep(1000);
+	atomic_store(&preparing.full, true);
+	commit_until_tried(&rig, &preparing, 6);
+	cr_assert_eq(atomic_load(&preparing.lines), 2);
+	atomic_store(&preparing.full, false);
+	rig_close(&rig);
+}
