@@ -265,7 +265,7 @@ void checkpoint_publish(struct core *core, const struct log_slab *slab, uint64_t
 
 /* ---- The checkpoint ---------------------------------------------------------------------------------------------- */
 
-/* Appends the mark and waits until it is durable. SLF_ECANCELLED when the slab it was in was aborted. */
+/* Appends the mark and waits until it is durable. When another thread had to give up the slab it was in: for what reason. */
 static int append_mark(struct core *core, const struct mark *mark, struct log_slab *slab)
 {
 	size_t bytes = mark_bytes(mark);
@@ -285,8 +285,11 @@ static int append_mark(struct core *core, const struct mark *mark, struct log_sl
 		result = commit_sync(&core->commit, NULL);
 	pthread_mutex_lock(&core->commit.lock);
 	*slab = core->commit.mark_slab;
-	if (!result && slab->number == before)
-		result = SLF_ECANCELLED;
+	if (!result && slab->number == before) {
+		assert(core->commit.aborted);
+		error_restore(&core->commit.aborted_info);
+		result = core->commit.aborted;
+	}
 	pthread_mutex_unlock(&core->commit.lock);
 	return result;
 }

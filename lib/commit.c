@@ -6,7 +6,7 @@
  * - The slab cannot be written (no space, say): its place is overwritten with zeros, on stable storage. Then its commits
  *   and those of the group that filled meanwhile (they stand on it) are *aborted*: their seqs are burnt, their waiters get
  *   the error, their versions are taken back by the next holder of the turn, a running transaction is doomed. When there
- *   is space again, writing goes on.
+ *   is space again, writing goes on. A slab without commits takes no others along.
  * - That overwriting fails, or any flush fails, or the write of data that is already visible: *unknown*; poisoned.
  *
  * RWF_DSYNC flushes only its own range: it is used when nothing below in the log and no part is unsynced; else the slab is
@@ -276,6 +276,8 @@ static enum outcome write_flight(struct commit *commit, struct group *group, boo
 		struct slf_errinfo info = { .size = sizeof(info) };
 		enum outcome outcome = OUTCOME_ABORTED;
 
+		if (error_detail(*code) == error_text(*code)) /* memory, say: nobody has told more */
+			error_set(*code, NULL, -1, OFFSET_NONE, "a slab cannot be written: %s", error_text(*code));
 		error_get(&info);
 		if (shows_at_seal(commit) || commit->log->doubt ||
 		    (commit->log->torn && log_invalidate(commit->log, header.length)))
@@ -305,15 +307,17 @@ static void settle(struct commit *commit, struct version *version)
 	raise_eventfd(commit);
 }
 
-/* The flight and what filled behind it are reported failed. */
+/* The flight is reported failed, and what filled behind it, if it stands on the flight: not on records of the engine. */
 static void abort_groups(struct commit *commit, struct group *flight, uint32_t round, int code)
 {
 	struct group *fill = fill_group(commit);
-	uint64_t first = flight->first_seq ? flight->first_seq : fill->first_seq;
 	uint64_t last = fill->last_seq ? fill->last_seq : flight->last_seq;
 
-	if (first) {
-		if (burn(commit, first, last, code)) {
+	commit->aborted = code;
+	commit->aborted_info = (struct slf_errinfo){ .size = sizeof(commit->aborted_info) };
+	error_get(&commit->aborted_info);
+	if (flight->first_seq) {
+		if (burn(commit, flight->first_seq, last, code)) {
 			poison_locked(commit); /* their fate cannot be kept: they stay open, which is answered as unknown */
 			return;
 		}
@@ -323,9 +327,9 @@ static void abort_groups(struct commit *commit, struct group *flight, uint32_t r
 		atomic_store(&commit->rollback, true);
 		atomic_fetch_add(&commit->rollbacks, 1);
 		stats_add(&commit->store->stats->values.rollbacks, 1);
+		group_reset(fill);
 	}
 	commit->settled_round = round;
-	group_reset(fill);
 }
 
 static void conclude(struct commit *commit, struct group *flight, uint32_t round, enum outcome outcome, bool stable,
@@ -744,14 +748,18 @@ int commit_record(struct commit *commit, enum log_record_kind kind, struct slf_s
 
 /* ---- Versions in use, rollback, freezing ------------------------------------------------------------------------------------------ */
 
-void commit_rollback(struct commit *commit)
+uint32_t commit_rollback(struct commit *commit)
 {
+	uint32_t rollbacks = atomic_load(&commit->rollbacks); /* first: the mark is set before it is counted */
+
 	if (likely(!atomic_load_explicit(&commit->rollback, memory_order_acquire)))
-		return;
+		return rollbacks;
 	pthread_mutex_lock(&commit->lock);
 	versions_rollback(commit->versions, atomic_load(&commit->versions->visible));
 	atomic_store(&commit->rollback, false);
+	rollbacks = atomic_load(&commit->rollbacks); /* with those that have just been taken back */
 	pthread_mutex_unlock(&commit->lock);
+	return rollbacks;
 }
 
 bool commit_sweep(struct commit *commit)

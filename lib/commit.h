@@ -81,6 +81,8 @@ struct commit {
 	uint64_t unsynced_dirty[SPINDLE_WORDS]; /* spindles of parts of written groups that are not synced; the leader's */
 	_Atomic bool rollback; /* pending versions are to be taken back by the next holder of the turn */
 	_Atomic uint32_t rollbacks; /* how often; a transaction begun before one is doomed */
+	int aborted; /* why the group that was aborted last was; 0: none has been */
+	struct slf_errinfo aborted_info;
 	_Atomic int poisoned; /* 0 or SLF_EPOISONED */
 	struct slf_errinfo poison_info;
 	uint64_t lost_first, lost_last; /* what earlier openings may have handed out above the newest commit found; set at opening */
@@ -135,8 +137,9 @@ struct commit_load {
 };
 struct commit_load commit_load(struct commit *commit);
 
-/* Takes back pending versions after a failed slab; the caller holds the turn. Cheap when there is nothing to do. */
-void commit_rollback(struct commit *commit);
+/* Takes back pending versions after a failed slab; the caller holds the turn. Cheap when there is nothing to do. Returns
+ * commit->rollbacks as of this moment: what stands on the tip is doomed when it has moved on. */
+uint32_t commit_rollback(struct commit *commit);
 
 /* Frees what no version in use can reach, a part of it; the caller holds the turn. True when there is more. */
 bool commit_sweep(struct commit *commit);

@@ -193,8 +193,7 @@ int txn_begin_write(struct slf_txn *txn, int64_t timeout_ns)
 		result = turn_take(&core->turn, timeout_ns);
 	if (result)
 		return result;
-	txn->rollbacks = atomic_load(&core->commit.rollbacks); /* first: an abort after it dooms the transaction */
-	commit_rollback(&core->commit);
+	txn->rollbacks = commit_rollback(&core->commit); /* an abort after it dooms the transaction */
 	edit_start(&txn->edit, &core->store, core->heap, core->epoch);
 	txn->version = core->versions.tip;
 	txn->next_tree = txn->version->next_tree;

@@ -374,6 +374,12 @@ Test(commit, abort_dooms_what_stands_on_it)
 	must_work(slf_errinfo(&info));
 	cr_assert_eq(info.code, SLF_ECANCELLED);
 	cr_assert_not_null(strstr(info.text, "taken back"));
+	must_work(turn_take(&rig.db->core.turn, -1));
+	must(atomic_load(&rig.commit->rollback));
+	cr_assert_eq(commit_rollback(rig.commit), atomic_load(&rig.commit->rollbacks));
+	must(!atomic_load(&rig.commit->rollback)); /* who takes back dooms itself not */
+	cr_assert_eq(commit_rollback(rig.commit), atomic_load(&rig.commit->rollbacks));
+	turn_pass(&rig.db->core.turn);
 	txn = txn_begin(rig.db, SLF_WRITE);
 	cr_assert_eq(slf_get(txn, SLF_MAIN, text("failed"), NULL), SLF_NOTFOUND);
 	cr_assert_eq(slf_get(txn, SLF_MAIN, text("doomed"), NULL), SLF_NOTFOUND);

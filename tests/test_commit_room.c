@@ -561,6 +561,46 @@ Test(commit_room, mark_behind_an_aborted_flight)
 	rig_close(&rig);
 }
 
+static void *caller_tell_checkpoint(void *context)
+{
+	struct caller *caller = context;
+	struct slf_errinfo info = { .size = sizeof(info) };
+
+	caller_checkpoint(context);
+	must_work(slf_errinfo(&info));
+	caller->told = strstr(info.text, "cannot write") ? info.code : 0;
+	return NULL;
+}
+
+/* A checkpoint whose MARK is given up with the flight before it would tell of a doomed transaction, where the disk is full. */
+Test(commit_room, mark_given_up_with_another)
+{
+	struct rig rig;
+	struct caller leader = { .timeout_ns = -1 }, checkpointer = { 0 };
+	uint64_t root;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	root = db_put(rig.db, "key", "1");
+	leader.seq = put_async(&rig, "failed", RIG_LARGE_BYTES);
+	sim_disk_set_hook(rig.disk, stop_who_stays, &rig.gate);
+	atomic_store(&rig.gate.shut, true);
+	callers_start(&rig, &leader, 1, "", stay_and_wait);
+	wait_until_stopped(&rig);
+	callers_start(&rig, &checkpointer, 1, "", caller_tell_checkpoint);
+	wait_until_gathered(&rig, 2); /* the MARK and the OPEN record */
+	rig_fail(&rig, SIM_WRITE, -ENOSPC, false);
+	atomic_store(&rig.gate.shut, false);
+	callers_join(&leader, 1);
+	callers_join(&checkpointer, 1);
+	cr_assert_eq(leader.result, -ENOSPC);
+	cr_assert_eq(checkpointer.result, -ENOSPC);
+	cr_assert_eq(checkpointer.told, -ENOSPC);
+	must(atomic_load(&rig.db->core.checkpoint.failed_space));
+	must_work(slf_checkpoint(rig.db));
+	cr_assert_eq(atomic_load(&rig.db->core.checkpoint.seq), root);
+	rig_close(&rig);
+}
+
 /* Without sync what is visible already would vanish while something older becomes durable. */
 Test(commit_room, visible_behind_a_flight)
 {
@@ -602,11 +642,13 @@ Test(commit_room, record_that_cannot_be_written)
 	rig_close(&rig);
 }
 
-/* Commits that gathered behind it would wait for ever. */
+/* Commits that gathered behind it would wait for ever, or be taken back though they do not stand on it, and doom the transaction
+ * that stands on them. */
 Test(commit_room, commits_behind_a_record_that_cannot_be_written)
 {
 	struct rig rig;
 	struct caller first = { 0 }, behind[2] = { 0 };
+	struct slf_txn *txn;
 
 	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
 	db_put(rig.db, "before", "1");
@@ -618,14 +660,19 @@ Test(commit_room, commits_behind_a_record_that_cannot_be_written)
 	wait_until_stopped(&rig);
 	callers_start(&rig, behind, 2, "behind", caller_commit);
 	wait_until_gathered(&rig, 2);
+	txn = txn_begin(rig.db, SLF_WRITE);
+	must_work(slf_put(txn, SLF_MAIN, text("beside"), text("value")));
 	atomic_store(&rig.gate.shut, false);
 	callers_join(&first, 1);
 	callers_join(behind, 2);
 	cr_assert_eq(first.result, -ENOSPC);
+	must_work(slf_commit(txn, NULL));
 	for (unsigned i = 0; i < 2; i++) {
-		cr_assert_eq(behind[i].result, -ENOSPC);
-		must(!has_key(rig.db, behind[i].key));
+		must_work(behind[i].result);
+		must(has_key(rig.db, behind[i].key) && survives(&rig, behind[i].key));
 	}
+	must(has_key(rig.db, "beside") && survives(&rig, "beside"));
+	cr_assert_eq(rig.db->core.stats.values.rollbacks, 0);
 	rig_close(&rig);
 }
 
