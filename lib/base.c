@@ -2,8 +2,21 @@
 #include "base.h"
 
 #include <fcntl.h>
+#include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
+
+#define ARRAY_ITEMS_MIN 8
+
+void *array_grow(void *items, size_t *capacity, size_t item_bytes)
+{
+	size_t grown = *capacity ? 2 * *capacity : ARRAY_ITEMS_MIN;
+	void *memory = reallocarray(items, grown, item_bytes);
+
+	if (memory)
+		*capacity = grown;
+	return memory;
+}
 
 static uint64_t clock_read_ns(clockid_t id)
 {

@@ -47,6 +47,10 @@ static inline int slice_compare(struct slf_slice a, struct slf_slice b)
 	return a.size < b.size ? -1 : a.size > b.size;
 }
 
+/* For an array that is full, with room for *capacity items: the same items with room for twice as many, or for the first ones
+ * where items is NULL. NULL when there is no memory, and then all is as before. Freed by free. */
+void *array_grow(void *items, size_t *capacity, size_t item_bytes);
+
 /* Monotonic time in nanoseconds. */
 uint64_t clock_now_ns(void);
 /* Wall-clock time in nanoseconds since 1970; 0 from a clock that fails. */

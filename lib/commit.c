@@ -176,13 +176,10 @@ static int burn(struct commit *commit, uint64_t first, uint64_t last, int code)
 			return burnt_reach(burnt, last);
 	}
 	if (commit->burnt_count == commit->burnt_capacity) {
-		size_t capacity = commit->burnt_capacity ? commit->burnt_capacity * 2 : 4;
-
-		burnt = realloc(commit->burnt, capacity * sizeof(*burnt));
+		burnt = array_grow(commit->burnt, &commit->burnt_capacity, sizeof(*burnt));
 		if (!burnt)
 			return -ENOMEM;
 		commit->burnt = burnt;
-		commit->burnt_capacity = capacity;
 	}
 	error_get(&made.info);
 	if (burnt_reach(&made, last))

@@ -42,13 +42,11 @@ static uint32_t length_here(const struct log *log, uint64_t payload)
 static int live_insert(struct log *log, size_t place, uint64_t position, uint64_t first_number)
 {
 	if (log->live_count == log->live_capacity) {
-		size_t capacity = log->live_capacity ? log->live_capacity * 2 : 16;
-		struct log_extent *live = realloc(log->live, capacity * sizeof(*live));
+		struct log_extent *live = array_grow(log->live, &log->live_capacity, sizeof(*live));
 
 		if (!live)
 			return -ENOMEM;
 		log->live = live;
-		log->live_capacity = capacity;
 	}
 	memmove(log->live + place + 1, log->live + place, (log->live_count - place) * sizeof(*log->live));
 	log->live[place] = (struct log_extent){ position, first_number };
@@ -79,13 +77,11 @@ int log_add_oldest(struct log *log, uint64_t position)
 static int free_add(struct log *log, uint64_t position)
 {
 	if (log->free_count == log->free_capacity) {
-		size_t capacity = log->free_capacity ? log->free_capacity * 2 : 16;
-		uint64_t *positions = realloc(log->free, capacity * sizeof(*positions));
+		uint64_t *positions = array_grow(log->free, &log->free_capacity, sizeof(*positions));
 
 		if (!positions)
 			return -ENOMEM;
 		log->free = positions;
-		log->free_capacity = capacity;
 	}
 	log->free[log->free_count++] = position;
 	return 0;

@@ -37,13 +37,11 @@ void records_release(struct records *records)
 int records_add(struct records *records, const struct record *record)
 {
 	if (records->count == records->capacity) {
-		size_t capacity = records->capacity ? 2 * records->capacity : 32;
-		struct record *items = reallocarray(records->items, capacity, sizeof(*items));
+		struct record *items = array_grow(records->items, &records->capacity, sizeof(*items));
 
 		if (!items)
 			return -ENOMEM;
 		records->items = items;
-		records->capacity = capacity;
 	}
 	records->items[records->count++] = *record;
 	return 0;

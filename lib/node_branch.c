@@ -24,13 +24,11 @@ void children_release(struct children *children)
 int children_add(struct children *children, const struct child *child)
 {
 	if (children->count == children->capacity) {
-		size_t capacity = children->capacity ? 2 * children->capacity : 64;
-		struct child *items = reallocarray(children->items, capacity, sizeof(*items));
+		struct child *items = array_grow(children->items, &children->capacity, sizeof(*items));
 
 		if (!items)
 			return -ENOMEM;
 		children->items = items;
-		children->capacity = capacity;
 	}
 	children->items[children->count++] = *child;
 	return 0;

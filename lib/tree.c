@@ -129,13 +129,11 @@ void garbage_release(struct garbage *garbage)
 int garbage_add(struct garbage *garbage, struct block *block)
 {
 	if (garbage->count == garbage->capacity) {
-		size_t capacity = garbage->capacity ? garbage->capacity * 2 : 16;
-		struct block **blocks = realloc(garbage->blocks, capacity * sizeof(*blocks));
+		struct block **blocks = array_grow(garbage->blocks, &garbage->capacity, sizeof(*blocks));
 
 		if (!blocks)
 			return -ENOMEM;
 		garbage->blocks = blocks;
-		garbage->capacity = capacity;
 	}
 	garbage->blocks[garbage->count++] = block;
 	return 0;

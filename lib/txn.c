@@ -449,13 +449,11 @@ static int doom(struct slf_txn *txn, int result)
 static int add_ref(struct entry_ref **refs, size_t *count, size_t *capacity, const struct entry_ref *ref)
 {
 	if (*count == *capacity) {
-		size_t grown = *capacity ? *capacity * 2 : 8;
-		struct entry_ref *items = realloc(*refs, grown * sizeof(*items));
+		struct entry_ref *items = array_grow(*refs, capacity, sizeof(*items));
 
 		if (!items)
 			return -ENOMEM;
 		*refs = items;
-		*capacity = grown;
 	}
 	(*refs)[(*count)++] = *ref;
 	return 0;

@@ -128,13 +128,11 @@ struct collection {
 static int active_add(struct versions *versions, uint64_t epoch)
 {
 	if (versions->active_count == versions->active_capacity) {
-		size_t capacity = versions->active_capacity ? versions->active_capacity * 2 : 64;
-		uint64_t *active = realloc(versions->active, capacity * sizeof(*active));
+		uint64_t *active = array_grow(versions->active, &versions->active_capacity, sizeof(*active));
 
 		if (!active)
 			return -ENOMEM;
 		versions->active = active;
-		versions->active_capacity = capacity;
 	}
 	versions->active[versions->active_count++] = epoch;
 	return 0;
@@ -215,13 +213,11 @@ static struct held *held_find(struct versions *versions, uint64_t epoch)
 		if (versions->held[i].epoch == epoch)
 			return &versions->held[i];
 	if (versions->held_count == versions->held_capacity) {
-		size_t capacity = versions->held_capacity ? versions->held_capacity * 2 : 8;
-		struct held *held = realloc(versions->held, capacity * sizeof(*held));
+		struct held *held = array_grow(versions->held, &versions->held_capacity, sizeof(*held));
 
 		if (!held)
 			return NULL;
 		versions->held = held;
-		versions->held_capacity = capacity;
 	}
 	versions->held[versions->held_count] = (struct held){ .epoch = epoch };
 	return &versions->held[versions->held_count++];

@@ -2,6 +2,7 @@
 /* Arithmetic, slices, clocks and the integers of the format. */
 #include <criterion/criterion.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <time.h>
 
 #include "base.h"
@@ -31,6 +32,25 @@ Test(base, order_of_slices)
 	cr_assert_eq(compare("\x7f", 1, "\x80", 1), -1);
 	cr_assert_eq(compare("a\0b", 3, "a\0c", 3), -1);
 	cr_assert_eq(compare("a\0", 2, "a", 1), 1);
+}
+
+/* What an array held would be lost as it grows, or its capacity not be what there is room for. */
+Test(base, arrays_that_grow)
+{
+	size_t capacity = 0, before = 0;
+	uint32_t *items = NULL;
+
+	for (uint32_t i = 0; i < 5000; i++) {
+		if (i == capacity) {
+			items = array_grow(items, &capacity, sizeof(*items));
+			must(items && capacity == (before ? 2 * before : 8));
+			before = capacity;
+		}
+		items[i] = i * 2654435761u;
+	}
+	for (uint32_t i = 0; i < 5000; i++)
+		must(items[i] == i * 2654435761u);
+	free(items);
 }
 
 /* Places in files would overlap, or be off by a unit. */
