@@ -117,16 +117,32 @@ static void poison_locked(struct commit *commit)
 	atomic_store(&commit->poisoned, SLF_EPOISONED);
 }
 
+/* Wakes so many of a word's sleepers, if there were any when it was bumped. */
+static void wake_word(struct commit *commit, unsigned parity, bool slept, int count)
+{
+	if (slept)
+		futex_wake(&commit->words[parity], count);
+}
+
+/* The lock is held; when it has been dropped wake_word is to follow. Does anybody sleep on the word? */
+static bool bump_word(struct commit *commit, unsigned parity)
+{
+	atomic_fetch_add_explicit(&commit->words[parity], 1, memory_order_relaxed);
+	return atomic_load_explicit(&commit->sleepers[parity], memory_order_relaxed) != 0;
+}
+
 /* All who wait are told: the one that was woken to lead the next group will not, and nobody else comes to wake the others. */
 void commit_poison(struct commit *commit)
 {
+	bool even, odd;
+
 	pthread_mutex_lock(&commit->lock);
 	poison_locked(commit);
-	for (unsigned i = 0; i < ARRAY_SIZE(commit->words); i++)
-		atomic_fetch_add_explicit(&commit->words[i], 1, memory_order_relaxed);
+	even = bump_word(commit, 0);
+	odd = bump_word(commit, 1);
 	pthread_mutex_unlock(&commit->lock);
-	for (unsigned i = 0; i < ARRAY_SIZE(commit->words); i++)
-		futex_wake(&commit->words[i], INT32_MAX);
+	wake_word(commit, 0, even, INT32_MAX);
+	wake_word(commit, 1, odd, INT32_MAX);
 }
 
 int commit_check(struct commit *commit)
@@ -352,14 +368,12 @@ static void conclude(struct commit *commit, struct group *flight, uint32_t round
 /* Called and left with the lock held, which is dropped meanwhile: those who wake would only wait for it. */
 static void wake_waiters(struct commit *commit, uint32_t round, enum outcome outcome)
 {
-	_Atomic uint32_t *words = commit->words;
+	bool slept = bump_word(commit, round & 1), behind = bump_word(commit, (round + 1) & 1);
 
-	atomic_fetch_add_explicit(&words[round & 1], 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&words[(round + 1) & 1], 1, memory_order_relaxed);
 	pthread_mutex_unlock(&commit->lock);
 	/* One of those whose group filled meanwhile leads next; after a failure their fate is known, and nobody may lead. */
-	futex_wake(&words[(round + 1) & 1], outcome == OUTCOME_DONE ? 1 : INT32_MAX);
-	futex_wake(&words[round & 1], INT32_MAX);
+	wake_word(commit, (round + 1) & 1, behind, outcome == OUTCOME_DONE ? 1 : INT32_MAX);
+	wake_word(commit, round & 1, slept, INT32_MAX);
 	pthread_mutex_lock(&commit->lock);
 }
 
@@ -407,20 +421,26 @@ static int lead(struct commit *commit, bool stable)
 /* Sleeps until the group of this round may have been dealt with. Called with the lock held, left without. */
 static int sleep_round(struct commit *commit, uint32_t round, uint64_t deadline)
 {
-	_Atomic uint32_t *word = &commit->words[round & 1];
+	_Atomic uint32_t *word = &commit->words[round & 1], *sleepers = &commit->sleepers[round & 1];
 	uint32_t value = atomic_load_explicit(word, memory_order_relaxed);
 	uint64_t now = deadline ? clock_now_ns() : 0;
+	bool late = deadline && now >= deadline, slept;
+	int result;
 
+	if (!late)
+		atomic_fetch_add_explicit(sleepers, 1, memory_order_relaxed);
 	pthread_mutex_unlock(&commit->lock);
-	if (deadline && now >= deadline)
+	if (late)
 		return -ETIMEDOUT;
-	if (futex_wait(word, value, deadline ? (int64_t)(deadline - now) : -1) != -ETIMEDOUT)
+	result = futex_wait(word, value, deadline ? (int64_t)(deadline - now) : -1);
+	atomic_fetch_sub_explicit(sleepers, 1, memory_order_relaxed);
+	if (result != -ETIMEDOUT)
 		return 0;
 	/* The wake-up that we may have been given to lead goes to somebody else. */
 	pthread_mutex_lock(&commit->lock);
-	atomic_fetch_add_explicit(word, 1, memory_order_relaxed);
+	slept = bump_word(commit, round & 1);
 	pthread_mutex_unlock(&commit->lock);
-	futex_wake(word, 1);
+	wake_word(commit, round & 1, slept, 1);
 	return -ETIMEDOUT;
 }
 

@@ -7,7 +7,8 @@
  * Locks, outermost first: the writer's turn, `lock` here, then those of log and extents. `lock` is never held across I/O
  * but for rare allocation in log_reserve.
  * Waiting: two futex words, one per parity of the group's round. The word is bumped under `lock` before the wake, and
- * waiters load it under `lock`, so no wake-up is lost. No spinning.
+ * waiters load it under `lock`, so no wake-up is lost. No spinning. Each word has a count of its sleepers, so that nobody goes
+ * into the kernel to wake nobody.
  *
  * Fate of a commit (a seq): settled seq < seq: open. Else failed if it lies in a burnt range, with that range's code, or in
  * what recovery has not found; else durable. A poisoned committer answers SLF_EUNKNOWN for what was in flight and SLF_EPOISONED from then on.
@@ -66,6 +67,10 @@ struct commit {
 	size_t flight_bytes; /* payload in flight, 0 for none */
 	size_t reserved_bytes; /* payload, in flight and filling, that the log has room for; 0 when not known */
 	_Atomic uint32_t words[2];
+	/* Who sleeps on each word, or is about to. Raised under lock, in the section that loads the word, and looked at in the one
+	 * that bumps it: so a waiter is counted, or has loaded the bumped word and waits for what comes after it. The lock orders
+	 * that; all is relaxed. Lowered without it, by who is awake: if late, for a wake-up that hits nobody. */
+	_Atomic uint32_t sleepers[2];
 	uint64_t next_seq;   /* of the next commit */
 	uint64_t seq_limit;  /* in the newest slab */
 	uint64_t durable_limit; /* in the newest flushed slab: no seq above it is handed out (I11) */

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "gate_rig.h"
+#include "wrapped.h"
 
 static uint8_t large[RIG_LARGE_BYTES];
 
@@ -289,6 +290,50 @@ Test(commit_threads, sync_ends_beside_committers)
 
 /* ---- Beside a flight --------------------------------------------------------------------------------------------- */
 
+static _Atomic unsigned kernel_wakes;
+
+WRAPPED(void, futex_wake, _Atomic uint32_t *word, int count)
+{
+	atomic_fetch_add(&kernel_wakes, 1);
+	__real_futex_wake(word, count);
+}
+
+/* A commit alone would pay for two calls into the kernel that wake nobody; who sleeps would not be woken, and who gives up not be
+ * taken off the count. */
+Test(commit_threads, nobody_is_woken_for_nothing)
+{
+	struct rig rig;
+	struct caller waiting[3] = { 0 };
+	uint64_t seq;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	atomic_store(&kernel_wakes, 0);
+	db_put(rig.db, "alone", "1");
+	cr_assert_eq(atomic_load(&kernel_wakes), 0);
+	seq = put_async(&rig, "flight", 10);
+	atomic_store(&rig.gate.shut, true);
+	for (unsigned i = 0; i < ARRAY_SIZE(waiting); i++) {
+		waiting[i].seq = seq;
+		waiting[i].timeout_ns = -1;
+	}
+	callers_start(&rig, waiting, 1, "", caller_wait); /* leads */
+	wait_until_stopped(&rig);
+	callers_start(&rig, waiting + 1, 2, "", caller_wait);
+	while (atomic_load(&rig.commit->sleepers[0]) + atomic_load(&rig.commit->sleepers[1]) < 2)
+		usleep(200);
+	cr_assert_eq(slf_wait(rig.db, seq, 1000000), -ETIMEDOUT);
+	atomic_store(&rig.gate.shut, false);
+	callers_join(waiting, 3);
+	for (unsigned i = 0; i < ARRAY_SIZE(waiting); i++)
+		must_work(waiting[i].result);
+	cr_assert_gt(atomic_load(&kernel_wakes), 0);
+	cr_assert_eq(atomic_load(&rig.commit->sleepers[0]) + atomic_load(&rig.commit->sleepers[1]), 0);
+	atomic_store(&kernel_wakes, 0);
+	db_put(rig.db, "again", "1");
+	cr_assert_eq(atomic_load(&kernel_wakes), 0);
+	rig_close(&rig);
+}
+
 /* A commit that is sealed while somebody waits for another one would stay in memory until more come, though the flusher has
  * promised to flush it in time, or to write it. */
 Test(commit_threads, flusher_hears_of_what_was_sealed_beside_a_flight)
@@ -490,5 +535,53 @@ Test(commit_threads, full_disk_is_told_once)
 	commit_until_tried(&rig, &preparing, 6);
 	cr_assert_eq(atomic_load(&preparing.lines), 2);
 	atomic_store(&preparing.full, false);
+	rig_close(&rig);
+}
+
+/* Who waits for a commit in flight would wait for the group that has gathered behind it before they come. */
+Test(commit_threads, all_that_wait_for_the_flight_before_a_group)
+{
+	struct rig rig;
+	struct caller leader = { .timeout_ns = -1 }, behind = { 0 }, waiters[4] = { 0 };
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	leader.seq = put_async(&rig, "key", 100);
+	atomic_store(&rig.gate.shut, true);
+	callers_start(&rig, &leader, 1, "", caller_wait);
+	wait_until_stopped(&rig);
+	put_async(&rig, "gathered", 100);
+	for (unsigned i = 0; i < 4; i++) {
+		waiters[i].seq = leader.seq;
+		waiters[i].timeout_ns = -1;
+	}
+	callers_start(&rig, waiters, 4, "", caller_wait);
+	usleep(50000);
+	callers_start(&rig, &behind, 1, "behind", caller_commit);
+	wait_until_gathered(&rig, 2);
+	atomic_store(&rig.gate.shut, false);
+	cr_assert_eq(callers_done(waiters, 4), 4, "a waiter sleeps on");
+	cr_assert_eq(callers_done(&behind, 1), 1, "nobody leads");
+	must(survives(&rig, behind.key));
+	callers_join(&leader, 1);
+	callers_join(&behind, 1);
+	callers_join(waiters, 4);
+	rig_close(&rig);
+}
+
+/* Who asks why would be told of what came later, and follows from it. */
+Test(commit_threads, first_reason_is_kept)
+{
+	struct slf_errinfo info = { .size = sizeof(info) };
+	struct rig rig;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	error_set(-EIO, NULL, -1, OFFSET_NONE, "the disk has gone");
+	commit_poison(rig.commit);
+	error_set(-ENOSPC, NULL, -1, OFFSET_NONE, "something else");
+	commit_poison(rig.commit);
+	cr_assert_eq(commit_check(rig.commit), SLF_EPOISONED);
+	must_work(slf_errinfo(&info));
+	must(strstr(info.text, "the disk has gone") != NULL);
+	must_work(commit_sync(rig.commit, NULL)); /* there is nothing that could be in doubt */
 	rig_close(&rig);
 }
