@@ -124,13 +124,21 @@ void rig_abandon(struct slf_db *db)
 	(void)slf_close(db);
 }
 
+#define TREE_NAME_BYTES 8
+
+static const char *tree_name(unsigned index, char *name)
+{
+	snprintf(name, TREE_NAME_BYTES, "t%u", index);
+	return name;
+}
+
 /* The ids of the trees: the first is the main one, the others are made when they are first written to. */
 static int tree_of(struct slf_txn *txn, unsigned index, unsigned flags, uint32_t *tree)
 {
-	char name[8];
+	char name[TREE_NAME_BYTES];
 
 	*tree = SLF_MAIN;
-	snprintf(name, sizeof(name), "t%u", index);
+	tree_name(index, name);
 	return index ? slf_tree_open(txn, name, flags, tree) : 0;
 }
 
@@ -146,6 +154,7 @@ static int change(struct rig *rig, struct slf_txn *txn, struct rig_state *state)
 		nonce |= rig->kind << NONCE_KIND_SHIFT;
 	if (result)
 		return result;
+	state->trees[index] = true;
 	if (nonce)
 		result = slf_put(txn, tree, key_make(key, key_bytes), value_make(rig, nonce, data));
 	else
@@ -367,6 +376,28 @@ static bool inspect_tree(struct inspection *inspection, unsigned index)
 			   inspect_scan(inspection, index, tree, true)));
 }
 
+/* The list of trees, in the order of their names. */
+static bool inspect_trees(struct inspection *inspection)
+{
+	char name[256] = "", expected[TREE_NAME_BYTES];
+	uint32_t tree = 0;
+	int result = 0;
+
+	for (unsigned index = 1; index < RIG_TREES; index++) {
+		if (!inspection->state->trees[index])
+			continue;
+		result = slf_tree_next(inspection->txn, name, sizeof(name), &tree);
+		if (result < 0)
+			break;
+		if (result == SLF_END || strcmp(name, tree_name(index, expected)) != 0)
+			return is_wrong(inspection, "another tree is listed, or none", index, tree);
+	}
+	if (result == 0)
+		result = slf_tree_next(inspection->txn, name, sizeof(name), &tree);
+	inspection->refused |= result < 0;
+	return result != 0 || is_wrong(inspection, "a tree too many is listed", RIG_TREES, tree);
+}
+
 /* Nothing is missing, nothing more is there, and no call fails. */
 static bool holds(const struct rig *rig, struct slf_txn *txn, const struct rig_state *state, char *wrong)
 {
@@ -379,6 +410,8 @@ static bool holds(const struct rig *rig, struct slf_txn *txn, const struct rig_s
 	for (unsigned index = 0; index < RIG_TREES && !inspection.refused; index++)
 		if (!inspect_tree(&inspection, index))
 			return false;
+	if (!inspection.refused && !inspect_trees(&inspection))
+		return false;
 	if (!inspection.refused)
 		return true;
 	(void)slf_errinfo(&info);
@@ -497,6 +530,7 @@ enum rig_answer rig_inspect(const struct rig *rig, struct slf_db *db, size_t ind
 		return RIG_REFUSED;
 	for (unsigned tree = 0; tree < RIG_TREES && right; tree++)
 		right = inspect_tree(&inspection, tree);
+	right = right && inspect_trees(&inspection);
 	slf_abort(inspection.txn);
 	if (!right)
 		return RIG_WRONG;

@@ -18,6 +18,7 @@
 struct rig_state {
 	uint64_t seq;  /* 0 while it is not known */
 	bool refused;  /* reported as failed: must never be seen */
+	bool trees[RIG_TREES]; /* which there are; the main one always */
 	uint32_t nonces[RIG_TREES][RIG_KEYS];
 };
 
@@ -70,8 +71,8 @@ void rig_adopt(struct rig *rig, bool durable);
 
 /* No call fails by plan while the rig looks at a database. rig_identify and rig_adopt do this themselves. */
 void rig_hold_faults(const struct rig *rig, bool hold);
-/* Reads all of an open database, by gets and scans, and counts; of a poisoned one what is durable: the index of the state it
- * holds. Ends the test when it is not allowed, and says so with the words of RIG_NO_STATE. */
+/* Reads all of an open database, by gets, scans, counts and the list of trees; of a poisoned one what is durable: the index of
+ * the state it holds. Ends the test when it is not allowed, and says so with the words of RIG_NO_STATE. */
 #define RIG_NO_STATE "is none of the states"
 size_t rig_identify(const struct rig *rig, struct slf_db *db);
 /* Does the database hold the states[index]? A proof's key is no difference. wrong: room for 200 bytes. */

@@ -183,11 +183,27 @@ static void check_scan(const struct stage *stage, struct slf_txn *txn, const str
 	slf_cursor_close(cursor);
 }
 
+/* The list of trees: the first commit makes all of them. */
+static void check_trees(const struct stage *stage, struct slf_txn *txn, const struct state *state)
+{
+	unsigned count = state == stage->states ? 1 : stage->tree_count;
+	char name[256] = "", expected[16];
+	uint32_t tree = 0;
+
+	for (unsigned i = 1; i < count; i++) {
+		must_work(slf_tree_next(txn, name, sizeof(name), &tree));
+		snprintf(expected, sizeof(expected), "tree %u", i);
+		must(strcmp(name, expected) == 0 && tree == stage->trees[i]);
+	}
+	must(slf_tree_next(txn, name, sizeof(name), &tree) == SLF_END);
+}
+
 /* All that the transaction sees is the state. The main tree holds the number, and is not scanned. */
 static void check_state(const struct stage *stage, struct slf_txn *txn, const struct state *state, struct rng *rng)
 {
 	unsigned way = (unsigned)rng_below(rng, 3);
 
+	check_trees(stage, txn, state);
 	for (unsigned tree = 0; tree < stage->tree_count; tree++) {
 		if (tree && way) {
 			check_scan(stage, txn, state, tree, way == 1);
