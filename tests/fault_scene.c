@@ -6,6 +6,8 @@
 #include "fault_memory.h"
 #include "proof.h"
 
+#define GO_ON_TRIES 20
+
 struct suffering {
 	struct rig rig;
 	const struct fault_plan *plan;
@@ -31,6 +33,11 @@ static uint64_t failed_calls(const struct suffering *suffering, enum sim_call ca
 static int planned_error(const struct fault_plan *plan)
 {
 	return plan->memory_nth ? -ENOMEM : plan->fault.error;
+}
+
+static bool is_sticky(const struct fault_plan *plan)
+{
+	return plan->fault.sticky || plan->memory_sticky;
 }
 
 /* Nothing else than a write or a flush that failed leaves in doubt what is on the disk. */
@@ -107,6 +114,22 @@ static void reopen(struct suffering *suffering)
 	rig_adopt(rig, true);
 }
 
+/* The handle has survived a failure, and nothing fails: it has to take a commit, and to show it. */
+static void go_on(struct suffering *suffering)
+{
+	struct rig *rig = &suffering->rig;
+	size_t newest = rig->newest;
+
+	rig_hold_faults(rig, true);
+	for (unsigned i = 0; i < GO_ON_TRIES && rig->newest == newest; i++) /* some are aborted, some change nothing */
+		must_work(rig_commit(rig, 2, false));
+	must(rig->newest > newest);
+	must_work(slf_sync(rig->db, NULL));
+	rig->acked = rig->newest;
+	rig_identify(rig, rig->db); /* from here on calls fail again */
+	suffering->counts->gone_on++;
+}
+
 /* After a step: what has become of the commits? */
 static void examine(struct suffering *suffering, int result)
 {
@@ -127,6 +150,8 @@ static void examine(struct suffering *suffering, int result)
 	}
 	if (rig->db && !is_poisoned(rig)) {
 		rig_adopt(rig, false);
+		if (!is_sticky(suffering->plan))
+			go_on(suffering);
 		return;
 	}
 	if (is_poisoned(rig)) {
@@ -143,14 +168,8 @@ static void conclude(struct suffering *suffering, uint64_t seed)
 	struct rig *rig = &suffering->rig;
 
 	relieve(suffering);
-	if (rig->db && is_poisoned(rig))
-		reopen(suffering);
-	if (rig->db && rig_commit(rig, 2, false))
-		reopen(suffering);
 	if (!suffering->plan->ground)
 		rig_prove(rig, sim_disk_crash_seed(rig->disk, seed, false), seed);
-	if (rig->db)
-		(void)rig_close(rig);
 	must_work(rig_open(rig));
 	rig_adopt(rig, true);
 	must_work(rig_close(rig));
@@ -171,22 +190,21 @@ static void suffer(struct suffering *suffering, const struct scene *scene)
 {
 	struct rig *rig = &suffering->rig;
 	const char *letter = scene->script;
+	int result = 0;
 
 	examine(suffering, rig_open(rig));
 	for (; *letter; letter++) {
 		uint64_t flushes = failed_calls(suffering, SIM_FLUSH);
-		int result = scene_step(rig, *letter);
 
+		result = scene_step(rig, *letter);
 		if (failed_calls(suffering, SIM_FLUSH) > flushes && !strchr("rKR", *letter))
 			must(is_poisoned(rig)); /* no flush is tried again */
 		examine(suffering, result);
 	}
-	if (rig->db) {
-		int result = rig_close(rig);
-
-		explain(suffering, result);
-		suffering->failed += result < 0;
-	}
+	if (is_sticky(suffering->plan) && suffering->failed)
+		go_on(suffering); /* behind all that has failed; what comes fails still */
+	explain(suffering, result = rig_close(rig));
+	suffering->failed += result < 0;
 }
 
 void fault_scene_run(const struct scene *scene, uint64_t seed, const struct fault_plan *plan, struct fault_counts *counts)
@@ -231,6 +249,8 @@ void fault_tell(const char *what, const struct fault_counts *counts)
 	proof_count(text, counts->fired);
 	snprintf(text, sizeof(text), "B %s: poisoned and opened again", what);
 	proof_count(text, counts->poisoned);
+	snprintf(text, sizeof(text), "B %s: gone on with the same handle", what);
+	proof_count(text, counts->gone_on);
 	proof_count("B runs without a leak", counts->leaks);
 }
 

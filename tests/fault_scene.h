@@ -3,8 +3,9 @@
  * A scene in which calls or allocations fail by plan. Steps may return errors, but those that the plan explains: the error
  * itself, that the database is in doubt or poisoned, where a write or a flush has failed, or that what a transaction stood on
  * was taken back; never damage. A flush that fails poisons, and is not tried again; what is durable can be read then.
- * Nothing that was acknowledged may be lost, nothing that was refused be seen, the database must be usable, or openable, as
- * soon as nothing fails any more, and nothing may be left behind: no block, no mapping, no open file.
+ * Nothing that was acknowledged may be lost, nothing that was refused be seen. As soon as nothing fails any more the same handle
+ * has to take commits, or, when it is poisoned or was not opened, the next opening has to work. Nothing may be left behind: no
+ * block, no mapping, no open file.
  */
 #ifndef FAULT_SCENE_H
 #define FAULT_SCENE_H
@@ -34,6 +35,7 @@ struct fault_counts {
 	uint64_t steps_failed;  /* that returned an error */
 	uint64_t hidden;        /* runs in which a failure was met and no step returned an error */
 	uint64_t poisoned;      /* runs that ended in a poisoned database */
+	uint64_t gone_on;       /* times that a handle took a commit after a failure */
 	uint64_t leaks;         /* runs after which the balance of memory and files was checked */
 };
 
