@@ -64,6 +64,11 @@ struct heap_load {
 };
 struct heap_load checkpoint_heap(struct core *core);
 
+/* Delays writers smoothly between three quarters and all of the heap's budget, or of the log's; at the limit they wait for the
+ * running checkpoint, unless two have ended without making room. Called without the turn. *timeout_ns, unless it is negative,
+ * becomes what is left of it. 0, -ETIMEDOUT, or -EBUSY for who would not wait (0), who is not delayed either. */
+int checkpoint_hold_back(struct core *core, int64_t *timeout_ns);
+
 /* The materialiser for a transaction; the caller holds the turn. */
 void checkpoint_enter_private(struct core *core);
 void checkpoint_leave_private(struct core *core);

@@ -345,6 +345,21 @@ static void abort_groups(struct commit *commit, struct group *flight, uint32_t r
 	commit->settled_round = round;
 }
 
+/* The lock is held, or nobody else has the commit yet. */
+static void count_replay(struct commit *commit)
+{
+	atomic_store_explicit(&commit->replay_bytes, commit->written_bytes.payload - commit->log->mark_bytes.payload,
+			      memory_order_relaxed);
+}
+
+void commit_move_mark(struct commit *commit, const struct log_place *place)
+{
+	pthread_mutex_lock(&commit->lock);
+	commit->log->mark_bytes = place->bytes;
+	count_replay(commit);
+	pthread_mutex_unlock(&commit->lock);
+}
+
 static void conclude(struct commit *commit, struct group *flight, uint32_t round, enum outcome outcome, bool stable,
 		     int code)
 {
@@ -356,6 +371,7 @@ static void conclude(struct commit *commit, struct group *flight, uint32_t round
 		if (flight->last)
 			commit->written = flight->last;
 		commit->written_bytes = commit->log->end.bytes;
+		count_replay(commit);
 		if (flight->has_mark)
 			commit->mark_slab = commit->log->last;
 		if (stable) {

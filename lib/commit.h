@@ -81,6 +81,7 @@ struct commit {
 	struct log_place settled_place; /* log place behind the slab of the durable version */
 	uint64_t settled_ns; /* when; kept for SLF_SYNC_AUTO only */
 	struct log_bytes written_bytes; /* up to the slab written last */
+	_Atomic uint64_t replay_bytes; /* payload written behind log->mark_bytes; stored under lock, read to steer only */
 	struct log_slab mark_slab; /* the newest written slab with a MARK */
 	struct open_record session; /* this opening's, repeated behind each MARK; set once, before the first of them */
 	uint64_t unsynced_dirty[SPINDLE_WORDS]; /* spindles of parts of written groups that are not synced; the leader's */
@@ -134,6 +135,8 @@ int commit_sync(struct commit *commit, uint64_t *durable_seq);
 int commit_untold(struct commit *commit);
 /* Writes what has gathered without flushing, unless a leader is at it. */
 int commit_write_out(struct commit *commit);
+/* What lies before the place needs no replay any more. */
+void commit_move_mark(struct commit *commit, const struct log_place *place);
 /* What waits, for the background. */
 struct commit_load {
 	size_t gathered;     /* bytes in the fill group */

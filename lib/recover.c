@@ -517,6 +517,7 @@ static int restore_log(struct recovery *recovery, uint64_t salt)
 	atomic_store(&commit->durable_seq, recovery->last_seq);
 	atomic_store(&commit->visible_seq, recovery->last_seq);
 	commit->written_bytes = recovery->end.bytes;
+	atomic_store(&commit->replay_bytes, recovery->end.bytes.payload);
 	atomic_store(&core->checkpoint.seq, recovery->mark.root_seq);
 	return result;
 }

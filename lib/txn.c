@@ -8,7 +8,6 @@
 #include "txn.h"
 
 #include <stdlib.h>
-#include <time.h>
 #include <xxhash.h>
 
 #include "error.h"
@@ -19,7 +18,6 @@
 /* That the commit's record has room for, beside a blob and the mark of a checkpoint. */
 #define CHUNKS_MAX ((GROUP_BYTES - BLOB_BYTES_MAX - 64 * KIB) / SLAB_PART_BYTES)
 _Static_assert(CHUNKS_MAX <= UINT16_MAX && CHUNKS_MAX * CHUNK_BYTES >= 4 * GIB, "4 GiB of actions");
-#define BACK_PRESSURE_NS ((uint64_t)2000000) /* longest delay before the hard limit */
 #define PARTS_SYNC 512 /* a transaction with more parts flushes bulk itself */
 
 /* ---- Handles ----------------------------------------------------------------------------------------------------- */
@@ -111,84 +109,13 @@ int txn_begin_read(struct slf_txn *txn, bool durable)
 	return 0;
 }
 
-/* Is a checkpoint under way that may make room? Not after two have ended without. */
-static bool room_is_coming(struct core *core, uint64_t *first)
-{
-	struct checkpoint *checkpoint = &core->checkpoint;
-	struct heap_load heap = checkpoint_heap(core);
-	bool coming;
-
-	pthread_mutex_lock(&checkpoint->mutex);
-	*first = u64_min(*first, checkpoint->ended);
-	coming = heap.used >= heap.budget && checkpoint->ended - *first < 2 && checkpoint->state != CHECKPOINT_IDLE;
-	pthread_mutex_unlock(&checkpoint->mutex);
-	return coming;
-}
-
-/* Not longer than the caller would wait for its turn: whom the checkpoint waits for may be the caller itself. */
-static void wait_for_room(struct core *core, uint64_t deadline_ns)
-{
-	_Atomic uint32_t *word = &core->checkpoint.word;
-	uint64_t first = UINT64_MAX;
-
-	for (;;) {
-		uint32_t seen = atomic_load(word);
-		bool coming = room_is_coming(core, &first);
-		uint64_t now = clock_now_ns();
-
-		if (!coming || now >= deadline_ns)
-			return;
-		futex_wait(word, seen, deadline_ns == UINT64_MAX ? -1 : (int64_t)(deadline_ns - now));
-	}
-}
-
-/* Who only tries is neither delayed nor let in at the limit. */
-static int try_pressure(struct core *core, struct heap_load heap)
-{
-	uint64_t first = UINT64_MAX;
-
-	return heap.used >= heap.budget && room_is_coming(core, &first) ? -EBUSY : 0;
-}
-
-/* Delays writers smoothly between three quarters of the heap's budget and all of it; at the limit they wait for the running
- * checkpoint. Called without the turn. *timeout_ns, unless it is negative, becomes what is left of it. */
-static int back_pressure(struct core *core, int64_t *timeout_ns)
-{
-	struct heap_load heap = checkpoint_heap(core);
-	uint64_t limit = heap.budget, used = heap.used, start, waited;
-
-	if (likely(used < limit / 4 * 3))
-		return 0;
-	core->wake_checkpoint(core->wake_context);
-	if (*timeout_ns == 0)
-		return try_pressure(core, heap);
-	start = clock_now_ns();
-	if (used < limit) {
-		double part = (double)(used - limit / 4 * 3) / (double)(limit / 4);
-		uint64_t delay = (uint64_t)(part * part * (double)BACK_PRESSURE_NS);
-		struct timespec pause = { .tv_nsec = (long)u64_min(delay, (uint64_t)*timeout_ns) };
-
-		nanosleep(&pause, NULL);
-	} else {
-		wait_for_room(core, *timeout_ns < 0 ? UINT64_MAX : start + (uint64_t)*timeout_ns);
-	}
-	waited = clock_now_ns() - start;
-	stats_add(&core->stats.values.checkpoint_stall_ns, waited);
-	if (*timeout_ns < 0)
-		return 0;
-	if (waited >= (uint64_t)*timeout_ns)
-		return -ETIMEDOUT;
-	*timeout_ns -= (int64_t)waited;
-	return 0;
-}
-
 int txn_begin_write(struct slf_txn *txn, int64_t timeout_ns)
 {
 	struct core *core = txn->core;
 	int result = commit_check(&core->commit);
 
 	if (!result && core->tuning.threads)
-		result = back_pressure(core, &timeout_ns);
+		result = checkpoint_hold_back(core, &timeout_ns);
 	if (!result)
 		result = turn_take(&core->turn, timeout_ns);
 	if (result)

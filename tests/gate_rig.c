@@ -39,6 +39,18 @@ void rig_open(struct rig *rig, unsigned flags, int sync)
 	rig->commit = &rig->db->core.commit;
 }
 
+void rig_open_with(struct rig *rig, const struct slf_options *options)
+{
+	static struct stats unused;
+	struct io *io;
+
+	rig_open(rig, SLF_NO_THREADS, options->sync);
+	must_work(slf_close(rig->db));
+	must_work(sim_disk_io(rig->disk, &unused, &io));
+	must_work(db_open_io(RIG_PATH, options, io, &rig->db));
+	rig->commit = &rig->db->core.commit;
+}
+
 void rig_close(struct rig *rig)
 {
 	sim_disk_clear_faults(rig->disk);
@@ -51,6 +63,19 @@ void rig_fail(struct rig *rig, enum sim_call call, int error, bool sticky)
 {
 	sim_disk_add_fault(rig->disk, &(struct sim_fault){ .call = call, .error = error, .sticky = sticky,
 							   .partial = true });
+}
+
+void stamp_keys(struct slf_db *db, unsigned from, unsigned to, uint64_t stamp)
+{
+	struct slf_txn *txn = txn_begin(db, SLF_WRITE);
+
+	for (unsigned i = from; i < to; i++) {
+		char key[16];
+
+		snprintf(key, sizeof(key), "key%04u", i);
+		must_work(slf_put(txn, SLF_MAIN, text(key), slice(&stamp, sizeof(stamp))));
+	}
+	must_work(slf_commit(txn, NULL));
 }
 
 uint64_t put_async(struct rig *rig, const char *key, size_t size)

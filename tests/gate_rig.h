@@ -44,11 +44,15 @@ struct caller {
 
 /* Opens a new database; closing ends the faults first. */
 void rig_open(struct rig *rig, unsigned flags, int sync);
+/* A new database, opened with these options. */
+void rig_open_with(struct rig *rig, const struct slf_options *options);
 void rig_close(struct rig *rig);
 int disk_open(struct sim_disk *disk, unsigned flags, int sync, struct slf_db **db);
 /* Lets the next call of a kind fail, or all from now on. Writes that fail do so when all is written. */
 void rig_fail(struct rig *rig, enum sim_call call, int error, bool sticky);
 
+/* Commits keys [from, to), each with the stamp for its value. */
+void stamp_keys(struct slf_db *db, unsigned from, unsigned to, uint64_t stamp);
 /* One put of so many bytes, committed without a wait: its seq. */
 uint64_t put_async(struct rig *rig, const char *key, size_t size);
 bool has_key(struct slf_db *db, const char *key);

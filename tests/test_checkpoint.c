@@ -10,19 +10,6 @@
 #define KEYS 400
 #define DUE_BYTES 40000 /* of log, which make a checkpoint due where log_bytes is 64 KiB */
 
-static void stamp_keys(struct slf_db *db, unsigned from, unsigned to, uint64_t stamp)
-{
-	struct slf_txn *txn = txn_begin(db, SLF_WRITE);
-
-	for (unsigned i = from; i < to; i++) {
-		char key[16];
-
-		snprintf(key, sizeof(key), "key%04u", i);
-		must_work(slf_put(txn, SLF_MAIN, text(key), slice(&stamp, sizeof(stamp))));
-	}
-	must_work(slf_commit(txn, NULL));
-}
-
 static bool txn_has_stamps(struct slf_txn *txn, unsigned from, unsigned to, uint64_t stamp)
 {
 	for (unsigned i = from; i < to; i++) {
@@ -83,19 +70,6 @@ static void rig_hear(struct rig *rig, struct heard *heard)
 {
 	rig->db->core.tuning.log_context = heard;
 	rig->db->core.tuning.log = hear;
-}
-
-/* A new database, opened with these options. */
-static void rig_open_with(struct rig *rig, const struct slf_options *options)
-{
-	static struct stats unused;
-	struct io *io;
-
-	rig_open(rig, SLF_NO_THREADS, options->sync);
-	must_work(slf_close(rig->db));
-	must_work(sim_disk_io(rig->disk, &unused, &io));
-	must_work(db_open_io(RIG_PATH, options, io, &rig->db));
-	rig->commit = &rig->db->core.commit;
 }
 
 static void commit_blob(struct slf_db *db, size_t size)
@@ -575,44 +549,6 @@ Test(checkpoint, failing_calls)
 			runs++;
 	printf("checkpoint failing_calls: %u\n", runs);
 	cr_assert_geq(runs, 6);
-}
-
-/* Writers that are faster than the disk would fill the memory, or who only tries would wait with them. */
-Test(checkpoint, writers_wait_for_room)
-{
-	struct slf_options options = SLF_OPTIONS_INIT;
-	struct slf_txn *txn = NULL;
-	struct caller late = { 0 };
-	struct rig rig;
-	uint64_t limit;
-	struct core *core;
-
-	options.sync = SLF_SYNC_NONE;
-	options.heap_bytes = 680 * KIB; /* to be full soon */
-	rig_open_with(&rig, &options);
-	core = &rig.db->core;
-	limit = core->tuning.heap_bytes;
-	atomic_store(&rig.gate.shut, true);
-	for (unsigned i = 0; heap_used(core->heap) < limit / 4 * 3; i += 10)
-		stamp_keys(rig.db, i, i + 10, i);
-	must_work(slf_begin(rig.db, SLF_WRITE | SLF_TRY, &txn));
-	slf_abort(txn);
-	cr_assert_eq(stats_get(&core->stats.values.checkpoint_stall_ns), 0);
-	for (unsigned i = 5000; heap_used(core->heap) < limit; i += 10)
-		stamp_keys(rig.db, i, i + 10, i);
-	cr_assert_gt(stats_get(&core->stats.values.checkpoint_stall_ns), 0);
-	callers_start(&rig, &late, 1, "late", caller_commit);
-	usleep(100000);
-	cr_assert(!atomic_load(&late.done));
-	cr_assert_eq(slf_begin(rig.db, SLF_WRITE | SLF_TRY, &txn), -EBUSY);
-	atomic_store(&rig.gate.shut, false);
-	callers_join(&late, 1);
-	must_work(late.result);
-	must(has_key(rig.db, "late0"));
-	must_work(slf_checkpoint(rig.db)); /* behind which there is room */
-	must_work(slf_begin(rig.db, SLF_WRITE | SLF_TRY, &txn));
-	slf_abort(txn);
-	rig_close(&rig);
 }
 
 /* Where a checkpoint fills several extents, and one of them cannot be written, what stood in it would be taken for written. */
