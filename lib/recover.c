@@ -489,10 +489,12 @@ static int restore_log(struct recovery *recovery, uint64_t salt)
 	struct commit *commit = &core->commit;
 	uint64_t extent = recovery->extent < EXTENT_BYTES ? EXTENT_ZERO_DATA : recovery->extent;
 	uint64_t highest = u64_max(u64_max(recovery->last_seq, core->meta.seq_limit), recovery->seq_limit);
+	/* hostile: a writer goes on from there, and what it writes must be such as the next opening takes; as with generations */
+	uint64_t most = core->tuning.readonly ? COUNTER_MAX : COUNTER_MAX / 2;
 	int result = 0;
 
-	/* hostile: no limit could be set above it, and a writer would wait for one for ever; a slab could not have number 0 */
-	if (highest > COUNTER_MAX || recovery->end.number > COUNTER_MAX || !recovery->end.number)
+	/* no limit could be set above it, and a writer would wait for one for ever; a slab could not have number 0 */
+	if (highest > most || recovery->end.number > most || !recovery->end.number)
 		return error_set(SLF_ECORRUPT, core->store.spindles[0].path, 0, position_offset(recovery->end.position),
 				 "the numbers of the commits, or of the slabs, are out of range");
 	if (!core->log.live_count)

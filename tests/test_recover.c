@@ -742,12 +742,12 @@ Test(recover, limit_of_seqs_at_the_end_of_numbers)
 		struct slab_forger forger;
 
 		slab_forger_read(&forger, disk);
-		forger.slabs[forger.count - 1].seq_limit = UINT64_MAX / 2 + above;
+		forger.slabs[forger.count - 1].seq_limit = COUNTER_MAX / 2 + above;
 		slab_forger_write(&forger, disk, forger.count - 1);
 		cr_assert_eq(open_three(disk, 0, NULL, &db), above ? SLF_ECORRUPT : 0);
 		if (!above) {
 			cr_assert_eq(prefix(db), COMMITS);
-			cr_assert_gt(db_put(db, "more", "1"), UINT64_MAX / 2);
+			cr_assert_gt(db_put(db, "more", "1"), COUNTER_MAX / 2);
 			must_work(slf_close(db));
 		}
 		sim_disk_free(disk);
@@ -758,7 +758,7 @@ Test(recover, limit_of_seqs_at_the_end_of_numbers)
 /* The same of slabs: the next would have number 0, which none has. */
 Test(recover, slabs_at_the_end_of_numbers)
 {
-	static const uint64_t last[] = { UINT64_MAX / 2 - 1, UINT64_MAX / 2, UINT64_MAX - 1, UINT64_MAX };
+	static const uint64_t last[] = { COUNTER_MAX / 2 - 1, COUNTER_MAX / 2, COUNTER_MAX, UINT64_MAX - 1, UINT64_MAX };
 	struct sim_disk *origin = sim_disk_new();
 	struct slf_db *db = NULL;
 

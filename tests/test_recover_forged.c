@@ -93,6 +93,42 @@ Test(recover_forged, unknown_action)
 	sim_disk_free(disk);
 }
 
+/* A writer would take numbers from which it counts on to where no opening, nor a reader, takes them any more. */
+Test(recover_forged, numbers_near_their_end)
+{
+	static const struct { uint64_t limit; int reader, writer; } cases[] = {
+		{ COUNTER_MAX + 1, SLF_ECORRUPT, SLF_ECORRUPT },
+		{ COUNTER_MAX, 0, SLF_ECORRUPT },
+		{ COUNTER_MAX / 2 + 1, 0, SLF_ECORRUPT },
+		{ COUNTER_MAX / 2, 0, 0 },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		uint64_t seqs[COMMITS], limit;
+		struct sim_disk *disk = unclean_disk(seqs, &limit);
+		struct slf_db *db = NULL;
+		struct slab_forger forger;
+		int result;
+
+		slab_forger_read(&forger, disk);
+		forger.slabs[forger.count - 1].seq_limit = cases[i].limit;
+		slab_forger_write(&forger, disk, forger.count - 1);
+		result = open_three(disk, SLF_READONLY, NULL, &db);
+		cr_assert_eq(result, cases[i].reader, "case %zu: %d", i, result);
+		must(result || !slf_close(db));
+		result = open_three(disk, 0, NULL, &db);
+		cr_assert_eq(result, cases[i].writer, "case %zu: %d", i, result);
+		if (!result) {
+			db_put(db, "key", "value");
+			must_work(slf_close(db));
+		}
+		result = open_three(disk, SLF_READONLY, NULL, &db);
+		cr_assert_eq(result, cases[i].reader, "case %zu: %d", i, result);
+		must(result || !slf_close(db));
+		sim_disk_free(disk);
+	}
+}
+
 enum page_field { MARK_SPINDLE, MARK_OFFSET, MARK_ELSEWHERE, MARK_NUMBER, MARK_DIGEST, LOG_NUMBER, DURABLE_SEQ };
 
 static void change_page(struct meta *meta, enum page_field field)
