@@ -16,7 +16,8 @@ A negated condition is not among them: whatever notices one of the first two not
 into a copy of the tree, behind a variable of the environment that says which is alive: so there is one build, with the
 sanitizers under which tools/check runs, and each test case can say first at which branches a mutant would have made a
 difference. Only those cases run against it, first the tests that are fast and have caught most in the same file, up to the
-first case that fails (twice) or takes much too long. A mutant that makes a difference in no case has survived.
+first case that fails (twice) or takes much too long (twice, too: the second time alone, with four times as long). A mutant
+that makes a difference in no case has survived.
 
 Results are kept in the work directory, and taken up again where the file is the same: what --minutes or ^C has cut off goes
 on where it ended. --sample N takes the first N of the order that the seed gives, and judges by them alone. --again runs those
@@ -27,6 +28,7 @@ import argparse
 import bisect
 import collections
 import concurrent.futures
+import contextlib
 import hashlib
 import json
 import os
@@ -47,16 +49,17 @@ GOAL_PERCENT = 95
 
 # Executables of tests/, with what makes them short.
 TESTS = [(name, {}) for name in (
-    "action", "slab", "entry", "meta", "log", "node_disk", "node", "node_branch", "bulk", "forest", "tree", "store", "walk",
-    "version", "db", "commit", "commit_memory", "commit_room", "commit_threads", "checkpoint", "hold_back", "recover", "recover_beside",
-    "recover_forged", "recover_pages", "recover_space", "replay", "replay_log", "fault_operations", "spill", "attack_engine",
-    "api", "api_cursor", "api_data", "api_report", "bad_input")]
+    "action", "slab", "entry", "part", "meta", "page", "log", "node_disk", "node", "node_branch", "bulk", "forest", "tree",
+    "store", "walk", "version", "db", "commit", "commit_memory", "commit_room", "commit_threads", "checkpoint", "hold_back",
+    "recover", "recover_beside", "recover_forged", "recover_pages", "recover_space", "replay", "replay_log",
+    "fault_operations", "spill", "attack_engine", "api", "api_cursor", "api_data", "api_report", "bad_input")]
 TESTS += [("crash", {"SOLIFUGE_TEST_ROUNDS": "2"}), ("interleave", {"SOLIFUGE_TEST_ROUNDS": "10"}),
           ("damage", {"SOLIFUGE_TEST_STRIDE": "300"}), ("model", {"SOLIFUGE_TEST_ROUNDS": "1"}),
           ("fault_scenes", {"SOLIFUGE_TEST_MATRIX": "0"})]
 LONG_TESTS = [("crash_images", {"SOLIFUGE_TEST_ROUNDS": "40"}), ("forgery", {"SOLIFUGE_TEST_ROUNDS": "2600"}),
               ("kill", {"SOLIFUGE_TEST_ROUNDS": "20"})]
 TRIES = 2  # a test that goes by the clock may fail on a machine with much to do, but not each time
+PATIENCE = 4  # what was too slow is run again alone, and has so many times as long
 SPLIT_SECONDS = 0.5  # a test that takes longer is run by its cases
 # A mutant may write or allocate without end. The simulated disk reserves far more than it uses: no limit on that. 16 GiB.
 LIMITS = 'ulimit -c 0; ulimit -f 33554432; echo 1000 >/proc/self/oom_score_adj; exec "$@"'
@@ -463,7 +466,54 @@ class Luck:
         self.caught[file, test] += caught
 
 
-def judge(workshop, surveyed, luck, mutant):
+class Floor:
+    """The mutants that are run share the machine, but for those that are run again because they were too slow."""
+
+    def __init__(self):
+        self.changed, self.running, self.alone = threading.Condition(), 0, False
+
+    @contextlib.contextmanager
+    def shared(self):
+        with self.changed:
+            self.changed.wait_for(lambda: not self.alone)
+            self.running += 1
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.running -= 1
+                self.changed.notify_all()
+
+    @contextlib.contextmanager
+    def alone_on_it(self):
+        with self.changed:
+            self.changed.wait_for(lambda: not self.alone)
+            self.alone = True
+            self.changed.wait_for(lambda: not self.running)
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.alone = False
+                self.changed.notify_all()
+
+
+def run_twice(workshop, floor, units, number):
+    """How a test ends with a mutant: "failed" or "too slow" only when it does so twice."""
+    cases = [unit.case for unit in units if unit.case]
+    seconds = 5 + 5 * sum(unit.seconds for unit in units)
+    with floor.shared():
+        result = workshop.run(units[0], cases, seconds, number)
+        for _ in range(TRIES - 1):
+            if result == "failed":
+                result = workshop.run(units[0], cases, seconds, number)
+    if result == "too slow":
+        with floor.alone_on_it():
+            result = workshop.run(units[0], cases, PATIENCE * seconds, number)
+    return result
+
+
+def judge(workshop, surveyed, luck, floor, mutant):
     """(outcome, by which test): caught, survived, or not reached."""
     able = [unit for unit, seen in surveyed if mutant.number in seen]
     if not able:
@@ -472,12 +522,7 @@ def judge(workshop, surveyed, luck, mutant):
     for unit in able:
         groups[unit.test].append(unit)
     for units in sorted(groups.values(), key=lambda units: luck.cost(mutant.file, units)):
-        cases = [unit.case for unit in units if unit.case]
-        seconds = 5 + 5 * sum(unit.seconds for unit in units)
-        for _ in range(TRIES):
-            result = workshop.run(units[0], cases, seconds, mutant.number)
-            if result != "failed":
-                break
+        result = run_twice(workshop, floor, units, mutant.number)
         luck.note(mutant.file, units[0].test, result != "passed")
         if result != "passed":
             return "caught", units[0].test + (": too slow" if result == "too slow" else "")
@@ -571,7 +616,7 @@ def main():
     again = ("survived", "not reached") if given.again or given.long or given.only else ()
     mutants = random.Random(given.seed).sample(mutants, min(given.sample or len(mutants), len(mutants)))
     todo = [mutant for mutant in mutants if mutant.name not in equivalent and results.get(mutant)[0] in (None,) + again]
-    lock, luck = threading.Lock(), Luck()
+    lock, luck, floor = threading.Lock(), Luck(), Floor()
     with concurrent.futures.ThreadPoolExecutor(given.jobs) as pool:
         if todo:
             workshop.compile(tests)
@@ -580,7 +625,7 @@ def main():
         def work(mutant):
             if time.monotonic() >= end:
                 return
-            outcome, by = judge(workshop, surveyed, luck, mutant)
+            outcome, by = judge(workshop, surveyed, luck, floor, mutant)
             with lock:
                 results.put(mutant, outcome, by)
                 print(f"{outcome}: lib/{mutant.file}:{mutant.line}: {mutant.name}  ({by})", flush=True)
