@@ -50,7 +50,7 @@
 #define SPAN_BLOCKS_MAX (SPAN_BYTES / CLASS_UNIT_BYTES)
 #define IDLE_CHUNKS_MAX 2
 
-/* block->large */
+/* block->origin */
 enum origin { ORIGIN_SPAN, ORIGIN_PAGES, ORIGIN_MAPPING };
 
 struct span {
@@ -605,14 +605,14 @@ struct block *heap_alloc(struct heap *heap, size_t size, enum block_kind kind, u
 	if (!block)
 		return NULL;
 	*block = (struct block){
-		.birth = birth, .size = (uint32_t)size, .kind = (uint8_t)kind, .large = (uint8_t)origin,
+		.birth = birth, .size = (uint32_t)size, .kind = (uint8_t)kind, .origin = (uint8_t)origin,
 	};
 	return block;
 }
 
 void heap_free(struct heap *heap, struct block *block)
 {
-	switch ((enum origin)block->large) { /* GCOVR_EXCL_BR_LINE each value has its case */
+	switch ((enum origin)block->origin) { /* GCOVR_EXCL_BR_LINE each value has its case */
 	case ORIGIN_SPAN:
 		small_free(heap, block);
 		break;
@@ -627,7 +627,7 @@ void heap_free(struct heap *heap, struct block *block)
 
 static size_t block_bytes(const struct block *block)
 {
-	switch ((enum origin)block->large) { /* GCOVR_EXCL_BR_LINE each value has its case */
+	switch ((enum origin)block->origin) { /* GCOVR_EXCL_BR_LINE each value has its case */
 	case ORIGIN_SPAN:
 		return small_span(block)->block_bytes;
 	case ORIGIN_PAGES:

@@ -27,10 +27,13 @@ struct block {
 	uint32_t tree;     /* owner */
 	uint8_t kind;      /* enum block_kind */
 	uint8_t retired;   /* it stands on a list of garbage */
-	uint8_t large;     /* heap's own: how it was allocated */
+	uint8_t origin;    /* heap's own: how it was allocated */
 	uint8_t spare;
-	uint64_t list;     /* heap's own while free; the holder's while live */
-	uint64_t spare2;
+	uint64_t born_next; /* address of the block that the same transaction has made before it; 0: none */
+	union {
+		uint64_t born_previous; /* of the one made after it; while the transaction is open */
+		uint64_t retired_at;    /* epoch from which on versions do without it; once it is on its way to be freed */
+	};
 };
 _Static_assert(sizeof(struct block) == 64, "block header");
 
@@ -43,7 +46,7 @@ void heap_free_all(struct heap *heap); /* unmaps everything; heap may be NULL */
  * NULL when there is no memory, or size is above UINT32_MAX. */
 struct block *heap_alloc(struct heap *heap, size_t size, enum block_kind kind, uint64_t birth);
 void heap_free(struct heap *heap, struct block *block);
-/* Payload bytes that the block really has (>= size). For the thread that may allocate; block->large must be intact. */
+/* Payload bytes that the block really has (>= size). For the thread that may allocate; block->origin must be intact. */
 size_t heap_room(const struct block *block);
 
 static inline void *block_payload(struct block *block) { return block + 1; }

@@ -178,7 +178,7 @@ void edit_release(struct edit *edit)
 void born_free(struct heap *heap, struct block *born)
 {
 	while (born) {
-		struct block *next = (struct block *)(uintptr_t)born->list;
+		struct block *next = (struct block *)(uintptr_t)born->born_next;
 
 		heap_free(heap, born);
 		born = next;
@@ -205,10 +205,10 @@ struct block *edit_alloc(struct edit *edit, size_t size, enum block_kind kind)
 
 	if (!block)
 		return NULL;
-	block->list = (uint64_t)(uintptr_t)edit->born;
-	block->spare2 = 0;
+	block->born_next = (uint64_t)(uintptr_t)edit->born;
+	block->born_previous = 0;
 	if (edit->born)
-		edit->born->spare2 = (uint64_t)(uintptr_t)block;
+		edit->born->born_previous = (uint64_t)(uintptr_t)block;
 	edit->born = block;
 	return block;
 }
@@ -225,14 +225,14 @@ int edit_drop(struct edit *edit, struct block *block)
 			block->retired = 1;
 		return result;
 	}
-	next = (struct block *)(uintptr_t)block->list;
-	previous = (struct block *)(uintptr_t)block->spare2;
+	next = (struct block *)(uintptr_t)block->born_next;
+	previous = (struct block *)(uintptr_t)block->born_previous;
 	if (previous)
-		previous->list = block->list;
+		previous->born_next = block->born_next;
 	else
 		edit->born = next;
 	if (next)
-		next->spare2 = block->spare2;
+		next->born_previous = block->born_previous;
 	heap_free(edit->heap, block);
 	return 0;
 }

@@ -76,7 +76,7 @@ struct edit {
 	struct store *store;
 	struct heap *heap;
 	uint64_t epoch;            /* births; unique to the transaction */
-	struct block *born;        /* list of blocks made here, through block->list and block->spare2 */
+	struct block *born;        /* list of blocks made here, through their born_next and born_previous */
 	struct garbage garbage;    /* blocks of earlier epochs dropped here, marked retired */
 	struct records records;    /* scratch */
 	struct children children;  /* scratch */

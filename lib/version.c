@@ -230,7 +230,7 @@ int versions_retire(struct versions *versions, struct block *block, uint64_t epo
 	if (result)
 		return result;
 	block->retired = 1;
-	block->spare2 = epoch;
+	block->retired_at = epoch;
 	versions->backlog++;
 	return 0;
 }
@@ -242,7 +242,7 @@ static size_t block_bytes(const struct block *block)
 
 #define SWEEP_AHEAD 8 /* blocks whose headers are on their way to the cache */
 
-/* Frees the blocks of the list that nobody sees and moves the others to their holders; block->spare2 is the epoch of
+/* Frees the blocks of the list that nobody sees and moves the others to their holders; block->retired_at is the epoch of
  * retirement (set here where retired_at is not 0). *swept, where it is not NULL, gets the bytes that have left the list. False
  * when the budget or memory ended it: what is left stays in the list for the next sweep. */
 static bool sweep_list(struct versions *versions, struct garbage *list, uint64_t retired_at, uint64_t *swept, size_t *budget)
@@ -258,8 +258,8 @@ static bool sweep_list(struct versions *versions, struct garbage *list, uint64_t
 			return false;
 		}
 		if (retired_at)
-			block->spare2 = retired_at;
-		if (youngest_user(versions, block->birth, block->spare2, &user)) {
+			block->retired_at = retired_at;
+		if (youngest_user(versions, block->birth, block->retired_at, &user)) {
 			struct held *held = held_find(versions, user);
 
 			if (!held || garbage_add(&held->garbage, block))

@@ -61,7 +61,7 @@ struct versions {
 	size_t backlog;    /* and blocks that they have retired */
 	struct version *spare; /* of the last sweep, for the next commits */
 	unsigned spare_count;
-	struct garbage late; /* retired after the version that let go of them was published; block->spare2: its epoch */
+	struct garbage late; /* retired after the version that let go of them was published; block->retired_at: its epoch */
 };
 
 int versions_init(struct versions *versions, struct heap *heap);
