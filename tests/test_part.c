@@ -218,8 +218,10 @@ Test(part, references_that_cannot_be)
 	}
 	part = put_actions(ACTIONS_ENTRY_HEADER_BYTES);
 	must_work(check(&part));
-	must_work(io_truncate(spindle.file, PLACE + 5 * GIB)); /* room for lengths that pass for long ones */
-	must_work(spindle_refresh(&spindle));
+	if (PLACE + 5 * GIB <= SIM_FILE_BYTES_MAX) { /* room for lengths that pass for long ones */
+		must_work(io_truncate(spindle.file, PLACE + 5 * GIB));
+		must_work(spindle_refresh(&spindle));
+	}
 	part.length = 39;
 	cr_assert_eq(check(&part), SLF_END);
 	part = put_value(VALUE_HEADER_BYTES + 3); /* of no bytes */

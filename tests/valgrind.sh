@@ -11,8 +11,8 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 logs=$build/valgrind
 
 # Nodes, entries, slabs and pages as bytes; the engine on the simulated disk, with power cuts; the public interface on files.
-tests=(action bulk entry log meta node node_branch node_disk slab store tree checkpoint commit recover replay crash api_cursor
-	api_data)
+tests=(action bulk entry log meta node node_branch node_disk slab store part tree checkpoint commit recover replay crash
+	api_cursor api_data)
 
 # Of valgrind's 128 GiB a simulated disk of the usual size would take half.
 options=(--buildtype=debugoptimized -Dtests=enabled -Dbench=disabled -Dplain_runner=true
