@@ -14,9 +14,15 @@
 #if MUTANT == 1
 /* A snapshot does not publish a floor before it loads the version. */
 #define reader_floor(reader, epoch) ((void)(reader), (void)(epoch))
+/* What it reads may be somebody else's by then, or nobody's. */
+#define MUTANT_TOLD "interleave_scene.c:"
+#define MUTANT_SIGNAL SIGSEGV
 #else
 /* A tree that is changed beside an install goes on from the nodes in memory, also where they have been written. */
 #define word_is_heap(word) ((void)(word), false)
+/* The node that was installed is replaced twice. */
+#define MUTANT_TOLD "!block->retired"
+#define MUTANT_SIGNAL 0 /* no silent end */
 #endif
 
 #endif
