@@ -744,7 +744,7 @@ Test(commit_room, checkpointer_is_told)
 	must_work(slf_sync(rig.db, NULL));
 	cr_assert_eq(wakes, 0); /* none is due */
 	rig.db->core.tuning.log_bytes = 2048 * KIB;
-	rig.db->core.log.mark_bytes.payload -= 2048 * KIB;
+	rig.db->core.log.mark_bytes.payload -= 1024 * KIB;
 	for (unsigned i = 0; i < 1000 && !wakes; i++)
 		put_async(&rig, "key", 10);
 	cr_assert_eq(wakes, 1); /* at one of many commits, */
