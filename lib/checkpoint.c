@@ -229,9 +229,12 @@ int checkpoint_hold_back(struct core *core, int64_t *timeout_ns)
 	stats_add(&core->stats.values.checkpoint_stall_ns, waited);
 	if (*timeout_ns < 0)
 		return 0;
-	if (waited >= (uint64_t)*timeout_ns)
+	if (waited < (uint64_t)*timeout_ns)
+		*timeout_ns -= (int64_t)waited;
+	else if (excess >= 1)
 		return -ETIMEDOUT;
-	*timeout_ns -= (int64_t)waited;
+	else
+		*timeout_ns = 1; /* a mere delay leaves one look at the turn */
 	return 0;
 }
 
@@ -419,8 +422,10 @@ static int run_exclusive(struct core *core)
 	if (result)
 		return result;
 	frozen = commit_freeze(&core->commit, &place);
-	if (!frozen->forest && frozen->seq == atomic_load(&core->checkpoint.seq)) /* a commit may bring a blob only */
+	if (!frozen->forest && frozen->seq == atomic_load(&core->checkpoint.seq)) { /* a commit may bring a blob only */
+		commit_move_mark(&core->commit, &place);
 		goto out; /* nothing has changed since the last checkpoint */
+	}
 	result = write_version(core, frozen, &place, &roots, &slab);
 	if (result)
 		atomic_store(&core->reserved_bytes, 0); /* it has been used, for nothing */

@@ -80,6 +80,7 @@ static void group_reset(struct group *group)
 	group->first_seq = 0;
 	group->last_seq = 0;
 	group->part_count = 0;
+	group->bulk_actions = 0;
 	group->last = NULL;
 	group->has_mark = false;
 	memset(group->dirty, 0, sizeof(group->dirty));
@@ -298,6 +299,7 @@ static enum outcome write_flight(struct commit *commit, struct group *group, boo
 		error_restore(&info);
 		return outcome;
 	}
+	commit->log->end.bytes.payload += group->bulk_actions;
 	for (unsigned i = 0; i < SPINDLE_WORDS; i++)
 		commit->unsynced_dirty[i] |= group->dirty[i];
 	if (!stable || (lone && !commit->log->unsynced))
@@ -345,7 +347,7 @@ static void abort_groups(struct commit *commit, struct group *flight, uint32_t r
 	commit->settled_round = round;
 }
 
-/* The lock is held, or nobody else has the commit yet. */
+/* The lock is held. */
 static void count_replay(struct commit *commit)
 {
 	atomic_store_explicit(&commit->replay_bytes, commit->written_bytes.payload - commit->log->mark_bytes.payload,
@@ -731,6 +733,7 @@ static int seal_locked(struct commit *commit, struct sealing *sealing)
 		return result;
 	for (unsigned i = 0; sealing->dirty && i < SPINDLE_WORDS; i++)
 		group->dirty[i] |= sealing->dirty[i];
+	group->bulk_actions += sealing->bulk_actions;
 	seal_entry(commit, sealing);
 	if (mark) {
 		mark_encode(append_record(group, LOG_MARK, mark_bytes(mark)), mark);

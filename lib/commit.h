@@ -40,6 +40,7 @@ struct group {
 	uint64_t dirty[SPINDLE_WORDS]; /* spindles of parts that are not synced */
 	struct entry_ref *parts;
 	size_t part_count, part_capacity;
+	uint64_t bulk_actions; /* bytes that its commits have in bulk: a replay reads them too */
 	struct version *last; /* newest version sealed into it */
 	bool has_mark;
 };
@@ -114,6 +115,7 @@ struct sealing {
 	const struct entry_ref *parts;
 	size_t part_count;
 	const uint64_t *dirty;       /* SPINDLE_WORDS: spindles of unsynced parts */
+	uint64_t bulk_actions;       /* bytes of actions in bulk that a replay would read */
 	struct mark *mark;           /* for the same slab, its seq, clock and digest are set here; NULL for none */
 	uint32_t rollbacks;          /* commit->rollbacks when the transaction began */
 	bool frugal;                 /* it only deletes: may use the log's reserve */

@@ -34,6 +34,7 @@ struct recovery {
 	struct log_place end;   /* behind the last slab */
 	uint64_t extent;        /* that the end is in */
 	uint64_t bytes;         /* of slabs: from the newest mark's to the end, then of all that were replayed */
+	uint64_t payload;       /* of those, with the actions that they have in bulk */
 	uint64_t limit;         /* number of the slab from which on nothing counts: its bulk never reached the disk */
 	struct log_place proven; /* all slabs before it are known to be durable, with their bulk */
 	uint64_t parts_total;   /* bytes of the parts behind it */
@@ -371,12 +372,14 @@ static int replay_chain(struct recovery *recovery, struct replay *replay)
 			result = replay_slab(replay, reader);
 		extent = reader->extent;
 		done += reader->header.length;
+		recovery->payload += reader->header.payload;
 		if (!result)
 			result = progress(core, "replaying the log", done, u64_max(done, recovery->bytes), start_ns);
 		if (result)
 			return result;
 	}
 	recovery->bytes = done;
+	recovery->payload += replay->chunk_bytes;
 	return 0;
 }
 
@@ -502,7 +505,7 @@ static int restore_log(struct recovery *recovery, uint64_t salt)
 	core->log.salt = salt;
 	core->extents.salt = salt;
 	core->log.spare = recovery->end.next;
-	recovery->end.bytes = (struct log_bytes){ recovery->bytes, recovery->bytes };
+	recovery->end.bytes = (struct log_bytes){ .payload = recovery->payload, .slabs = recovery->bytes };
 	log_continue(&core->log, &recovery->end, extent, false);
 	commit->settled_place = recovery->end;
 	commit->mark_slab = recovery->mark_slab;
@@ -519,7 +522,7 @@ static int restore_log(struct recovery *recovery, uint64_t salt)
 	atomic_store(&commit->durable_seq, recovery->last_seq);
 	atomic_store(&commit->visible_seq, recovery->last_seq);
 	commit->written_bytes = recovery->end.bytes;
-	atomic_store(&commit->replay_bytes, recovery->end.bytes.payload);
+	commit_move_mark(commit, &(struct log_place){ 0 });
 	atomic_store(&core->checkpoint.seq, recovery->mark.root_seq);
 	return result;
 }

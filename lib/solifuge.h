@@ -168,7 +168,7 @@ SLF_API int slf_close(struct slf_db *db);
 /* Flags of slf_begin. */
 #define SLF_READ 0x0u
 #define SLF_WRITE 0x1u
-#define SLF_TRY 0x2u     /* with SLF_WRITE: answer -EBUSY instead of waiting for the running writer, or for room in the heap */
+#define SLF_TRY 0x2u     /* with SLF_WRITE: answer -EBUSY instead of waiting for the running writer, or for room in heap or log */
 #define SLF_DURABLE 0x4u /* with SLF_READ: the newest durable version, where the sync mode shows newer ones */
 
 /*

@@ -7,7 +7,7 @@
  * size only says what may be looked at through the map: bytes beyond the end of a file would kill us with SIGBUS.
  *
  * Flushes of a file run one at a time, and none runs behind one that failed: it fails at once. For the system may drop what it
- * could not write, whoever wrote it, and tells the first that asks; the flush of a committer that comes behind, or ends in
+ * could not write, whoever wrote it, and tells the first that asks; the flush of a committer that comes behind, or ends
  * in between, would succeed without its bytes. A write with IO_DSYNC asks as well: through the page cache it is one of the
  * flushes that run one at a time, and past it a failure counts as that of a flush, for whose it was nobody tells.
  */
