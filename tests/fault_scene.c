@@ -178,9 +178,11 @@ static void conclude(struct suffering *suffering, uint64_t seed)
 
 /* One scene runs at a time. */
 static const struct fault_ground *held;
+static bool holding;
 
 static void hold_all(bool hold)
 {
+	holding = hold;
 	fault_memory_hold(hold);
 	if (held)
 		held->hold(hold);
@@ -254,13 +256,26 @@ void fault_tell(const char *what, const struct fault_counts *counts)
 	proof_count("B runs without a leak", counts->leaks);
 }
 
+static void note_call(void *context, struct sim_disk *disk, enum sim_call call)
+{
+	struct scene_calls *counts = context;
+
+	(void)disk;
+	if (holding || call == SIM_WRITTEN)
+		return;
+	must(counts->asked_count < SCENE_CALLS_MAX);
+	counts->asked[counts->asked_count++] = (uint8_t)call;
+}
+
 void scene_count(const struct scene *scene, uint64_t seed, struct scene_calls *counts)
 {
 	struct rig rig;
 
+	*counts = (struct scene_calls){ 0 };
 	scene_init(&rig, scene, seed);
 	rig.hold = hold_all;
 	held = NULL;
+	sim_disk_set_hook(rig.disk, note_call, counts);
 	fault_memory_arm(0, false);
 	scene_run(&rig, scene);
 	counts->allocations = fault_memory_disarm(NULL);

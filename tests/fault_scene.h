@@ -46,9 +46,12 @@ void fault_scene_run(const struct scene *scene, uint64_t seed, const struct faul
 void fault_tell(const char *what, const struct fault_counts *counts);
 
 /* What a run without failures asks for. */
+#define SCENE_CALLS_MAX 4096
 struct scene_calls {
 	uint64_t calls[SIM_KINDS];
 	uint64_t allocations;
+	size_t asked_count;             /* calls that a fault counts: not those of the rig when it looks */
+	uint8_t asked[SCENE_CALLS_MAX]; /* which each of them is, in their order: enum sim_call */
 };
 void scene_count(const struct scene *scene, uint64_t seed, struct scene_calls *counts);
 

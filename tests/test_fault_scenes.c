@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Every scene, with a failure at every index: of the calls to the disk, of the flushes, those inside a write too, which then
- * drop what they should have flushed and answer OK from then on, and of the allocations. SOLIFUGE_TEST_MATRIX=0: one errno at each
- * index, where all of them, once and for ever, and short transfers are the standard. SOLIFUGE_TEST_SECONDS: goes on for so
- * long with other seeds, for each scene.
+ * drop what they should have flushed and answer OK from then on, and of the allocations. At each index the standard is a choice
+ * of kinds, in which every errno comes once and for ever, and every transfer with some of them. SOLIFUGE_TEST_MATRIX=0: one kind
+ * at each, which goes round. SOLIFUGE_TEST_MATRIX=1: every errno with every transfer, once and for ever. SOLIFUGE_TEST_SECONDS:
+ * goes on for so long with other seeds, for each scene.
  */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
@@ -14,6 +15,7 @@
 #include <time.h>
 
 #include "fault_scene.h"
+#include "proof.h"
 
 static const size_t numbers[SCENES] = { 0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14,
 					15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29 };
@@ -38,6 +40,17 @@ static const struct sim_fault kinds[] = {
 	{ .error = -EAGAIN, .sticky = true, .keep_bytes = 1 },
 };
 
+/* The whole product: each of these with each of those. */
+static const int errnos[] = { -EIO, -ENOSPC, -EDQUOT, -EFBIG, -EROFS, -ENOMEM, -EINTR, -EAGAIN };
+
+static const struct sim_fault transfers[] = {
+	{ 0 }, /* nothing is moved; the only one where nothing could be */
+	{ .keep_bytes = 1 },
+	{ .partial = true, .short_bytes = 1 },
+	{ .partial = true, .short_bytes = SIM_SECTOR_BYTES },
+	{ .partial = true },
+};
+
 static void keep_memory(void)
 {
 	mallopt(M_MMAP_THRESHOLD, 1 << 30);
@@ -46,11 +59,15 @@ static void keep_memory(void)
 	sim_disk_keep_areas(SIM_AREAS_MAX);
 }
 
-static bool matrix(void)
+enum breadth { ONE_KIND, STANDARD, PRODUCT };
+
+static enum breadth breadth(void)
 {
 	const char *wish = getenv("SOLIFUGE_TEST_MATRIX");
 
-	return !wish || strcmp(wish, "0") != 0;
+	if (!wish || !*wish)
+		return STANDARD;
+	return strcmp(wish, "0") ? PRODUCT : ONE_KIND;
 }
 
 static double seconds_now(void)
@@ -64,10 +81,14 @@ static double seconds_now(void)
 /* Runs one, with what is needed to see it again on the way. */
 static void run(const struct scene *scene, uint64_t seed, const struct fault_plan *plan, struct fault_counts *counts)
 {
-	fprintf(stderr, "%s: seed %llu, %s %llu, error %d%s, allocation %llu%s\n", scene->name, (unsigned long long)seed,
-		sim_call_name(plan->fault.call), (unsigned long long)plan->fault.nth, plan->fault.error,
-		plan->fault.sticky ? " for ever" : "", (unsigned long long)plan->memory_nth,
-		plan->memory_sticky ? " for ever" : "");
+	const struct sim_fault *fault = &plan->fault;
+	const char *moved = fault->keep_bytes ? ", bytes moved:" : fault->partial ? ", bytes not moved:" : "";
+
+	fprintf(stderr, "%s: seed %llu, %s %llu, error %d%s%s", scene->name, (unsigned long long)seed,
+		sim_call_name(fault->call), (unsigned long long)fault->nth, fault->error, fault->sticky ? " for ever" : "", moved);
+	if (*moved)
+		fprintf(stderr, " %llu", (unsigned long long)(fault->keep_bytes ? fault->keep_bytes : fault->short_bytes));
+	fprintf(stderr, ", allocation %llu%s\n", (unsigned long long)plan->memory_nth, plan->memory_sticky ? " for ever" : "");
 	fault_scene_run(scene, seed, plan, counts);
 }
 
@@ -82,10 +103,50 @@ static void fail_calls(const struct scene *scene, uint64_t seed, struct fault_co
 
 			plan.fault.call = SIM_ANY;
 			plan.fault.nth = nth;
-			if (matrix() || (nth + seed) % ARRAY_SIZE(kinds) == kind)
+			if (breadth() != ONE_KIND || (nth + seed) % ARRAY_SIZE(kinds) == kind)
 				run(scene, seed, &plan, counts);
 		}
 	}
+}
+
+static enum sim_call first_met; /* of a run; SIM_KINDS: none yet */
+
+static void note_met(enum sim_call call)
+{
+	if (first_met == SIM_KINDS)
+		first_met = call;
+}
+
+/* Every errno once and for ever at the n-th call, with every transfer where it is one that transfers. */
+static void fail_in_every_way(const struct scene *scene, uint64_t seed, uint64_t nth, enum sim_call call,
+			      struct fault_counts *counts)
+{
+	size_t outcomes = call == SIM_READ || call == SIM_WRITE ? ARRAY_SIZE(transfers) : 1;
+
+	for (size_t way = 0; way < ARRAY_SIZE(errnos) * outcomes * 2; way++) {
+		struct fault_plan plan = { .fault = transfers[way / 2 % outcomes] };
+
+		plan.fault.call = SIM_ANY;
+		plan.fault.nth = nth;
+		plan.fault.error = errnos[way / 2 / outcomes];
+		plan.fault.sticky = way % 2;
+		plan.fault.met = note_met;
+		first_met = SIM_KINDS;
+		run(scene, seed, &plan, counts);
+		must(first_met == call);
+	}
+}
+
+static void fail_product(const struct scene *scene, uint64_t seed, struct fault_counts *counts)
+{
+	uint64_t before = counts->runs_hit;
+	struct scene_calls calls = { 0 };
+
+	scene_count(scene, seed, &calls);
+	for (size_t i = 0; i < calls.asked_count; i++)
+		if (calls.asked[i] != SIM_WRITE_OUT) /* a hint cannot fail */
+			fail_in_every_way(scene, seed, i + 1, (enum sim_call)calls.asked[i], counts);
+	proof_count("B runs of the whole product of errnos, transfers and persistence", counts->runs_hit - before);
 }
 
 static void fail_flushes(const struct scene *scene, uint64_t seed, struct fault_counts *counts)
@@ -112,7 +173,7 @@ static void fail_allocations(const struct scene *scene, uint64_t seed, struct fa
 
 		run(scene, seed, &plan, counts);
 		plan.memory_sticky = true;
-		if (matrix())
+		if (breadth() != ONE_KIND)
 			run(scene, seed, &plan, counts);
 	}
 }
@@ -142,7 +203,7 @@ ParameterizedTestParameters(fault_scenes, calls)
 /* A call that fails somewhere: a commit is lost, a refused one comes back, the database cannot go on. */
 ParameterizedTest(const size_t *number, fault_scenes, calls)
 {
-	suffer_all(&scenes[*number], fail_calls, "failing calls of the disk");
+	suffer_all(&scenes[*number], breadth() == PRODUCT ? fail_product : fail_calls, "failing calls of the disk");
 }
 
 ParameterizedTestParameters(fault_scenes, flushes)
