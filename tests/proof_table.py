@@ -92,7 +92,7 @@ GOALS = {
 GOALS_FULL = {
     "A distinct crash images recovered and compared": 10000000,
     "A scenes cut inside a recovery at every moment": 30,
-    "B runs with failing calls of the disk": 320000,
+    "B runs with failing calls of the disk": 420000,
     "B runs of the whole product of errnos, transfers and persistence": 130000,
     "B runs with failing flushes that drop their pages": 4500,
     "B runs with failing allocations": 35000,
