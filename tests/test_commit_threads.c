@@ -585,3 +585,29 @@ Test(commit_threads, first_reason_is_kept)
 	must_work(commit_sync(rig.commit, NULL)); /* there is nothing that could be in doubt */
 	rig_close(&rig);
 }
+
+/* Without threads nobody would ever flush what has gathered. */
+Test(commit_threads, automatic_flush_of_bytes_without_threads)
+{
+	struct slf_options options = SLF_OPTIONS_INIT;
+	struct slf_info info = { .size = sizeof(info) };
+	struct rig rig;
+	uint64_t seq = 0;
+
+	options.flags = SLF_NO_THREADS;
+	options.sync = SLF_SYNC_AUTO;
+	options.auto_sync_ns = UINT64_MAX;
+	options.auto_sync_bytes = 64 * KIB;
+	rig_open_with(&rig, &options);
+	seq = db_put(rig.db, "first", "1");
+	must_work(slf_info(rig.db, &info));
+	cr_assert_lt(info.durable_seq, seq);
+	for (unsigned i = 0; i < 20; i++) {
+		stamp_keys(rig.db, 0, 400, i);
+		must_work(slf_info(rig.db, &info));
+		if (info.durable_seq > seq)
+			break;
+	}
+	cr_assert_gt(info.durable_seq, seq);
+	rig_close(&rig);
+}
