@@ -78,6 +78,16 @@ Test(hold_back, writers_wait_for_the_log)
 	rig_close(&rig);
 }
 
+/* Without threads, so that checkpoints are made on request or when one is due. */
+static void open_alone(struct rig *rig, uint64_t log_bytes)
+{
+	struct slf_options options = SLF_OPTIONS_INIT;
+
+	options.flags = SLF_NO_THREADS;
+	options.log_bytes = log_bytes;
+	rig_open_with(rig, &options);
+}
+
 static uint64_t replay_bytes(struct slf_db *db)
 {
 	return atomic_load(&db->core.commit.replay_bytes);
@@ -101,12 +111,9 @@ static void commit_actions(struct slf_db *db, size_t bytes)
 /* The slab of a commit whose actions are in bulk has next to nothing, and a replay reads them all. */
 Test(hold_back, actions_in_bulk_count)
 {
-	struct slf_options options = SLF_OPTIONS_INIT;
 	struct rig rig;
 
-	options.flags = SLF_NO_THREADS;
-	options.log_bytes = 4 * MIB;
-	rig_open_with(&rig, &options);
+	open_alone(&rig, 4 * MIB);
 	commit_actions(rig.db, 900000);
 	cr_assert_gt(stats_get(&rig.db->core.stats.values.bulk_bytes), 900000, "it is not in its slab");
 	cr_assert_gt(replay_bytes(rig.db), 900000);
@@ -117,15 +124,12 @@ Test(hold_back, actions_in_bulk_count)
 /* Padding is no payload: a process that opens the log of another would be held back where that one was not. */
 Test(hold_back, an_opening_counts_what_it_has_replayed)
 {
-	struct slf_options options = SLF_OPTIONS_INIT;
 	struct sim_disk *killed;
 	struct slf_db *db = NULL;
 	struct rig rig;
 	uint64_t before;
 
-	options.flags = SLF_NO_THREADS;
-	options.log_bytes = 4 * MIB;
-	rig_open_with(&rig, &options);
+	open_alone(&rig, 4 * MIB);
 	for (unsigned i = 0; i < 100; i++)
 		stamp_keys(rig.db, i, i + 1, i);
 	commit_actions(rig.db, 900000);
@@ -142,12 +146,9 @@ Test(hold_back, an_opening_counts_what_it_has_replayed)
 /* A large commit is a checkpoint, and yet its slab lies behind the place where replay starts. */
 Test(hold_back, checkpoint_without_a_change)
 {
-	struct slf_options options = SLF_OPTIONS_INIT;
 	struct rig rig;
 
-	options.flags = SLF_NO_THREADS;
-	options.log_bytes = 64 * KIB;
-	rig_open_with(&rig, &options);
+	open_alone(&rig, 64 * KIB);
 	commit_actions(rig.db, 200000);
 	must_work(slf_checkpoint(rig.db));
 	cr_assert_lt(replay_bytes(rig.db), 4 * KIB);
