@@ -586,6 +586,23 @@ Test(commit_threads, first_reason_is_kept)
 	rig_close(&rig);
 }
 
+/* A sync that has nothing to write, but to flush, would write an empty slab. */
+Test(commit_threads, sync_of_what_is_written)
+{
+	struct rig rig;
+	uint64_t writes;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_NONE);
+	db_put(rig.db, "key", "value");
+	must_work(commit_write_out(rig.commit));
+	writes = sim_disk_calls(rig.disk, SIM_WRITE);
+	must_work(slf_sync(rig.db, NULL));
+	must_work(slf_sync(rig.db, NULL));
+	cr_assert_eq(sim_disk_calls(rig.disk, SIM_WRITE), writes);
+	must(survives(&rig, "key"));
+	rig_close(&rig);
+}
+
 /* Without threads nobody would ever flush what has gathered. */
 Test(commit_threads, automatic_flush_of_bytes_without_threads)
 {

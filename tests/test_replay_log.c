@@ -509,6 +509,22 @@ static struct sim_disk *damaged_at(struct sim_disk *origin, uint64_t place)
 	return disk;
 }
 
+/* The extent with what was durable cannot be read, and in those behind it there is nothing. */
+static void damage_and_fail_reads(struct sim_disk *origin, size_t index)
+{
+	for (uint64_t nth = 1, fired = 1; fired; nth++) {
+		struct sim_disk *disk = damaged_at(origin, forger.places[index] + 100);
+		struct slf_db *db;
+		int result;
+
+		sim_disk_add_fault(disk, &(struct sim_fault){ .call = SIM_READ, .nth = nth, .error = -EIO });
+		result = open_again(disk, 0, &db);
+		cr_assert(result == -EIO || result == SLF_ECORRUPT, "slab %zu, read %u: %d", index, (unsigned)nth, result);
+		fired = sim_disk_faults_fired(disk);
+		sim_disk_free(disk);
+	}
+}
+
 /* The damaged slab is the one that names the next extent, and nothing leads to what is there: it would be cut off unseen. */
 Test(replay_log, any_slab_is_damaged)
 {
@@ -521,7 +537,10 @@ Test(replay_log, any_slab_is_damaged)
 		struct slf_db *db;
 
 		cr_assert_eq(open_again(disk, 0, &db), more_was_durable(i) ? SLF_ECORRUPT : 0, "slab %zu", i);
-		hidden += more_was_durable(i) && announces_alone(i);
+		if (more_was_durable(i) && announces_alone(i)) {
+			damage_and_fail_reads(origin, i);
+			hidden++;
+		}
 		if (more_was_durable(i))
 			must_work(open_again(disk, SLF_READONLY, &db));
 		must(wide(db) < WIDE);
