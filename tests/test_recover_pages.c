@@ -312,29 +312,43 @@ Test(recover_pages, walks)
 	sim_disk_free(base);
 }
 
-/* Fails one call of an opening, once or for ever: the next one has to find the database whole. */
+/* Fails one call of an opening, once or for ever: it has to tell which, and the next one has to find the database whole. */
+static bool fail_call(struct sim_disk *base, unsigned lost, const struct sim_fault *fault)
+{
+	struct sim_disk *disk = sim_disk_kill(base);
+	struct slf_db *db = NULL;
+	bool fired;
+	int result;
+
+	lose_page(disk, lost);
+	sim_disk_add_fault(disk, fault);
+	result = open_on(disk, 0, &db);
+	if (!result)
+		slf_close(db);
+	must(!result || result == fault->error || result == SLF_EUNKNOWN || result == SLF_EPOISONED);
+	sim_disk_clear_faults(disk);
+	fired = sim_disk_faults_fired(disk) > 0;
+	check_value(disk, SLF_READONLY, "after a failure");
+	check_value(disk, 0, "after a failure");
+	sim_disk_free(disk);
+	return fired;
+}
+
 Test(recover_pages, calls_fail)
 {
-	static const enum sim_call kinds[] = { SIM_READ, SIM_WRITE, SIM_SYNC };
+	static const struct {
+		enum sim_call call;
+		int error;
+	} kinds[] = { { SIM_READ, -EIO }, { SIM_WRITE, -ENOSPC }, { SIM_SYNC, -EIO } };
 	struct sim_disk *base = make_database();
 
-	for (unsigned kind = 0; kind < 2 * ARRAY_SIZE(kinds); kind++) {
-		bool fired = true;
+	for (unsigned lost = 0; lost <= NO_PAGE; lost++)
+		for (unsigned kind = 0; kind < 2 * ARRAY_SIZE(kinds); kind++) {
+			struct sim_fault fault = { .call = kinds[kind / 2].call, .nth = 1, .error = kinds[kind / 2].error,
+						   .sticky = kind % 2 };
 
-		for (uint64_t nth = 1; fired; nth++) {
-			struct sim_disk *disk = sim_disk_kill(base);
-			struct slf_db *db = NULL;
-
-			sim_disk_add_fault(disk, &(struct sim_fault){ .call = kinds[kind / 2], .nth = nth, .error = -EIO,
-								      .sticky = kind % 2 });
-			if (open_on(disk, 0, &db) == 0)
-				slf_close(db);
-			sim_disk_clear_faults(disk);
-			fired = sim_disk_faults_fired(disk) > 0;
-			check_value(disk, SLF_READONLY, "after a failure");
-			check_value(disk, 0, "after a failure");
-			sim_disk_free(disk);
+			while (fail_call(base, lost, &fault))
+				fault.nth++;
 		}
-	}
 	sim_disk_free(base);
 }
