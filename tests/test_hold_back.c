@@ -143,16 +143,27 @@ Test(hold_back, an_opening_counts_what_it_has_replayed)
 	rig_close(&rig);
 }
 
-/* A large commit is a checkpoint, and yet its slab lies behind the place where replay starts. */
-Test(hold_back, checkpoint_without_a_change)
+/* The log before it would be kept, and replayed, until another one comes. */
+Test(hold_back, large_commit_is_a_checkpoint)
 {
 	struct slf_info info = { .size = sizeof(info) };
 	struct rig rig;
 
-	open_alone(&rig, 64 * KIB);
-	commit_actions(rig.db, 200000);
+	open_alone(&rig, 4 * MIB);
+	commit_actions(rig.db, 1100000);
 	must_work(slf_info(rig.db, &info));
 	cr_assert_eq(info.checkpoint_seq, info.durable_seq);
+	cr_assert_lt(replay_bytes(rig.db), MIB);
+	rig_close(&rig);
+}
+
+/* A large commit is a checkpoint, and yet its slab lies behind the place where replay starts. */
+Test(hold_back, checkpoint_without_a_change)
+{
+	struct rig rig;
+
+	open_alone(&rig, 64 * KIB);
+	commit_actions(rig.db, 200000);
 	must_work(slf_checkpoint(rig.db));
 	cr_assert_lt(replay_bytes(rig.db), 4 * KIB);
 	cr_assert(!checkpoint_due(&rig.db->core));
