@@ -158,7 +158,7 @@ void checkpoint_leave_private(struct core *core)
 /* ---- Writers that are faster ------------------------------------------------------------------------------------- */
 
 /* The share of a budget that is used, from three quarters (0) to all of it (1 and more). */
-static double excess(uint64_t used, uint64_t budget)
+static double excess_of(uint64_t used, uint64_t budget)
 {
 	uint64_t free = budget / 4 * 3;
 
@@ -169,8 +169,9 @@ static double excess(uint64_t used, uint64_t budget)
 static double pressure(struct core *core)
 {
 	struct heap_load heap = checkpoint_heap(core);
-	double of_heap = excess(heap.used, heap.budget);
-	double of_log = excess(atomic_load_explicit(&core->commit.replay_bytes, memory_order_relaxed), core->tuning.log_bytes);
+	double of_heap = excess_of(heap.used, heap.budget);
+	double of_log = excess_of(atomic_load_explicit(&core->commit.replay_bytes, memory_order_relaxed),
+				  core->tuning.log_bytes);
 
 	return of_heap > of_log ? of_heap : of_log;
 }

@@ -8,12 +8,26 @@
 
 #define KEYS 400
 
+/* Who comes waits until the gate is open, and who only tries is sent away. */
+static void expect_full(struct rig *rig)
+{
+	struct slf_txn *txn = NULL;
+	struct caller late = { 0 };
+
+	callers_start(rig, &late, 1, "late", caller_commit);
+	usleep(100000);
+	cr_assert(!atomic_load(&late.done));
+	cr_assert_eq(slf_begin(rig->db, SLF_WRITE | SLF_TRY, &txn), -EBUSY);
+	atomic_store(&rig->gate.shut, false);
+	callers_join(&late, 1);
+	must_work(late.result);
+}
+
 /* Writers that are faster than the disk would fill the memory, or who only tries would wait with them. */
 Test(hold_back, writers_wait_for_room)
 {
 	struct slf_options options = SLF_OPTIONS_INIT;
 	struct slf_txn *txn = NULL;
-	struct caller late = { 0 };
 	struct rig rig;
 	uint64_t limit;
 	struct core *core;
@@ -32,13 +46,7 @@ Test(hold_back, writers_wait_for_room)
 	for (unsigned i = 5000; heap_used(core->heap) < limit; i += 10)
 		stamp_keys(rig.db, i, i + 10, i);
 	cr_assert_gt(stats_get(&core->stats.values.checkpoint_stall_ns), 0);
-	callers_start(&rig, &late, 1, "late", caller_commit);
-	usleep(100000);
-	cr_assert(!atomic_load(&late.done));
-	cr_assert_eq(slf_begin(rig.db, SLF_WRITE | SLF_TRY, &txn), -EBUSY);
-	atomic_store(&rig.gate.shut, false);
-	callers_join(&late, 1);
-	must_work(late.result);
+	expect_full(&rig);
 	must(has_key(rig.db, "late0"));
 	must_work(slf_checkpoint(rig.db)); /* behind which there is room */
 	must_work(slf_begin(rig.db, SLF_WRITE | SLF_TRY, &txn));
@@ -50,8 +58,6 @@ Test(hold_back, writers_wait_for_room)
 Test(hold_back, writers_wait_for_the_log)
 {
 	struct slf_options options = SLF_OPTIONS_INIT;
-	struct slf_txn *txn = NULL;
-	struct caller late = { 0 };
 	struct rig rig;
 	struct core *core;
 
@@ -66,13 +72,7 @@ Test(hold_back, writers_wait_for_the_log)
 	cr_assert_eq(atomic_load(&rig.gate.stopped), 1, "a checkpoint is under way");
 	cr_assert_gt(stats_get(&core->stats.values.checkpoint_stall_ns), 0);
 	cr_assert_lt(heap_used(core->heap), core->tuning.heap_bytes / 4, "it is not the heap");
-	callers_start(&rig, &late, 1, "late", caller_commit);
-	usleep(100000);
-	cr_assert(!atomic_load(&late.done));
-	cr_assert_eq(slf_begin(rig.db, SLF_WRITE | SLF_TRY, &txn), -EBUSY);
-	atomic_store(&rig.gate.shut, false);
-	callers_join(&late, 1);
-	must_work(late.result);
+	expect_full(&rig);
 	must_work(slf_checkpoint(rig.db));
 	cr_assert_lt(atomic_load(&core->commit.replay_bytes), 4 * KIB, "its own records alone");
 	rig_close(&rig);
