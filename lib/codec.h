@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Little-endian integers at any address. On a little-endian machine each is one load or store. Pure; any thread.
+ * Little-endian integers at any address (on a little-endian machine each is one load or store), and padding. Pure; any
+ * thread.
  */
 #ifndef CODEC_H
 #define CODEC_H
@@ -72,6 +73,14 @@ static inline void put_be32(void *p, uint32_t v)
 {
 	v = htobe32(v);
 	memcpy(p, &v, sizeof(v));
+}
+
+static inline bool all_zero(const void *p, uint64_t count)
+{
+	const uint8_t *bytes = p;
+
+	/* The first byte is zero and each one equals the one before it. */
+	return !count || (!bytes[0] && !memcmp(bytes, bytes + 1, count - 1));
 }
 
 #endif

@@ -106,12 +106,8 @@ static void meta_fields_decode(const uint8_t *from, struct meta *meta)
 
 static bool reserved_zero(const uint8_t *page)
 {
-	if (get_u32(page + 92) || get_u32(page + 188))
-		return false;
-	for (size_t i = META_USED_BYTES; i < META_DIGEST_OFFSET; i++)
-		if (page[i])
-			return false;
-	return true;
+	return !get_u32(page + 92) && !get_u32(page + 188) &&
+	       all_zero(page + META_USED_BYTES, META_DIGEST_OFFSET - META_USED_BYTES);
 }
 
 static bool node_size_possible(uint32_t bytes)

@@ -9,38 +9,54 @@
 
 #include "error.h"
 
+#define PIECE_BYTES (256 * KIB) /* what stays in the processor's cache while headers are looked for */
+
 int log_reader_init(struct log_reader *reader, struct core *core)
 {
 	memset(reader, 0, sizeof(*reader));
 	reader->core = core;
 	reader->parts.store = &core->store;
 	reader->slab = aligned_alloc(4096, EXTENT_BYTES);
-	return reader->slab ? 0 : -ENOMEM;
+	reader->piece = aligned_alloc(4096, PIECE_BYTES);
+	return reader->slab && reader->piece ? 0 : -ENOMEM;
 }
 
 void log_reader_release(struct log_reader *reader)
 {
 	free(reader->slab);
+	free(reader->piece);
 	reader->slab = NULL;
+	reader->piece = NULL;
 	part_reader_release(&reader->parts);
 }
 
-static int read_piece(struct log_reader *reader, uint64_t position, uint64_t skip, uint64_t length)
+/* *done: less than length only where the file ends. */
+static int read_log(struct log_reader *reader, uint64_t position, uint64_t length, void *data, uint64_t *done)
 {
 	struct spindle *spindle = &reader->core->store.spindles[0];
-	uint64_t offset = position_offset(position) + skip;
 	struct io_request request = { .op = IO_READ,
 				      .flags = IO_DIRECT,
 				      .file = spindle->file,
-				      .offset = offset,
+				      .offset = position_offset(position),
 				      .length = length,
-				      .data = reader->slab + skip };
+				      .data = data };
 	int result = io_run(spindle->io, &request, 1);
 
 	if (result)
-		return error_set(result, spindle->path, 0, offset, "the log cannot be read: %s", error_text(result));
-	memset(reader->slab + skip + request.done, 0, length - request.done);
+		return error_set(result, spindle->path, 0, request.offset, "the log cannot be read: %s", error_text(result));
+	*done = request.done;
 	return 0;
+}
+
+/* Of what stands at the position, bytes [skip, skip + length) to their place in the slab's buffer; zeros behind the file's end. */
+static int read_slab(struct log_reader *reader, uint64_t position, uint64_t skip, uint64_t length)
+{
+	uint64_t done = 0;
+	int result = read_log(reader, position + skip, length, reader->slab + skip, &done);
+
+	if (!result)
+		memset(reader->slab + skip + done, 0, length - done);
+	return result;
 }
 
 int log_reader_at(struct log_reader *reader, uint64_t position, const char **reason)
@@ -54,14 +70,14 @@ int log_reader_at(struct log_reader *reader, uint64_t position, const char **rea
 	if (position_spindle(position) || offset % reader->core->store.settings.sector)
 		return SLF_END;
 	sector = u64_min(sector, room);
-	result = read_piece(reader, position, 0, sector);
+	result = read_slab(reader, position, 0, sector);
 	if (result)
 		return result;
 	*reason = slab_header_decode(reader->slab, room, &reader->header);
 	if (*reason)
 		return SLF_END;
 	if (reader->header.length > sector)
-		result = read_piece(reader, position, sector, u64_min(align_up(reader->header.length, sector), room) - sector);
+		result = read_slab(reader, position, sector, u64_min(align_up(reader->header.length, sector), room) - sector);
 	if (result)
 		return result;
 	*reason = slab_check(reader->slab, &reader->header, reader->core->store.seed, position);
@@ -117,26 +133,44 @@ int log_reader_next(struct log_reader *reader, const char **reason)
 	return 0;
 }
 
-/* All of the range is read at once. */
+/* A slab in the piece, `bytes` of it at the position, that proves more than last_seq to have been durable. */
+static int evidence_in_piece(struct log_reader *reader, uint64_t position, uint64_t bytes, uint64_t last_seq)
+{
+	uint32_t sector = reader->core->store.settings.sector;
+	uint64_t room = EXTENT_BYTES - position_offset(position) % EXTENT_BYTES;
+	struct slab_header header;
+	const char *reason;
+
+	for (uint64_t at = 0; at + sector <= bytes; at += sector) {
+		int result;
+
+		if (slab_header_decode(reader->piece + at, room - at, &header) || header.number <= reader->place.number ||
+		    header.durable_seq <= last_seq)
+			continue;
+		result = log_reader_at(reader, position + at, &reason);
+		if (result != SLF_END)
+			return result ? result : 1;
+	}
+	return 0;
+}
+
+/* Within one extent. */
 static int evidence_between(struct log_reader *reader, uint64_t from, uint64_t end, uint64_t last_seq)
 {
-	const struct store *store = &reader->core->store;
-	uint32_t sector = store->settings.sector;
-	struct slab_header header;
-	int result;
+	uint64_t length;
 
-	if (position_spindle(from) || from % sector || from >= end)
+	if (position_spindle(from) || from % reader->core->store.settings.sector)
 		return 0;
-	result = read_piece(reader, from, 0, end - from);
-	if (result)
-		return result;
-	for (uint64_t position = from; position < end; position += sector) {
-		const uint8_t *slab = reader->slab + (position - from);
+	for (uint64_t position = from; position < end; position += length) {
+		uint64_t done = 0;
+		int result;
 
-		if (slab_header_decode(slab, end - position, &header) || header.number <= reader->place.number ||
-		    header.durable_seq <= last_seq || slab_check(slab, &header, store->seed, position))
-			continue;
-		return 1;
+		length = u64_min(end - position, PIECE_BYTES);
+		result = read_log(reader, position, length, reader->piece, &done);
+		if (!result)
+			result = evidence_in_piece(reader, position, done, last_seq);
+		if (result || done < length)
+			return result;
 	}
 	return 0;
 }
@@ -164,9 +198,9 @@ static bool says_bulk(const struct log_reader *reader, uint64_t extent)
 static int begins_newer(struct log_reader *reader, uint64_t extent)
 {
 	struct slab_header header;
-	int result = read_piece(reader, extent, 0, EXTENT_DATA + 4096);
+	int result = read_slab(reader, extent, 0, EXTENT_DATA + 4096);
 
-	if (result && (read_piece(reader, extent, 0, EXTENT_DATA) || !says_bulk(reader, extent)))
+	if (result && (read_slab(reader, extent, 0, EXTENT_DATA) || !says_bulk(reader, extent)))
 		return result;
 	if (says_bulk(reader, extent))
 		return 0;
@@ -177,16 +211,17 @@ static int begins_newer(struct log_reader *reader, uint64_t extent)
 /* Slabs lie in the order of their numbers, without gaps. */
 int log_reader_evidence_in(struct log_reader *reader, uint64_t extent, uint64_t last_seq)
 {
-	uint64_t from = EXTENT_DATA;
+	uint64_t from = EXTENT_DATA, end = 0;
 	struct slab_header header;
 	int result = begins_newer(reader, extent);
 
 	if (result != 1)
 		return result;
-	result = read_piece(reader, extent, 0, EXTENT_BYTES);
+	result = read_log(reader, extent, EXTENT_BYTES, reader->slab, &end);
 	if (result)
 		return result;
-	while (from < EXTENT_BYTES && slab_header_decode(reader->slab + from, EXTENT_BYTES - from, &header) == NULL &&
+	end = align_down(end, reader->core->store.settings.sector);
+	while (from < end && slab_header_decode(reader->slab + from, end - from, &header) == NULL &&
 	       header.number > reader->place.number) {
 		if (header.durable_seq > last_seq &&
 		    slab_check(reader->slab + from, &header, reader->core->store.seed, extent + from) == NULL)

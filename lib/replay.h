@@ -15,6 +15,7 @@
 struct log_reader {
 	struct core *core;
 	uint8_t *slab;           /* EXTENT_BYTES, sector aligned */
+	uint8_t *piece;          /* of the log, to look for slabs in */
 	struct slab_header header;
 	uint64_t position;       /* of the slab read last */
 	struct log_place place;  /* where the next one is to be */

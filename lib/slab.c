@@ -24,12 +24,6 @@ _Static_assert(64 + TREE_ROOT_BYTES + 4 + 4 + 8 + 8 + 8 + 8 + 4 + 4 == MARK_BODY
 _Static_assert(4 + 1 + 1 + 2 == LOG_RECORD_HEADER_BYTES, "record header");
 _Static_assert(SLAB_HEADER_BYTES % RECORD_ALIGN == 0 && SLAB_PART_BYTES % RECORD_ALIGN == 0, "records are aligned");
 
-static bool all_zero(const uint8_t *bytes, uint64_t count)
-{
-	/* The first byte is zero and each one equals the one before it. */
-	return !count || (!bytes[0] && !memcmp(bytes, bytes + 1, count - 1));
-}
-
 uint64_t slab_bytes(uint64_t payload, uint32_t sector)
 {
 	return align_up(SLAB_HEADER_BYTES + payload + SLAB_TAIL_BYTES, sector);

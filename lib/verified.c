@@ -16,7 +16,6 @@ int verified_init(struct verified *verified)
 
 	if (words == MAP_FAILED)
 		return -errno;
-	memset(verified, 0, sizeof(*verified));
 	verified->words = words;
 	return 0;
 }

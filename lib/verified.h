@@ -27,6 +27,7 @@ struct verified {
 	_Atomic uint64_t *words; /* VERIFIED_SLOTS * VERIFIED_WORDS, mapped on demand */
 };
 
+/* verified is all zeros. */
 int verified_init(struct verified *verified);
 void verified_release(struct verified *verified);
 

@@ -206,13 +206,13 @@ static void sim_read(struct inode *inode, struct io_request *request, const stru
 
 	if (fault->error)
 		length = partial_length(fault, length);
-	memcpy(data, seen->data + request->offset, length);
+	image_read(seen, request->offset, data, length);
 	for (size_t i = 0; i < inode->lie_count && request->flags & IO_DIRECT; i++) {
 		uint64_t from = u64_max(inode->lies[i].offset, request->offset);
 		uint64_t end = u64_min(inode->lies[i].end, request->offset + length);
 
 		if (from < end)
-			memcpy(data + (from - request->offset), inode->durable.data + from, end - from);
+			image_read(&inode->durable, from, data + (from - request->offset), end - from);
 	}
 	request->done = length;
 	request->result = fault->error;

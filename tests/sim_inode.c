@@ -151,10 +151,41 @@ void image_mark_allocated(struct image *image, uint64_t offset, uint64_t length)
 	image_mark(image, offset, length, BLOCK_ALLOCATED);
 }
 
+static const uint8_t zeros[BLOCK_BYTES];
+
+/* Most of a log is zeros: blocks that have never held anything else are not touched. */
 void image_write(struct image *image, uint64_t offset, const void *data, uint64_t length)
 {
-	image_mark(image, offset, length, BLOCK_ALLOCATED | BLOCK_WRITTEN);
-	memcpy(image->data + offset, data, length);
+	const uint8_t *from = data;
+
+	while (length) {
+		uint64_t part = u64_min(length, BLOCK_BYTES - offset % BLOCK_BYTES);
+		bool holds = image->blocks[offset / BLOCK_BYTES] & BLOCK_WRITTEN || memcmp(from, zeros, part) != 0;
+
+		image_mark(image, offset, part, holds ? BLOCK_ALLOCATED | BLOCK_WRITTEN : BLOCK_ALLOCATED);
+		if (holds)
+			memcpy(image->data + offset, from, part);
+		from += part;
+		offset += part;
+		length -= part;
+	}
+}
+
+void image_read(const struct image *image, uint64_t offset, void *data, uint64_t length)
+{
+	uint8_t *to = data;
+
+	while (length) {
+		uint64_t part = u64_min(length, BLOCK_BYTES - offset % BLOCK_BYTES);
+
+		if (image->blocks[offset / BLOCK_BYTES] & BLOCK_WRITTEN)
+			memcpy(to, image->data + offset, part);
+		else
+			memset(to, 0, part);
+		to += part;
+		offset += part;
+		length -= part;
+	}
 }
 
 void image_punch(struct image *image, uint64_t offset, uint64_t length)
@@ -200,7 +231,6 @@ void image_copy(struct image *to, const struct image *from)
 
 uint64_t image_digest(const struct image *image)
 {
-	static const uint8_t zeros[BLOCK_BYTES];
 	uint64_t digest = image->size;
 
 	for (uint64_t block = 0; block < image->used / BLOCK_BYTES; block++) {

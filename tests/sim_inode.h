@@ -89,6 +89,7 @@ void image_copy(struct image *to, const struct image *from); /* to is fresh */
 /* A number for size and bytes. */
 uint64_t image_digest(const struct image *image);
 void image_write(struct image *image, uint64_t offset, const void *data, uint64_t length);
+void image_read(const struct image *image, uint64_t offset, void *data, uint64_t length);
 void image_mark_allocated(struct image *image, uint64_t offset, uint64_t length);
 /* Zeros; whole blocks are given back. */
 void image_punch(struct image *image, uint64_t offset, uint64_t length);

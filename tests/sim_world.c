@@ -9,13 +9,16 @@
 #include "scratch.h"
 
 #define WORLD_PID 4711
+#define WORLD_MEMORY_BYTES ((uint64_t)16 << 30)
 
 ssize_t __real_getrandom(void *buffer, size_t size, unsigned flags);
 int __real_clock_gettime(clockid_t clock, struct timespec *now);
 pid_t __real_getpid(void);
+uint64_t __real_memory_bytes(void);
 ssize_t __wrap_getrandom(void *buffer, size_t size, unsigned flags);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
 pid_t __wrap_getpid(void);
+uint64_t __wrap_memory_bytes(void);
 
 static struct sim_world world;
 
@@ -60,4 +63,9 @@ int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
 pid_t __wrap_getpid(void)
 {
 	return world.started ? WORLD_PID : __real_getpid();
+}
+
+uint64_t __wrap_memory_bytes(void)
+{
+	return world.started ? WORLD_MEMORY_BYTES : __real_memory_bytes();
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Chance and time of a simulated history: with "-Wl,--wrap=getrandom,--wrap=clock_gettime,--wrap=getpid" the library's
- * calls end here, so that one seed gives the same bytes on the disk every time. One thread.
+ * Chance, time and the machine of a simulated history: with "-Wl,--wrap=getrandom,--wrap=clock_gettime,--wrap=getpid,
+ * --wrap=memory_bytes" the library's calls end here, so that one seed gives the same bytes on the disk every time, on any
+ * machine. One thread.
  */
 #ifndef SIM_WORLD_H
 #define SIM_WORLD_H
