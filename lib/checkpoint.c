@@ -453,8 +453,9 @@ int checkpoint_run(struct core *core)
 	checkpoint->state = CHECKPOINT_WRITING;
 	pthread_mutex_unlock(&checkpoint->mutex);
 	result = run_exclusive(core);
-	if (result)
+	if (result && result != checkpoint->told) /* a disk that stays full is told once, not with each attempt */
 		core_log(core, 3, "checkpoint failed: %s", error_detail(result));
+	checkpoint->told = result;
 	tell_snapshots(core);
 	set_state(checkpoint, CHECKPOINT_IDLE);
 	return result;

@@ -38,6 +38,7 @@ struct checkpoint {
 	struct materialiser materialiser;
 	_Atomic uint64_t seq;   /* root_seq of the newest checkpoint */
 	_Atomic bool failed_space; /* the last one failed for want of space */
+	int told;             /* how the last one failed, which the log has been told; 0 when it did not */
 	bool snapshots_told;  /* that they keep much of the heap */
 	struct meta meta;     /* the newest metadata page */
 	uint16_t slot;        /* that it stands in */

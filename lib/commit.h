@@ -143,7 +143,7 @@ void commit_move_mark(struct commit *commit, const struct log_place *place);
 struct commit_load {
 	size_t gathered;     /* bytes in the fill group */
 	uint64_t unflushed;  /* bytes of slabs that are written and not flushed */
-	uint64_t settled_ns; /* when something was flushed last; 0 for never */
+	uint64_t settled_ns; /* when the log was flushed last; with SLF_SYNC_AUTO only */
 };
 struct commit_load commit_load(struct commit *commit);
 

@@ -597,6 +597,7 @@ static int open_all(struct slf_db *db, const char *path, const struct slf_option
 	if (result)
 		return result;
 	core->commit.sync = core->tuning.sync;
+	core->commit.settled_ns = core->commit.sync == SLF_SYNC_AUTO ? clock_now_ns() : 0; /* recovery has flushed */
 	checkpoint_alone(core);
 	return core->tuning.threads ? service_start(&db->service, core) : commit_check(&core->commit);
 }

@@ -186,12 +186,12 @@ int spindle_read(struct spindle *spindle, unsigned flags, uint64_t offset, void 
 	return result < 0 ? spindle_failed(spindle, result, offset, "cannot read") : 0;
 }
 
-/* Waits until no flush is under way, and lets none begin. -EIO when one has failed: it may have dropped what was written
- * before. In any case flush_end is to follow. */
-static int flush_begin(struct spindle *spindle)
+/* Waits until no flush is under way, and lets none begin. true: an earlier one has failed, and may have dropped what was written
+ * before it. In any case flush_end is to follow. */
+static bool flush_begin(struct spindle *spindle)
 {
 	pthread_mutex_lock(&spindle->flushing);
-	return spindle->flush_failed ? -EIO : 0;
+	return spindle->flush_failed;
 }
 
 /* result: of the flush. Here, and nowhere else, one is judged. */
@@ -201,19 +201,29 @@ static void flush_end(struct spindle *spindle, int result)
 	pthread_mutex_unlock(&spindle->flushing);
 }
 
+static int flush_refused(struct spindle *spindle)
+{
+	return spindle_failed(spindle, -EIO, OFFSET_NONE, "an earlier flush has failed");
+}
+
+static int run_write(struct spindle *spindle, struct io_request *request)
+{
+	int result = io_run(spindle->io, request, 1);
+
+	return result < 0 ? spindle_failed(spindle, result, request->offset, "cannot write") : 0;
+}
+
 /* A write that is a flush too. Past the page cache it runs beside those of the file; when that was refused, for the first
  * time, it is judged behind them. */
 static int write_flushing(struct spindle *spindle, struct io_request *request)
 {
 	bool alone = !(request->flags & IO_DIRECT) || !atomic_load_explicit(&spindle->direct, memory_order_relaxed);
-	int result = alone ? flush_begin(spindle) : 0, earlier;
+	int result = alone && flush_begin(spindle) ? flush_refused(spindle) : run_write(spindle, request);
 
-	if (!result)
-		result = io_run(spindle->io, request, 1);
 	if (!alone && (result || request->buffered)) {
 		atomic_store_explicit(&spindle->direct, !request->buffered, memory_order_relaxed);
-		earlier = flush_begin(spindle);
-		result = result ? result : earlier;
+		if (flush_begin(spindle) && !result)
+			result = flush_refused(spindle);
 		alone = true;
 	}
 	if (alone)
@@ -225,12 +235,11 @@ int spindle_write(struct spindle *spindle, unsigned flags, uint64_t offset, cons
 {
 	struct io_request request = { .op = IO_WRITE, .flags = flags, .file = spindle->file, .offset = offset,
 				      .length = length, .data = (void *)(uintptr_t)data };
-	int result = flags & IO_DSYNC ? write_flushing(spindle, &request) : io_run(spindle->io, &request, 1);
+	int result = flags & IO_DSYNC ? write_flushing(spindle, &request) : run_write(spindle, &request);
 
-	if (result < 0)
-		return spindle_failed(spindle, result, offset, "cannot write");
-	spindle_raise(spindle, offset + length);
-	return 0;
+	if (!result)
+		spindle_raise(spindle, offset + length);
+	return result;
 }
 
 static bool is_set(const uint64_t *which, unsigned index)
@@ -249,7 +258,7 @@ int spindles_sync(struct spindle *spindles, unsigned count, const uint64_t *whic
 		if (!is_set(which, i))
 			continue;
 		if (flush_begin(&spindles[i]) && !result)
-			result = spindle_failed(&spindles[i], -EIO, OFFSET_NONE, "an earlier flush has failed");
+			result = flush_refused(&spindles[i]);
 		requests[used] = (struct io_request){ .op = IO_SYNC, .file = spindles[i].file };
 		flushed[used++] = &spindles[i];
 	}

@@ -628,3 +628,20 @@ Test(commit_threads, automatic_flush_of_bytes_without_threads)
 	cr_assert_gt(info.durable_seq, seq);
 	rig_close(&rig);
 }
+
+/* The time runs from the opening on: the first commit does not wait for a flush of its own. */
+Test(commit_threads, no_flush_before_its_time_without_threads)
+{
+	struct slf_options options = SLF_OPTIONS_INIT;
+	struct slf_info info = { .size = sizeof(info) };
+	struct rig rig;
+
+	options.flags = SLF_NO_THREADS;
+	options.sync = SLF_SYNC_AUTO;
+	options.auto_sync_ns = 3600 * NS_PER_S;
+	rig_open_with(&rig, &options);
+	db_put(rig.db, "first", "1");
+	must_work(slf_info(rig.db, &info));
+	cr_assert_lt(info.durable_seq, info.seq);
+	rig_close(&rig);
+}

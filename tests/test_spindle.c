@@ -246,6 +246,8 @@ Test(spindle, no_flush_behind_a_failed_write_that_flushes)
 		cr_assert_eq(spindle_sync(&bench.spindle), -EIO);
 		cr_assert(strstr(last_text(&info), "earlier flush"), "%s", info.text);
 		cr_assert_eq(sim_disk_calls(bench.disk, SIM_SYNC), syncs);
+		cr_assert_eq(spindle_write(&bench.spindle, IO_DSYNC, 0, "mine", 4), -EIO);
+		cr_assert(strstr(last_text(&info), "earlier flush"), "%s", info.text);
 		bench_release(&bench);
 		/* one that only writes is nobody's flush */
 		bench_init(&bench, true);
