@@ -7,10 +7,8 @@
  */
 #include "interleave_scene.h"
 
-#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 
 #include "codec.h"
 #include "scratch.h"
@@ -681,13 +679,4 @@ void interleave_run(const struct interleave_scene *scene, uint64_t seed, const s
 		stage.count);
 	sim_disk_free(stage.disk);
 	free(stage.states);
-}
-
-void interleave_keep_memory(void)
-{
-	mallopt(M_MMAP_THRESHOLD, 1 << 30);
-	mallopt(M_TRIM_THRESHOLD, 1 << 30);
-	mallopt(M_TOP_PAD, 16 << 20);
-	prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
-	sim_disk_keep_areas(SIM_AREAS_MAX);
 }

@@ -43,7 +43,5 @@ struct interleave_counts {
 /* One history; ends the process when something does not hold. faults: may be NULL. */
 void interleave_run(const struct interleave_scene *scene, uint64_t seed, const struct schedule_faults *faults,
 		    struct interleave_counts *counts);
-/* For thousands of them: memory that goes back to the system each time costs more than all the rest. */
-void interleave_keep_memory(void);
 
 #endif

@@ -146,17 +146,18 @@ bool slice_is(struct slf_slice slice, const void *data, size_t size)
 void bytes_fill(void *data, size_t size, uint64_t seed, bool compressible)
 {
 	struct rng rng = { .state = seed };
-	uint64_t block[2] = { rng_next(&rng), rng_next(&rng) };
+	uint64_t words[2] = { rng_next(&rng), rng_next(&rng) };
 	unsigned char *to = data;
 	size_t i = 0;
 
-	for (i = 0; i < size; i += sizeof(block)) {
-		memcpy(to + i, block, size - i < sizeof(block) ? size - i : sizeof(block));
+	for (; size - i >= sizeof(words); i += sizeof(words)) {
+		memcpy(to + i, words, sizeof(words));
 		if (compressible)
 			continue;
-		block[0] = rng_next(&rng);
-		block[1] = rng_next(&rng);
+		words[0] = rng_next(&rng);
+		words[1] = rng_next(&rng);
 	}
+	memcpy(to + i, words, size - i);
 }
 
 struct slf_db *open_database(const char *path, unsigned flags)

@@ -6,15 +6,22 @@
  */
 #include "sim_inode.h"
 
+#include <malloc.h>
+#include <sanitizer/asan_interface.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <xxhash.h>
+
+#include "codec.h"
 
 #define BLOCKS_MAX (SIM_FILE_BYTES_MAX / BLOCK_BYTES)
 #define AREA_ALIGN (2 * MIB)
 #define AREA_BYTES (SIM_FILE_BYTES_MAX + AREA_ALIGN + BLOCKS_MAX)
 #define PUNCH_PIECE_BYTES (64 * KIB)
+#define POOL_AREAS_MAX 64
 #define POOL_WIPE_BYTES_MAX (32 * MIB)
+#define POOL_GUARD_BYTES MIB
 #define BLOCK_ALLOCATED 1u
 #define BLOCK_WRITTEN 2u /* may hold bytes other than zero */
 
@@ -60,21 +67,13 @@ static void area_unmap(void *area)
 
 /* ---- Images ------------------------------------------------------------------------------------------------------ */
 
-/* Areas that were used before and read as zeros again: mapping them anew costs more than all the rest of a power cut. */
+/* Areas that were used before and read as zeros again: mapping them anew costs more than all the rest of a power cut. With
+ * AddressSanitizer the start of one may not be looked at while it lies here, as by a map that outlives its disk. */
 static struct {
 	pthread_mutex_t mutex;
-	void *areas[SIM_AREAS_MAX];
-	size_t count, room;
+	void *areas[POOL_AREAS_MAX];
+	size_t count;
 } pool = { .mutex = PTHREAD_MUTEX_INITIALIZER };
-
-void sim_disk_keep_areas(size_t count)
-{
-	pthread_mutex_lock(&pool.mutex);
-	pool.room = count < SIM_AREAS_MAX ? count : SIM_AREAS_MAX;
-	while (pool.count > pool.room)
-		area_unmap(pool.areas[--pool.count]);
-	pthread_mutex_unlock(&pool.mutex);
-}
 
 static void *pool_take(void)
 {
@@ -87,16 +86,26 @@ static void *pool_take(void)
 	return area;
 }
 
-static bool pool_give(void *area)
+static bool pool_give(const struct image *image)
 {
 	bool given = false;
 
 	pthread_mutex_lock(&pool.mutex);
-	given = pool.count < pool.room;
-	if (given)
-		pool.areas[pool.count++] = area;
+	given = pool.count < POOL_AREAS_MAX;
+	if (given) {
+		ASAN_POISON_MEMORY_REGION(image->data, POOL_GUARD_BYTES);
+		pool.areas[pool.count++] = image->area;
+	}
 	pthread_mutex_unlock(&pool.mutex);
 	return given;
+}
+
+void sim_disk_keep_memory(void)
+{
+	mallopt(M_MMAP_THRESHOLD, 1 << 30);
+	mallopt(M_TRIM_THRESHOLD, 1 << 30);
+	mallopt(M_TOP_PAD, 16 << 20);
+	prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
 }
 
 static void image_place(struct image *image)
@@ -112,6 +121,7 @@ static void image_init(struct image *image)
 	if (!image->area)
 		image->area = area_map();
 	image_place(image);
+	ASAN_UNPOISON_MEMORY_REGION(image->data, POOL_GUARD_BYTES);
 }
 
 static void image_wipe(struct image *image)
@@ -126,9 +136,9 @@ static void image_release(struct image *image)
 {
 	if (!image->area)
 		return;
-	if (pool.room && image->used <= POOL_WIPE_BYTES_MAX) {
+	if (image->used <= POOL_WIPE_BYTES_MAX) {
 		image_wipe(image);
-		if (pool_give(image->area))
+		if (pool_give(image))
 			return;
 	}
 	area_unmap(image->area);
@@ -151,8 +161,6 @@ void image_mark_allocated(struct image *image, uint64_t offset, uint64_t length)
 	image_mark(image, offset, length, BLOCK_ALLOCATED);
 }
 
-static const uint8_t zeros[BLOCK_BYTES];
-
 /* Most of a log is zeros: blocks that have never held anything else are not touched. */
 void image_write(struct image *image, uint64_t offset, const void *data, uint64_t length)
 {
@@ -160,7 +168,7 @@ void image_write(struct image *image, uint64_t offset, const void *data, uint64_
 
 	while (length) {
 		uint64_t part = u64_min(length, BLOCK_BYTES - offset % BLOCK_BYTES);
-		bool holds = image->blocks[offset / BLOCK_BYTES] & BLOCK_WRITTEN || memcmp(from, zeros, part) != 0;
+		bool holds = image->blocks[offset / BLOCK_BYTES] & BLOCK_WRITTEN || !all_zero(from, part);
 
 		image_mark(image, offset, part, holds ? BLOCK_ALLOCATED | BLOCK_WRITTEN : BLOCK_ALLOCATED);
 		if (holds)
@@ -236,7 +244,7 @@ uint64_t image_digest(const struct image *image)
 	for (uint64_t block = 0; block < image->used / BLOCK_BYTES; block++) {
 		const uint8_t *data = image->data + block * BLOCK_BYTES;
 
-		if (image->blocks[block] & BLOCK_WRITTEN && memcmp(data, zeros, BLOCK_BYTES) != 0)
+		if (image->blocks[block] & BLOCK_WRITTEN && !all_zero(data, BLOCK_BYTES) != 0)
 			digest = digest * 0x9e3779b97f4a7c15u + XXH3_64bits_withSeed(data, BLOCK_BYTES, block);
 	}
 	return digest;

@@ -285,7 +285,6 @@ static void judge_sites(void)
 /* A place whose failure no test has seen may lose it. */
 Test(call_sites, every_one_fails)
 {
-	sim_disk_keep_areas(SIM_AREAS_MAX);
 	for (size_t kind = 0; kind < ARRAY_SIZE(kinds); kind++) {
 		for (size_t i = 0; i < SCENES; i++)
 			fail_scene(&scenes[i], &kinds[kind]);

@@ -8,12 +8,10 @@
  */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -28,16 +26,6 @@
 
 static const size_t numbers[SCENES] = { 0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14,
 					15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29 };
-
-/* Thousands of opens and closes: memory that goes back to the system each time costs more than all the rest. */
-static void keep_memory(void)
-{
-	mallopt(M_MMAP_THRESHOLD, 1 << 30);
-	mallopt(M_TRIM_THRESHOLD, 1 << 30);
-	mallopt(M_TOP_PAD, 16 << 20);
-	prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
-	sim_disk_keep_areas(SIM_AREAS_MAX);
-}
 
 static void counts_add(struct image_counts *to, const struct image_counts *from)
 {
@@ -118,7 +106,7 @@ ParameterizedTest(const size_t *number, crash_images, scene)
 	uint64_t seed = test_seed(scene->name);
 	struct image_counts counts = { 0 };
 
-	keep_memory();
+	sim_disk_keep_memory();
 	do {
 		fprintf(stderr, "%s: seed %llu\n", scene->name, (unsigned long long)seed);
 		cut_scene(scene, seed, &counts);
@@ -151,7 +139,7 @@ Test(crash_images, log_extents)
 	uint64_t seed = test_seed("log_extents"), recycled = 0, extent = 0, entered = 0;
 	struct rig rig;
 
-	keep_memory();
+	sim_disk_keep_memory();
 	scene_init(&rig, &scenes[2], seed);
 	must_work(rig_open(&rig));
 	images_start(&images, &rig, seed);
@@ -300,7 +288,7 @@ Test(crash_images, lying_disk_is_found_out)
 	char told[4096] = "";
 	int end = 0;
 
-	keep_memory();
+	sim_disk_keep_memory();
 	end = cut_apart(false, told, sizeof(told));
 	cr_assert_eq(end, 0, "an honest disk: %d: %s", end, told);
 	end = cut_apart(true, told, sizeof(told));

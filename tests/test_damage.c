@@ -16,11 +16,9 @@
  */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -397,11 +395,6 @@ static bool skipped(struct patient *patient)
 	return stride > 1 && rng_below(&patient->rng, stride) != 0;
 }
 
-static bool is_zero(const uint8_t *data, uint64_t length)
-{
-	return data[0] == 0 && memcmp(data, data + 1, length - 1) == 0;
-}
-
 static void note(const struct patient *patient, const char *kind, uint64_t place, uint64_t number)
 {
 	snprintf(present, sizeof(present), "damage %s, spindle %u: %s, place %llu, %llu", patient->victim->name,
@@ -412,7 +405,7 @@ static void note(const struct patient *patient, const char *kind, uint64_t place
 static void flip_bits(struct patient *patient)
 {
 	for (uint64_t offset = 0; offset < patient->now.size; offset++) {
-		bool zero = is_zero(patient->now.data + align_down(offset, BLOCK), BLOCK);
+		bool zero = all_zero(patient->now.data + align_down(offset, BLOCK), BLOCK);
 
 		if ((zero && offset % SECTOR) || skipped(patient))
 			continue;
@@ -437,7 +430,7 @@ static bool length_matters(const struct patient *patient, uint64_t length)
 		return false;
 	if (in_sector == 0 || (matrix() && (in_sector == 1 || in_sector == SECTOR - 1)))
 		return true;
-	return length < patient->now.size && !is_zero(patient->now.data + align_down(length, BLOCK), BLOCK);
+	return length < patient->now.size && !all_zero(patient->now.data + align_down(length, BLOCK), BLOCK);
 }
 
 /* The commits whose slabs do not end before length. */
@@ -500,7 +493,7 @@ static void spoil_sectors(struct patient *patient)
 			continue;
 		note(patient, "garbage", offset, 0);
 		examine_with(patient, offset, garbage, SECTOR);
-		if (is_zero(patient->now.data + offset, SECTOR))
+		if (all_zero(patient->now.data + offset, SECTOR))
 			continue;
 		note(patient, "zeroed sector", offset, 0);
 		examine_with(patient, offset, zeros, SECTOR);
@@ -528,7 +521,7 @@ static void swap_sectors(struct patient *patient)
 
 	must(places != NULL);
 	for (uint64_t offset = 0; offset + SECTOR <= patient->now.size; offset += SECTOR)
-		if (!is_zero(patient->now.data + offset, SECTOR))
+		if (!all_zero(patient->now.data + offset, SECTOR))
 			places[count++] = offset;
 	for (size_t a = 0; a < count; a++) {
 		size_t partners = matrix() ? a : 8;
@@ -558,7 +551,7 @@ static void revert_sectors(struct patient *patient)
 			continue;
 		note(patient, "reverted sector", old->offset, i);
 		examine_with(patient, old->offset, old->data, SECTOR);
-		patient->counts.older += !is_zero(old->data, SECTOR);
+		patient->counts.older += !all_zero(old->data, SECTOR);
 	}
 }
 
@@ -586,10 +579,7 @@ static void prepare(void)
 
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
 		signal(signals[i], on_signal);
-	mallopt(M_MMAP_THRESHOLD, 1 << 30);
-	mallopt(M_TRIM_THRESHOLD, 1 << 30);
-	prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
-	sim_disk_keep_areas(SIM_AREAS_MAX);
+	sim_disk_keep_memory();
 }
 
 typedef void damage_fn(struct patient *patient);

@@ -8,10 +8,8 @@
  */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
-#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <time.h>
 
 #include "fault_scene.h"
@@ -50,14 +48,6 @@ static const struct sim_fault transfers[] = {
 	{ .partial = true, .short_bytes = SIM_SECTOR_BYTES },
 	{ .partial = true },
 };
-
-static void keep_memory(void)
-{
-	mallopt(M_MMAP_THRESHOLD, 1 << 30);
-	mallopt(M_TRIM_THRESHOLD, 1 << 30);
-	prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
-	sim_disk_keep_areas(SIM_AREAS_MAX);
-}
 
 enum breadth { ONE_KIND, STANDARD, PRODUCT };
 
@@ -187,7 +177,7 @@ static void suffer_all(const struct scene *scene, fail_fn *fail, const char *wha
 	uint64_t seed = test_seed(scene->name);
 	struct fault_counts counts = { 0 };
 
-	keep_memory();
+	sim_disk_keep_memory();
 	do {
 		fail(scene, seed, &counts);
 		seed = rng_mix(seed);

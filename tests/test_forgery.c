@@ -5,7 +5,6 @@
  * few seconds, with no allocation above 64 MiB. SOLIFUGE_TEST_ROUNDS: how many.
  */
 #include <criterion/criterion.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -157,8 +156,7 @@ Test(forgery, slabs_and_pages)
 
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
 		signal(signals[i], on_signal);
-	mallopt(M_MMAP_THRESHOLD, 1 << 30);
-	sim_disk_keep_areas(SIM_AREAS_MAX);
+	sim_disk_keep_memory();
 	for (uint64_t round = 0; round < rounds; round++) {
 		struct sim_disk *disk = NULL;
 

@@ -100,7 +100,7 @@ ParameterizedTest(const size_t *number, interleave, scene)
 	uint64_t seed = test_seed(scene->name);
 	struct sums sums = { 0 };
 
-	interleave_keep_memory();
+	sim_disk_keep_memory();
 	do {
 		struct interleave_counts counts;
 

@@ -160,7 +160,6 @@ TestSuite(recover_pages, .timeout = 240);
 /* A database would be refused, for its files would seem to be of different times. */
 Test(recover_pages, one_is_lost_between_openings)
 {
-	sim_disk_keep_areas(SIM_AREAS_MAX);
 	examine(make_database(), 0, false);
 	fprintf(stderr, "%u openings\n", examined);
 	cr_assert_gt(examined, 1000);
@@ -293,7 +292,6 @@ Test(recover_pages, walks)
 	struct rng rng = { .state = test_seed("recover_pages/walks") };
 	struct sim_disk *base = make_database();
 
-	sim_disk_keep_areas(SIM_AREAS_MAX);
 	for (unsigned round = 0; round < test_rounds(800); round++) {
 		struct sim_disk *disk = sim_disk_kill(base);
 		bool whole = true;

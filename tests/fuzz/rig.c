@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "rig.h"
 
-#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,9 +59,7 @@ void run_begin(void)
 
 	if (!prepared) {
 		must(signal(SIGPROF, on_hang) != SIG_ERR);
-		mallopt(M_MMAP_THRESHOLD, 1 << 30);
-		mallopt(M_TRIM_THRESHOLD, 1 << 30);
-		sim_disk_keep_areas(SIM_AREAS_MAX);
+		sim_disk_keep_memory();
 		prepared = true;
 	}
 	watch(SECONDS_HUNG);
