@@ -41,13 +41,14 @@ struct victim {
 	bool clean;      /* closed, else killed */
 	unsigned stride; /* the standard: one place of so many */
 	unsigned rounds; /* of the script, for sectors that have a past */
+	uint64_t bytes;  /* that at least stand in blocks which are not all zeros: other histories are not taken */
 };
 
 static const struct victim victims[VICTIMS] = {
-	{ "closed", "Cmkdcc", 1, true, 1, 20 },
-	{ "killed", "Cmkcccac", 1, false, 1, 20 },
-	{ "killed without a checkpoint", "cmcc", 1, false, 1, 30 },
-	{ "three spindles, closed", "CLkmLc", 3, true, 8, 5 },
+	{ "closed", "Cmkdcc", 1, true, 1, 20, 64 * KIB },
+	{ "killed", "Cmkcccac", 1, false, 1, 20, 64 * KIB },
+	{ "killed without a checkpoint", "cmcc", 1, false, 1, 30, 20 * KIB },
+	{ "three spindles, closed", "CLkmLc", 3, true, 8, 5, 0 },
 };
 
 /* What a file was at some moment. */
@@ -190,6 +191,16 @@ static void note_ends(struct patient *patient)
 		patient->ends[0] = (struct log_end){ end.extent, end.extent, end.extent_end };
 	while (patient->acked < patient->rig.acked)
 		patient->ends[++patient->acked] = end;
+}
+
+/* In blocks that are not all zeros. */
+static uint64_t bytes_used(const struct copy *copy)
+{
+	uint64_t bytes = 0;
+
+	for (uint64_t offset = 0; offset + BLOCK <= copy->size; offset += BLOCK)
+		bytes += all_zero(copy->data + offset, BLOCK) ? 0 : BLOCK;
+	return bytes;
 }
 
 /* rounds: how often the script runs. */
@@ -401,13 +412,13 @@ static void note(const struct patient *patient, const char *kind, uint64_t place
 		 patient->spindle, kind, (unsigned long long)place, (unsigned long long)number);
 }
 
-/* Every byte of a block that is not all zeros; of the others one in a sector. */
+/* Every byte of a block that is not all zeros; of the others one, and with the matrix one in a sector. */
 static void flip_bits(struct patient *patient)
 {
 	for (uint64_t offset = 0; offset < patient->now.size; offset++) {
 		bool zero = all_zero(patient->now.data + align_down(offset, BLOCK), BLOCK);
 
-		if ((zero && offset % SECTOR) || skipped(patient))
+		if ((zero && offset % (matrix() ? SECTOR : BLOCK)) || skipped(patient))
 			continue;
 		for (unsigned bit = 0; bit < 8; bit++) {
 			uint8_t byte = (uint8_t)(patient->now.data[offset] ^ 1u << bit);
@@ -421,14 +432,15 @@ static void flip_bits(struct patient *patient)
 }
 
 /* Every length, but where the file holds zeros, or nothing: there lengths differ only by what they are compared with, and no
- * length or place in the format is finer than a sector. */
+ * length or place in the format is finer than a sector. With the matrix each sector, and a byte less and more; else each
+ * eighth. */
 static bool length_matters(const struct patient *patient, uint64_t length)
 {
 	uint64_t in_sector = length % SECTOR;
 
 	if (length == patient->now.size)
 		return false;
-	if (in_sector == 0 || (matrix() && (in_sector == 1 || in_sector == SECTOR - 1)))
+	if (length % BLOCK == 0 || (matrix() && (in_sector <= 1 || in_sector == SECTOR - 1)))
 		return true;
 	return length < patient->now.size && !all_zero(patient->now.data + align_down(length, BLOCK), BLOCK);
 }
@@ -579,7 +591,6 @@ static void prepare(void)
 
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
 		signal(signals[i], on_signal);
-	sim_disk_keep_memory();
 }
 
 typedef void damage_fn(struct patient *patient);
@@ -609,6 +620,11 @@ static struct damage_counts damage_victim(const char *kind, const struct victim 
 		static struct patient patient; /* large */
 
 		patient_init(&patient, victim, spindle, rounds, rng_mix(seed));
+		for (uint64_t next = rng_mix(seed); bytes_used(&patient.now) < victim->bytes;) {
+			patient_release(&patient);
+			next = rng_mix(next);
+			patient_init(&patient, victim, spindle, rounds, next);
+		}
 		patient.tail_max = tail_max;
 		damage(&patient);
 		counts_add(&counts, &patient.counts);
