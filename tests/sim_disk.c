@@ -599,8 +599,10 @@ static const struct io_ops sim_ops = {
 
 struct sim_disk *sim_disk_new(void)
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	struct sim_disk *disk = sim_grow(NULL, 1, sizeof(*disk));
 
+	pthread_once(&once, sim_keep_memory);
 	memset(disk, 0, sizeof(*disk));
 	pthread_mutex_init(&disk->mutex, NULL);
 	disk->inode_next = 1;

@@ -33,8 +33,6 @@ struct sim_disk;
 struct sim_disk *sim_disk_new(void);
 /* Every struct io and file of it must be gone. Accepts NULL. Ends the maps. */
 void sim_disk_free(struct sim_disk *disk);
-/* For tests that make disks by the thousand: memory that is freed stays with the process, for good. */
-void sim_disk_keep_memory(void);
 /* A process's view of the disk, freed by io_free. */
 int sim_disk_io(struct sim_disk *disk, struct stats *stats, struct io **io);
 /* Space for the blocks (4 KiB) of all files; UINT64_MAX at first. Beyond it writes are short, then -ENOSPC. */

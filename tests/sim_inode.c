@@ -100,7 +100,7 @@ static bool pool_give(const struct image *image)
 	return given;
 }
 
-void sim_disk_keep_memory(void)
+void sim_keep_memory(void)
 {
 	mallopt(M_MMAP_THRESHOLD, 1 << 30);
 	mallopt(M_TRIM_THRESHOLD, 1 << 30);

@@ -82,6 +82,8 @@ struct sim_disk {
 /* Memory for the test itself: without it there is no test. */
 void *sim_grow(void *old, size_t count, size_t size);
 void sim_free(void *memory);
+/* Disks are made by the thousand: what is freed stays with the process, and no huge page is cleared for a small database. */
+void sim_keep_memory(void);
 /* Above 0 while the disk itself asks for memory: what lets allocations fail has to leave it alone. */
 extern _Thread_local volatile unsigned sim_own_memory;
 

@@ -18,7 +18,7 @@
 #include "crash_images.h"
 #include "proof.h"
 
-#define DISTINCT_PER_SCENE 10500 /* 30 scenes */
+#define DISTINCT_PER_SCENE 10000 /* 30 scenes */
 #define SUBSETS_UNITS 7
 #define SUBSETS_UNITS_MATRIX 10
 #define QUOTA_PER_MOMENT 160
@@ -106,7 +106,6 @@ ParameterizedTest(const size_t *number, crash_images, scene)
 	uint64_t seed = test_seed(scene->name);
 	struct image_counts counts = { 0 };
 
-	sim_disk_keep_memory();
 	do {
 		fprintf(stderr, "%s: seed %llu\n", scene->name, (unsigned long long)seed);
 		cut_scene(scene, seed, &counts);
@@ -139,7 +138,6 @@ Test(crash_images, log_extents)
 	uint64_t seed = test_seed("log_extents"), recycled = 0, extent = 0, entered = 0;
 	struct rig rig;
 
-	sim_disk_keep_memory();
 	scene_init(&rig, &scenes[2], seed);
 	must_work(rig_open(&rig));
 	images_start(&images, &rig, seed);
@@ -288,7 +286,6 @@ Test(crash_images, lying_disk_is_found_out)
 	char told[4096] = "";
 	int end = 0;
 
-	sim_disk_keep_memory();
 	end = cut_apart(false, told, sizeof(told));
 	cr_assert_eq(end, 0, "an honest disk: %d: %s", end, told);
 	end = cut_apart(true, told, sizeof(told));

@@ -177,7 +177,6 @@ static void suffer_all(const struct scene *scene, fail_fn *fail, const char *wha
 	uint64_t seed = test_seed(scene->name);
 	struct fault_counts counts = { 0 };
 
-	sim_disk_keep_memory();
 	do {
 		fail(scene, seed, &counts);
 		seed = rng_mix(seed);

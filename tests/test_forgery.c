@@ -156,7 +156,6 @@ Test(forgery, slabs_and_pages)
 
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
 		signal(signals[i], on_signal);
-	sim_disk_keep_memory();
 	for (uint64_t round = 0; round < rounds; round++) {
 		struct sim_disk *disk = NULL;
 

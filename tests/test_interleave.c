@@ -100,7 +100,6 @@ ParameterizedTest(const size_t *number, interleave, scene)
 	uint64_t seed = test_seed(scene->name);
 	struct sums sums = { 0 };
 
-	sim_disk_keep_memory();
 	do {
 		struct interleave_counts counts;
 

@@ -30,7 +30,7 @@
 #define ACTIONS_MAX 60
 #define KEY_SPACE 600
 #define BATCH 64
-#define SECONDS_MAX 24 /* of a case when SOLIFUGE_TEST_ROUNDS does not say how many rounds */
+#define SECONDS_MAX 12 /* of a case when SOLIFUGE_TEST_ROUNDS does not say how many rounds */
 
 /* What a round's database decided; in memory shared with the child. */
 struct record {

@@ -41,7 +41,6 @@ Test(mutant, is_found_out, .timeout = 300)
 		must(dup2(pipes[1], STDERR_FILENO) == STDERR_FILENO);
 		close(pipes[0]);
 		close(pipes[1]);
-		sim_disk_keep_memory();
 		for (unsigned i = 0; i < HISTORIES_MAX; i++, seed = rng_mix(seed + 1)) {
 			struct interleave_counts counts;
 

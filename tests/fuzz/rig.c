@@ -59,7 +59,6 @@ void run_begin(void)
 
 	if (!prepared) {
 		must(signal(SIGPROF, on_hang) != SIG_ERR);
-		sim_disk_keep_memory();
 		prepared = true;
 	}
 	watch(SECONDS_HUNG);
