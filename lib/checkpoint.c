@@ -462,7 +462,7 @@ int checkpoint_run(struct core *core)
 }
 
 /* After one that found no space the next is tried when the heap is full: then only deletes could go on without it. */
-void checkpoint_alone(struct core *core)
+static void run_when_due(struct core *core)
 {
 	struct slf_errinfo info = { .size = sizeof(info) };
 	struct heap_load heap;
@@ -478,4 +478,19 @@ void checkpoint_alone(struct core *core)
 	checkpoint_run(core);
 	error_restore(&info);
 	stats_add(&core->stats.values.checkpoint_stall_ns, clock_now_ns() - start);
+}
+
+void checkpoint_alone(struct core *core)
+{
+	if (!atomic_exchange(&core->checkpoint.tried_again, false) || !atomic_load(&core->checkpoint.failed_space))
+		run_when_due(core);
+}
+
+void checkpoint_again(struct core *core)
+{
+	if (likely(!atomic_load_explicit(&core->checkpoint.failed_space, memory_order_relaxed)) || turn_take(&core->turn, 0))
+		return;
+	turn_pass(&core->turn);
+	run_when_due(core);
+	atomic_store(&core->checkpoint.tried_again, true);
 }

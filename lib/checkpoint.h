@@ -38,6 +38,7 @@ struct checkpoint {
 	struct materialiser materialiser;
 	_Atomic uint64_t seq;   /* root_seq of the newest checkpoint */
 	_Atomic bool failed_space; /* the last one failed for want of space */
+	_Atomic bool tried_again; /* checkpoint_again has been of no use to the transaction that runs */
 	int told;             /* how the last one failed, which the log has been told; 0 when it did not */
 	bool snapshots_told;  /* that they keep much of the heap */
 	struct meta meta;     /* the newest metadata page */
@@ -57,6 +58,9 @@ bool checkpoint_due(struct core *core);
 /* For who has just ended a write transaction: without threads the checkpoint that is due is written by them, for only with the
  * turn free it is sure to end. One that fails stops them as little as one in the background. */
 void checkpoint_alone(struct core *core);
+/* For who is to begin one: the same where a full heap waits for space, which may have come. Nothing happens while somebody
+ * writes, who may be the caller. */
+void checkpoint_again(struct core *core);
 
 /* What a checkpoint may free of the heap, and how much that may be. What snapshots keep is left out of both, for neither a
  * checkpoint nor waiting frees it; the budget never falls below a quarter, or there would be one checkpoint after the other. */

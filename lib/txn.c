@@ -109,6 +109,17 @@ int txn_begin_read(struct slf_txn *txn, bool durable)
 	return 0;
 }
 
+/* At the limit after a checkpoint that found no space only deletes go on. */
+static bool starves(struct core *core)
+{
+	struct heap_load heap;
+
+	if (likely(!atomic_load(&core->checkpoint.failed_space)))
+		return false;
+	heap = checkpoint_heap(core);
+	return heap.used > heap.budget;
+}
+
 int txn_begin_write(struct slf_txn *txn, int64_t timeout_ns)
 {
 	struct core *core = txn->core;
@@ -116,6 +127,8 @@ int txn_begin_write(struct slf_txn *txn, int64_t timeout_ns)
 
 	if (!result && core->tuning.threads)
 		result = checkpoint_hold_back(core, &timeout_ns);
+	else if (!result)
+		checkpoint_again(core);
 	if (!result)
 		result = turn_take(&core->turn, timeout_ns);
 	if (result)
@@ -137,6 +150,7 @@ int txn_begin_write(struct slf_txn *txn, int64_t timeout_ns)
 	txn->part_count = 0;
 	txn->entries_added = 0;
 	txn->heap_start = heap_used(core->heap);
+	txn->starved = starves(core);
 	txn->spilled = false;
 	txn->state = TXN_WRITING;
 	stats_add(&core->stats.values.txn_writes, 1);
@@ -536,17 +550,6 @@ static int write_large(struct slf_txn *txn, struct action *action)
 	return result;
 }
 
-/* At the limit after a checkpoint that found no space only deletes go on. */
-static bool only_deletes(struct core *core)
-{
-	struct heap_load heap;
-
-	if (likely(!atomic_load(&core->checkpoint.failed_space)))
-		return false;
-	heap = checkpoint_heap(core);
-	return heap.used > heap.budget;
-}
-
 /* Room on the disks for what the heap holds, and for `bytes` more, raised in steps. */
 static int reserve_space(struct slf_txn *txn, uint64_t bytes)
 {
@@ -555,7 +558,7 @@ static int reserve_space(struct slf_txn *txn, uint64_t bytes)
 	uint64_t drawn = extents_drawn(&core->extents), wanted, reserved;
 	int result;
 
-	if (unlikely(only_deletes(core)))
+	if (unlikely(txn->starved) && atomic_load(&core->checkpoint.failed_space))
 		return error_set(-ENOSPC, core->store.spindles[0].path, 0, OFFSET_NONE,
 				 "no space to write the changes gathered in memory: delete something or make space");
 	reserved = core->reserved_bytes;

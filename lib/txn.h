@@ -65,6 +65,7 @@ struct slf_txn {
 	uint32_t next_tree;
 	uint64_t entries_added;     /* user trees; modulo 2^64 */
 	uint64_t heap_start;        /* heap_used at the beginning */
+	bool starved;               /* the heap was full then, and no checkpoint found space */
 	bool spilled;
 	struct log_place replay;    /* of a large commit: where the replay of its mark begins */
 };

@@ -570,6 +570,40 @@ Test(attack_engine, pause_behind_a_checkpoint_that_fails)
 	sim_disk_free(disk);
 }
 
+/* Without threads the first transaction behind a checkpoint that found no space would be refused where the heap is full, although
+ * space has come. */
+Test(attack_engine, space_has_come)
+{
+	struct sim_fault fault = { .call = SIM_WRITE, .error = -ENOSPC, .sticky = true };
+	struct sim_disk *disk = sim_disk_new();
+	struct slf_db *db = open_alone(disk);
+	struct slf_txn *txn = txn_begin(db, SLF_WRITE), *other = NULL;
+
+	alarm(20);
+	for (unsigned i = 0; i < 60; i++) {
+		char value[100];
+
+		snprintf(value, sizeof(value), "%099u", i);
+		must_work(slf_put(txn, SLF_MAIN, text(value), text(value)));
+	}
+	must_work(slf_commit(txn, NULL));
+	db->core.tuning.heap_bytes = 4 * KIB;
+	sim_disk_add_fault(disk, &fault);
+	cr_assert_eq(slf_checkpoint(db), -ENOSPC);
+	sim_disk_clear_faults(disk);
+	cr_assert(db->core.checkpoint.failed_space);
+	txn = txn_begin(db, SLF_WRITE); /* the only one to try it: who writes himself does not wait for himself */
+	cr_assert(!db->core.checkpoint.failed_space);
+	db->core.checkpoint.failed_space = true;
+	cr_assert_eq(slf_begin(db, SLF_WRITE | SLF_TRY, &other), -EBUSY);
+	db->core.checkpoint.failed_space = false;
+	must_work(slf_put(txn, SLF_MAIN, text("more"), text("of it")));
+	must_work(slf_commit(txn, NULL));
+	alarm(0);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+}
+
 /* The beginning of a writer waits for the checkpoint at the limit of the heap, and this for the turn, which the same thread may
  * have: with a limit of time it must give up, or it waits for itself. */
 Test(attack_engine, begin_with_timeout_beside_an_install)
