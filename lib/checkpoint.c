@@ -462,22 +462,23 @@ int checkpoint_run(struct core *core)
 }
 
 /* After one that found no space the next is tried when the heap is full: then only deletes could go on without it. */
-static void run_when_due(struct core *core)
+static bool run_when_due(struct core *core)
 {
 	struct slf_errinfo info = { .size = sizeof(info) };
 	struct heap_load heap;
 	uint64_t start;
 
 	if (core->tuning.threads || core->tuning.readonly || atomic_load(&core->commit.poisoned))
-		return;
+		return false;
 	heap = checkpoint_heap(core);
 	if (!checkpoint_due(core) || (atomic_load(&core->checkpoint.failed_space) && heap.used <= heap.budget))
-		return;
+		return false;
 	start = clock_now_ns();
 	error_get(&info); /* of the transaction, which the caller is still to be told */
 	checkpoint_run(core);
 	error_restore(&info);
 	stats_add(&core->stats.values.checkpoint_stall_ns, clock_now_ns() - start);
+	return true;
 }
 
 void checkpoint_alone(struct core *core)
@@ -488,9 +489,6 @@ void checkpoint_alone(struct core *core)
 
 void checkpoint_again(struct core *core)
 {
-	if (likely(!atomic_load_explicit(&core->checkpoint.failed_space, memory_order_relaxed)) || turn_take(&core->turn, 0))
-		return;
-	turn_pass(&core->turn);
-	run_when_due(core);
-	atomic_store(&core->checkpoint.tried_again, true);
+	if (unlikely(atomic_load_explicit(&core->checkpoint.failed_space, memory_order_relaxed))) /* a hint, as the other */
+		atomic_store(&core->checkpoint.tried_again, run_when_due(core));
 }

@@ -38,7 +38,7 @@ struct checkpoint {
 	struct materialiser materialiser;
 	_Atomic uint64_t seq;   /* root_seq of the newest checkpoint */
 	_Atomic bool failed_space; /* the last one failed for want of space */
-	_Atomic bool tried_again; /* checkpoint_again has been of no use to the transaction that runs */
+	_Atomic bool tried_again; /* by checkpoint_again, before the transaction that runs, which need not do it at its end */
 	int told;             /* how the last one failed, which the log has been told; 0 when it did not */
 	bool snapshots_told;  /* that they keep much of the heap */
 	struct meta meta;     /* the newest metadata page */
@@ -58,8 +58,8 @@ bool checkpoint_due(struct core *core);
 /* For who has just ended a write transaction: without threads the checkpoint that is due is written by them, for only with the
  * turn free it is sure to end. One that fails stops them as little as one in the background. */
 void checkpoint_alone(struct core *core);
-/* For who is to begin one: the same where a full heap waits for space, which may have come. Nothing happens while somebody
- * writes, who may be the caller. */
+/* For who is to begin one, and would wait for ever: the same where a full heap waits for space, which may have come. The calling
+ * thread must not hold the turn. */
 void checkpoint_again(struct core *core);
 
 /* What a checkpoint may free of the heap, and how much that may be. What snapshots keep is left out of both, for neither a

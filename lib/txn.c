@@ -127,7 +127,7 @@ int txn_begin_write(struct slf_txn *txn, int64_t timeout_ns)
 
 	if (!result && core->tuning.threads)
 		result = checkpoint_hold_back(core, &timeout_ns);
-	else if (!result)
+	else if (!result && timeout_ns < 0)
 		checkpoint_again(core);
 	if (!result)
 		result = turn_take(&core->turn, timeout_ns);

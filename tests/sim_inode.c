@@ -244,7 +244,7 @@ uint64_t image_digest(const struct image *image)
 	for (uint64_t block = 0; block < image->used / BLOCK_BYTES; block++) {
 		const uint8_t *data = image->data + block * BLOCK_BYTES;
 
-		if (image->blocks[block] & BLOCK_WRITTEN && !all_zero(data, BLOCK_BYTES) != 0)
+		if (image->blocks[block] & BLOCK_WRITTEN && !all_zero(data, BLOCK_BYTES))
 			digest = digest * 0x9e3779b97f4a7c15u + XXH3_64bits_withSeed(data, BLOCK_BYTES, block);
 	}
 	return digest;
