@@ -38,7 +38,7 @@ GOALS = {
     "B failing flushes that drop their pages: poisoned and opened again": 300,
     "B runs with failing allocations": 8250,
     "B runs without a leak": 69900,
-    "C flipped bit: cases": 240000,
+    "C flipped bit: cases": 250000,
     "C truncated or extended: cases": 155000,
     "C zeroed or garbage sector: cases": 22700,
     "C swapped sectors: cases": 1110,

@@ -48,7 +48,7 @@ static const struct victim victims[VICTIMS] = {
 	{ "closed", "Cmkdcc", 1, true, 1, 20, 64 * KIB },
 	{ "killed", "Cmkcccac", 1, false, 1, 20, 64 * KIB },
 	{ "killed without a checkpoint", "cmcc", 1, false, 1, 30, 20 * KIB },
-	{ "three spindles, closed", "CLkmLc", 3, true, 8, 5, 0 },
+	{ "three spindles, closed", "CLkmLc", 3, true, 5, 5, 0 },
 };
 
 /* What a file was at some moment. */
