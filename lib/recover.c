@@ -573,7 +573,10 @@ static void clear_tail(struct recovery *recovery)
 static int write_zeros(struct recovery *recovery, uint64_t from, uint64_t end)
 {
 	struct spindle *spindle = &recovery->core->store.spindles[0];
+	int result = log_reader_reserve(&recovery->reader, EXTENT_BYTES);
 
+	if (result)
+		return result;
 	end = u64_min(end, atomic_load(&spindle->size));
 	memset(recovery->reader.slab, 0, EXTENT_BYTES);
 	return from < end ? spindle_write(spindle, 0, from, recovery->reader.slab, end - from) : 0;

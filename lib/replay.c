@@ -10,15 +10,34 @@
 #include "error.h"
 
 #define PIECE_BYTES (256 * KIB) /* what stays in the processor's cache while headers are looked for */
+#define SLAB_BYTES_FIRST (64 * KIB) /* most slabs are smaller */
 
 int log_reader_init(struct log_reader *reader, struct core *core)
 {
 	memset(reader, 0, sizeof(*reader));
 	reader->core = core;
 	reader->parts.store = &core->store;
-	reader->slab = aligned_alloc(4096, EXTENT_BYTES);
 	reader->piece = aligned_alloc(4096, PIECE_BYTES);
-	return reader->slab && reader->piece ? 0 : -ENOMEM;
+	return reader->piece ? log_reader_reserve(reader, SLAB_BYTES_FIRST) : -ENOMEM;
+}
+
+int log_reader_reserve(struct log_reader *reader, uint64_t bytes)
+{
+	uint8_t *slab;
+
+	assert(bytes <= EXTENT_BYTES);
+	if (bytes <= reader->slab_bytes)
+		return 0;
+	bytes = bytes > SLAB_BYTES_FIRST ? EXTENT_BYTES : SLAB_BYTES_FIRST;
+	slab = aligned_alloc(4096, bytes);
+	if (!slab)
+		return -ENOMEM;
+	if (reader->slab_bytes)
+		memcpy(slab, reader->slab, reader->slab_bytes);
+	free(reader->slab);
+	reader->slab = slab;
+	reader->slab_bytes = bytes;
+	return 0;
 }
 
 void log_reader_release(struct log_reader *reader)
@@ -26,6 +45,7 @@ void log_reader_release(struct log_reader *reader)
 	free(reader->slab);
 	free(reader->piece);
 	reader->slab = NULL;
+	reader->slab_bytes = 0;
 	reader->piece = NULL;
 	part_reader_release(&reader->parts);
 }
@@ -52,8 +72,10 @@ static int read_log(struct log_reader *reader, uint64_t position, uint64_t lengt
 static int read_slab(struct log_reader *reader, uint64_t position, uint64_t skip, uint64_t length)
 {
 	uint64_t done = 0;
-	int result = read_log(reader, position + skip, length, reader->slab + skip, &done);
+	int result = log_reader_reserve(reader, skip + length);
 
+	if (!result)
+		result = read_log(reader, position + skip, length, reader->slab + skip, &done);
 	if (!result)
 		memset(reader->slab + skip + done, 0, length - done);
 	return result;
@@ -217,7 +239,9 @@ int log_reader_evidence_in(struct log_reader *reader, uint64_t extent, uint64_t 
 
 	if (result != 1)
 		return result;
-	result = read_log(reader, extent, EXTENT_BYTES, reader->slab, &end);
+	result = log_reader_reserve(reader, EXTENT_BYTES);
+	if (!result)
+		result = read_log(reader, extent, EXTENT_BYTES, reader->slab, &end);
 	if (result)
 		return result;
 	end = align_down(end, reader->core->store.settings.sector);

@@ -14,7 +14,8 @@
 /* A place in the chain and the slab found there. */
 struct log_reader {
 	struct core *core;
-	uint8_t *slab;           /* EXTENT_BYTES, sector aligned */
+	uint8_t *slab;           /* sector aligned */
+	uint64_t slab_bytes;     /* at most EXTENT_BYTES */
 	uint8_t *piece;          /* of the log, to look for slabs in */
 	struct slab_header header;
 	uint64_t position;       /* of the slab read last */
@@ -26,6 +27,8 @@ struct log_reader {
 
 int log_reader_init(struct log_reader *reader, struct core *core);
 void log_reader_release(struct log_reader *reader);
+/* Room for so many bytes at slab, which may move; what it holds stays. bytes: at most EXTENT_BYTES. 0 or -ENOMEM. */
+int log_reader_reserve(struct log_reader *reader, uint64_t bytes);
 
 /* Reads the slab at a position without asking for its place in the chain: 0, or SLF_END with *reason. */
 int log_reader_at(struct log_reader *reader, uint64_t position, const char **reason);
