@@ -124,7 +124,7 @@ static uint64_t acknowledged(void)
 /* So that each write of what is there needs new blocks. */
 static void share_blocks(void)
 {
-	char copy[SCRATCH_PATH_BYTES + 8];
+	char copy[SCRATCH_PATH_BYTES + 32];
 
 	for (unsigned i = 0; i <= history.options.spindle_count; i++) {
 		snprintf(copy, sizeof(copy), "%s.copy", history.paths[i]);
