@@ -13,7 +13,6 @@
 struct cutter {
 	struct rig *rig;
 	uint64_t seed;
-	unsigned per_call;   /* images */
 	unsigned nested;     /* of so many images one is cut again while it recovers; 0: none */
 	uint64_t images;
 	bool busy;
@@ -24,7 +23,7 @@ static void cut_here(void *context, struct sim_disk *disk, enum sim_call call);
 /* Opens an image while it is cut in its turn, at every call of its recovery. */
 static void cut_recovery(const struct cutter *outer, struct sim_disk *disk, uint64_t seed)
 {
-	struct cutter inner = { .rig = outer->rig, .seed = seed, .per_call = 1 };
+	struct cutter inner = { .rig = outer->rig, .seed = seed };
 	struct slf_db *db = NULL;
 
 	sim_disk_set_hook(disk, cut_here, &inner);
@@ -37,27 +36,25 @@ static void cut_recovery(const struct cutter *outer, struct sim_disk *disk, uint
 static void cut_here(void *context, struct sim_disk *disk, enum sim_call call)
 {
 	struct cutter *cutter = context;
+	uint64_t seed = 0;
 
 	if (cutter->busy || call == SIM_READ || call == SIM_INFO || call == SIM_MAP || call == SIM_OPEN ||
 	    call == SIM_LOCK || call == SIM_WRITE_OUT || call == SIM_CLOSE)
 		return; /* nothing can have changed since the call before */
 	cutter->busy = true;
-	for (unsigned i = 0; i < cutter->per_call; i++) {
-		uint64_t seed = rng_mix(cutter->seed++);
-
-		rig_prove(cutter->rig, sim_disk_crash_seed(disk, seed, seed % 3 == 0), seed);
-		cutter->images++;
-		if (cutter->nested && cutter->images % cutter->nested == 0)
-			cut_recovery(cutter, sim_disk_crash_seed(disk, seed, false), seed);
-	}
+	seed = rng_mix(cutter->seed++);
+	rig_prove(cutter->rig, sim_disk_crash_seed(disk, seed, seed % 3 == 0), seed);
+	cutter->images++;
+	if (cutter->nested && cutter->images % cutter->nested == 0)
+		cut_recovery(cutter, sim_disk_crash_seed(disk, seed, false), seed);
 	cutter->busy = false;
 }
 
-static void cut_script(const char *name, unsigned spindles, int sync, unsigned steps, unsigned per_call)
+static void cut_script(const char *name, unsigned spindles, int sync, unsigned steps)
 {
 	uint64_t seed = test_seed(name);
 	struct rig rig;
-	struct cutter cutter = { .rig = &rig, .seed = seed, .per_call = per_call, .nested = 40 };
+	struct cutter cutter = { .rig = &rig, .seed = seed, .nested = 40 };
 
 	steps = test_rounds(steps);
 	rig_init(&rig, seed, spindles, sync);
@@ -75,25 +72,25 @@ static void cut_script(const char *name, unsigned spindles, int sync, unsigned s
 /* An acknowledged commit that a power cut takes back, or a state that never was. */
 Test(crash, durable_commits)
 {
-	cut_script("crash durable_commits", 1, SLF_SYNC_COMMIT, 120, 2);
+	cut_script("crash durable_commits", 1, SLF_SYNC_COMMIT, 120);
 }
 
 /* The same where commits are spread over three devices, each of which loses what it likes. */
 Test(crash, three_spindles)
 {
-	cut_script("crash three_spindles", 3, SLF_SYNC_COMMIT, 80, 2);
+	cut_script("crash three_spindles", 3, SLF_SYNC_COMMIT, 80);
 }
 
 /* A slf_sync() that says durable what is not. */
 Test(crash, sync_on_request)
 {
-	cut_script("crash sync_on_request", 1, SLF_SYNC_NONE, 120, 2);
+	cut_script("crash sync_on_request", 1, SLF_SYNC_NONE, 120);
 }
 
 /* A slf_sync() that flushes the log but not the devices on which values lie. */
 Test(crash, sync_on_request_three_spindles)
 {
-	cut_script("crash sync_on_request_three_spindles", 3, SLF_SYNC_NONE, 80, 2);
+	cut_script("crash sync_on_request_three_spindles", 3, SLF_SYNC_NONE, 80);
 }
 
 /* ---- Failing calls ----------------------------------------------------------------------------------------------- */

@@ -500,9 +500,11 @@ static void spoil_sectors(struct patient *patient)
 	uint8_t garbage[SECTOR];
 
 	for (uint64_t offset = 0; offset + SECTOR <= patient->now.size; offset += SECTOR) {
-		bytes_fill(garbage, sizeof(garbage), offset ^ patient->rng.state, false);
+		uint64_t seed = offset ^ patient->rng.state;
+
 		if (skipped(patient))
 			continue;
+		bytes_fill(garbage, sizeof(garbage), seed, false);
 		note(patient, "garbage", offset, 0);
 		examine_with(patient, offset, garbage, SECTOR);
 		if (all_zero(patient->now.data + offset, SECTOR))

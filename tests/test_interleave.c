@@ -13,7 +13,7 @@
 #include "proof.h"
 #include "scratch.h"
 
-#define HISTORIES_PER_SCENE 2000
+#define HISTORIES_PER_SCENE 1600
 #define HASHES_MAX ((size_t)1 << 24) /* beyond that it is not looked at whether a schedule has been met before */
 
 static const size_t numbers[INTERLEAVE_SCENES] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12 };
