@@ -51,7 +51,7 @@ GOALS = {
     "B runs with failing system calls, io_uring": 4200,
     "B runs with failing system calls, posix": 4000,
     "E distinct interleavings, each compared": 22000,
-    "E power cuts between two points": 5700,
+    "E power cuts between two points": 4700,
     "F cuts on ext4": 35,
     "F cuts on ext4 commit=1": 35,
     "F cuts on ext4 commit=1000": 35,
