@@ -18,6 +18,8 @@
 #include "scratch.h"
 #include "solifuge.h"
 
+#define COMMITS_AWAITED 16 /* fewer than so many */
+
 static struct scratch scratch;
 
 static void set_up(void)
@@ -66,11 +68,27 @@ static void kill_after(pid_t child, uint64_t microseconds)
 	must(child_wait(child) == 256 + SIGKILL); /* anything else: it had failed before */
 }
 
-/* Kills a child that writes; with the moment counted from its opening, so that there is something to kill. Was it inside a
- * checkpoint? */
+static uint64_t acknowledged(const struct ledger_page *page)
+{
+	uint64_t commits = 0;
+
+	for (unsigned w = 0; w < LEDGER_WRITERS; w++)
+		commits += page->writer[w].acknowledged;
+	return commits;
+}
+
+/* For ten seconds at most: a child that has failed is found out by who kills it. */
+static void await_commits(const struct ledger_page *page, uint64_t commits)
+{
+	for (unsigned i = 0; i < 20000 && acknowledged(page) < commits; i++)
+		usleep(500);
+}
+
+/* Kills a child that writes. The moment is counted from its opening, and from some commits on, so that there is something to
+ * kill on a slow disk too. Was it inside a checkpoint? */
 static bool kill_writer(struct ledger_page *page, struct rng *rng)
 {
-	uint64_t seed = rng_next(rng);
+	uint64_t seed = rng_next(rng), commits = acknowledged(page) + rng_below(rng, COMMITS_AWAITED);
 	int pipes[2];
 	char byte = 0;
 	pid_t child = 0;
@@ -86,6 +104,7 @@ static bool kill_writer(struct ledger_page *page, struct rng *rng)
 	close(pipes[1]);
 	must(read(pipes[0], &byte, 1) == 1);
 	close(pipes[0]);
+	await_commits(page, commits);
 	kill_after(child, 1000 + rng_below(rng, 39000));
 	return page->checkpointing;
 }
@@ -120,7 +139,7 @@ Test(kill, writer)
 {
 	struct rng rng = { .state = test_seed("kill/writer") };
 	struct ledger_page *page = ledger_page_new();
-	unsigned round = 0, rounds = test_rounds(200), w = 0;
+	unsigned round = 0, rounds = test_rounds(200);
 	uint64_t commits = 0, inside = 0, recoveries = 0;
 
 	must_work(slf_close(open_database(scratch.path, SLF_CREATE)));
@@ -132,8 +151,7 @@ Test(kill, writer)
 		}
 		check_database(page, &rng);
 	}
-	for (w = 0; w < LEDGER_WRITERS; w++)
-		commits += page->writer[w].acknowledged;
+	commits = acknowledged(page);
 	fprintf(stderr, "kill/writer: %u rounds, %" PRIu64 " commits, %" PRIu64 " snapshots\n", rounds, commits,
 		page->snapshots);
 	proof_count("D processes killed while they wrote, databases compared", round);
