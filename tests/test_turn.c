@@ -376,6 +376,7 @@ struct crowd {
 	uint64_t counted;   /* takes that worked; guarded by mutex */
 	pthread_mutex_t mutex;
 	_Atomic uint64_t closed; /* takes that were refused */
+	_Atomic bool begun;      /* somebody has had the turn */
 	uint64_t seed;
 	_Atomic unsigned next;
 };
@@ -404,6 +405,7 @@ static void *crowd_member(void *context)
 		counted++;
 		must(--crowd->inside == 0);
 		turn_pass(&crowd->turn);
+		atomic_store(&crowd->begun, true);
 	}
 	pthread_mutex_lock(&crowd->mutex);
 	crowd->counted += counted;
@@ -421,7 +423,9 @@ static void crowd_run(struct crowd *crowd, bool close)
 	for (unsigned i = 0; i < 6; i++)
 		must(pthread_create(&threads[i], NULL, crowd_member, crowd) == 0);
 	if (close) {
-		nap(20 * MS);
+		do
+			nap(20 * MS);
+		while (!atomic_load(&crowd->begun)); /* on a machine that has much else to do */
 		turn_close(&crowd->turn);
 	}
 	for (unsigned i = 0; i < 6; i++)
