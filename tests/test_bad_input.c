@@ -205,6 +205,18 @@ Test(bad_input, metadata_pages)
 	refuse_all(scratch.path, SLF_ECORRUPT);
 }
 
+/* A database with the magic gone from one page and rot in the other would be told to be none. */
+Test(bad_input, one_page_foreign_and_one_damaged)
+{
+	for (unsigned foreign = 0; foreign < 2; foreign++) {
+		unlink(scratch.path);
+		database_make(scratch.path);
+		file_patch(scratch.path, foreign ? META_PAGE_B : META_PAGE_A, "solifuge", 8);
+		file_patch(scratch.path, (foreign ? META_PAGE_A : META_PAGE_B) + 200, "rot", 3);
+		refuse_all(scratch.path, SLF_ECORRUPT);
+	}
+}
+
 /* A directory or a pipe would be opened, or the open would hang. */
 Test(bad_input, not_a_file)
 {
@@ -564,6 +576,7 @@ Test(bad_input, spindles)
 	const char *first = scratch_name(&scratch, "one", names[0]), *second = scratch_name(&scratch, "two", names[1]);
 	struct slf_options options = SLF_OPTIONS_INIT;
 	struct file_bytes before = { 0 }, after = { 0 };
+	struct slf_errinfo info = { .size = sizeof(info) };
 	struct slf_db *db = NULL;
 
 	options.flags = SLF_CREATE;
@@ -581,6 +594,8 @@ Test(bad_input, spindles)
 	cr_assert_eq(rename(second, first), 0);
 	cr_assert_eq(slf_open(scratch.path, NULL, &db), SLF_ECORRUPT, "the spindle of another database");
 	expect_errinfo(SLF_ECORRUPT, first);
+	must_work(slf_errinfo(&info));
+	cr_assert_not_null(strstr(info.text, "spindle 1 of another database, not spindle 1 of this one"), "%s", info.text);
 	file_write(first, "hello", 5);
 	cr_assert_lt(slf_open(scratch.path, NULL, &db), -4096);
 	cr_assert_eq(rename(other, first), 0);

@@ -332,21 +332,47 @@ static bool fail_call(struct sim_disk *base, unsigned lost, const struct sim_fau
 	return fired;
 }
 
+/* Each call of an opening of this kind, once and for ever. */
+static void fail_calls(struct sim_disk *base, unsigned lost, enum sim_call call, int error)
+{
+	for (unsigned sticky = 0; sticky < 2; sticky++) {
+		struct sim_fault fault = { .call = call, .nth = 1, .error = error, .sticky = sticky };
+
+		while (fail_call(base, lost, &fault))
+			fault.nth++;
+	}
+}
+
 Test(recover_pages, calls_fail)
 {
-	static const struct {
-		enum sim_call call;
-		int error;
-	} kinds[] = { { SIM_READ, -EIO }, { SIM_WRITE, -ENOSPC }, { SIM_SYNC, -EIO } };
 	struct sim_disk *base = make_database();
 
-	for (unsigned lost = 0; lost <= NO_PAGE; lost++)
-		for (unsigned kind = 0; kind < 2 * ARRAY_SIZE(kinds); kind++) {
-			struct sim_fault fault = { .call = kinds[kind / 2].call, .nth = 1, .error = kinds[kind / 2].error,
-						   .sticky = kind % 2 };
-
-			while (fail_call(base, lost, &fault))
-				fault.nth++;
-		}
+	for (unsigned lost = 0; lost <= NO_PAGE; lost++) {
+		fail_calls(base, lost, SIM_READ, -EIO);
+		fail_calls(base, lost, SIM_WRITE, -ENOSPC);
+		fail_calls(base, lost, SIM_SYNC, -EIO);
+	}
 	sim_disk_free(base);
+}
+
+/* The same where an opening was cut off and a page lost: a further file may then have to be given its page anew. */
+Test(recover_pages, writes_fail_after_a_crash)
+{
+	struct states *states = calloc(1, sizeof(*states));
+	struct sim_disk *disk = make_database();
+	struct slf_db *db = NULL;
+
+	must(states != NULL);
+	sim_disk_set_hook(disk, keep_state, states);
+	must_work(open_on(disk, 0, &db));
+	sim_disk_set_hook(disk, NULL, NULL);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+	for (size_t i = 0; i < states->count; i++) {
+		for (unsigned lost = 0; lost <= NO_PAGE; lost++)
+			if (lost == NO_PAGE || !states->torn[i])
+				fail_calls(states->disks[i], lost, SIM_WRITE, -ENOSPC);
+		sim_disk_free(states->disks[i]);
+	}
+	free(states);
 }
