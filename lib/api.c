@@ -122,6 +122,14 @@ int slf_close(struct slf_db *db)
 	return result ? result : db_close(db);
 }
 
+/* Everything so far; the failure of a commit that nobody has been told of is told here, once: asked in any case. */
+static int sync_all(struct core *core, uint64_t *durable_seq)
+{
+	int result = commit_sync(&core->commit, durable_seq), untold = commit_untold(&core->commit);
+
+	return result ? result : untold;
+}
+
 int slf_checkpoint(struct slf_db *db)
 {
 	int result = check_db(db);
@@ -129,7 +137,7 @@ int slf_checkpoint(struct slf_db *db)
 	if (!result && db->core.tuning.readonly)
 		result = error_set(SLF_EREADONLY, NULL, -1, OFFSET_NONE, "a checkpoint of a read-only database");
 	if (!result) /* a checkpoint is of what is durable */
-		result = commit_sync(&db->core.commit, NULL);
+		result = sync_all(&db->core, NULL);
 	return result ? result : checkpoint_run(&db->core);
 }
 
@@ -142,15 +150,11 @@ int slf_wait(struct slf_db *db, uint64_t seq, int64_t timeout_ns)
 
 int slf_sync(struct slf_db *db, uint64_t *durable_seq)
 {
-	int result = check_db(db), untold;
+	int result = check_db(db);
 	uint64_t seq;
 
-	if (result)
-		return result;
-	result = commit_sync(&db->core.commit, &seq);
-	untold = commit_untold(&db->core.commit); /* asked in any case: what is told here is not told again */
 	if (!result)
-		result = untold;
+		result = sync_all(&db->core, &seq);
 	if (!result && durable_seq)
 		*durable_seq = seq;
 	return result;

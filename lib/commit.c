@@ -205,8 +205,8 @@ static int burn(struct commit *commit, uint64_t first, uint64_t last, int code)
 	return 0;
 }
 
-/* The fate of a settled seq. */
-static int fate(struct commit *commit, uint64_t seq)
+/* The fate of a settled seq. tells: its committer hears of it, so nobody else has to. */
+static int fate(struct commit *commit, uint64_t seq, bool tells)
 {
 	for (size_t i = commit->burnt_count; i-- > 0;) {
 		struct burnt *burnt = &commit->burnt[i];
@@ -214,7 +214,8 @@ static int fate(struct commit *commit, uint64_t seq)
 		if (seq > burnt->last)
 			break;
 		if (seq >= burnt->first) {
-			note_told(burnt, seq);
+			if (tells)
+				note_told(burnt, seq);
 			error_restore(&burnt->info);
 			return burnt->code;
 		}
@@ -317,8 +318,9 @@ static void settle(struct commit *commit, struct version *version)
 	version_settle(commit->versions, version);
 	if (!shows_at_seal(commit))
 		version_show(commit->versions, version);
-	commit->settled_seq = u64_max(commit->settled_seq, version->seq); /* burnt seqs may lie above */
+	/* in this order: who finds its commit settled, without the lock, also finds that it is durable */
 	atomic_store(&commit->durable_seq, version->seq);
+	commit->settled_seq = u64_max(commit->settled_seq, version->seq); /* burnt seqs may lie above */
 	raise_eventfd(commit);
 }
 
@@ -477,7 +479,7 @@ static uint32_t round_of(struct commit *commit, uint64_t seq)
 	return fill->first_seq && seq >= fill->first_seq ? commit->round : commit->round - 1;
 }
 
-int commit_wait(struct commit *commit, uint64_t seq, int64_t timeout_ns)
+static int wait_for(struct commit *commit, uint64_t seq, int64_t timeout_ns, bool tells)
 {
 	uint64_t deadline = timeout_ns < 0 ? 0 : clock_now_ns() + (uint64_t)timeout_ns;
 	bool leads = timeout_ns != 0 || !commit->wake; /* who only asks leaves the work to the background, if there is one */
@@ -503,9 +505,30 @@ int commit_wait(struct commit *commit, uint64_t seq, int64_t timeout_ns)
 		}
 	}
 	if (!result)
-		result = fate(commit, seq);
+		result = fate(commit, seq, tells);
 	pthread_mutex_unlock(&commit->lock);
 	return result;
+}
+
+int commit_wait(struct commit *commit, uint64_t seq, int64_t timeout_ns)
+{
+	return wait_for(commit, seq, timeout_ns, true);
+}
+
+int commit_wait_base(struct commit *commit, uint64_t seq)
+{
+	return wait_for(commit, seq, -1, false);
+}
+
+/* The failure of one of the commits [first, last]. The lock is held. */
+static int burnt_within(struct commit *commit, uint64_t first, uint64_t last)
+{
+	for (size_t i = commit->burnt_count; i-- > 0 && first <= commit->burnt[i].last;)
+		if (commit->burnt[i].first <= last) {
+			error_restore(&commit->burnt[i].info);
+			return commit->burnt[i].code;
+		}
+	return 0;
 }
 
 int commit_untold(struct commit *commit)
@@ -531,10 +554,13 @@ int commit_untold(struct commit *commit)
 /* No longer than for what there is now: others may go on committing for ever. */
 int commit_sync(struct commit *commit, uint64_t *durable_seq)
 {
+	uint64_t settled, newest;
 	uint32_t target;
 	int result = 0;
 
 	pthread_mutex_lock(&commit->lock);
+	settled = commit->settled_seq;
+	newest = commit->next_seq - 1;
 	target = fill_group(commit)->record_count ? commit->round : commit->round - 1;
 	while (!result && (int32_t)(commit->settled_round - target) < 0) {
 		if (atomic_load(&commit->poisoned)) {
@@ -546,6 +572,8 @@ int commit_sync(struct commit *commit, uint64_t *durable_seq)
 			result = lead(commit, true);
 		}
 	}
+	if (!result && settled < newest)
+		result = burnt_within(commit, settled + 1, newest); /* another thread led, and may have told somebody else */
 	if (!result && durable_seq)
 		*durable_seq = atomic_load(&commit->durable_seq);
 	pthread_mutex_unlock(&commit->lock);

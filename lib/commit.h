@@ -131,6 +131,8 @@ int commit_record(struct commit *commit, enum log_record_kind kind, struct slf_s
 
 /* Until seq has its fate; leads when nobody else does. timeout_ns < 0: forever. 0, -ETIMEDOUT, or the failure. */
 int commit_wait(struct commit *commit, uint64_t seq, int64_t timeout_ns);
+/* The same for who only stands on it: the failure is still to be told to who made it. */
+int commit_wait_base(struct commit *commit, uint64_t seq);
 /* Makes everything sealed so far durable. */
 int commit_sync(struct commit *commit, uint64_t *durable_seq);
 /* The failure of a burnt commit that nobody waited for, once; 0 where there is none. */

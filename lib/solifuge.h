@@ -207,7 +207,8 @@ SLF_API int slf_wait(struct slf_db *db, uint64_t seq, int64_t timeout_ns);
 
 /*
  * Makes every commit so far durable. *durable_seq (may be NULL) gets the newest durable commit. An asynchronous commit that
- * could not be written, and that nobody asked slf_wait() for, is reported here, once.
+ * could not be written, and that nobody asked slf_wait() for, is reported here, or by slf_checkpoint() or slf_close(), once;
+ * and to all that wait here while it fails. Threads that share a handle ask slf_wait() each for its own.
  */
 SLF_API int slf_sync(struct slf_db *db, uint64_t *durable_seq);
 

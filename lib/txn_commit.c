@@ -266,7 +266,7 @@ static int commit_nothing(struct slf_txn *txn, bool async, uint64_t *seq)
 	*seq = base;
 	if (core->tuning.sync != SLF_SYNC_COMMIT || async)
 		return 0;
-	return commit_wait(&core->commit, base, -1);
+	return commit_wait_base(&core->commit, base);
 }
 
 static bool is_large(const struct slf_txn *txn)

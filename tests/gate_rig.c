@@ -189,6 +189,24 @@ void *caller_wait(void *context)
 	return NULL;
 }
 
+void *caller_sync(void *context)
+{
+	struct caller *caller = context;
+
+	caller->result = slf_sync(caller->rig->db, &caller->seq);
+	atomic_store(&caller->done, true);
+	return NULL;
+}
+
+void *caller_checkpoint(void *context)
+{
+	struct caller *caller = context;
+
+	caller->result = slf_checkpoint(caller->rig->db);
+	atomic_store(&caller->done, true);
+	return NULL;
+}
+
 void callers_start(struct rig *rig, struct caller *callers, unsigned count, const char *name,
 			  void *(*main)(void *context))
 {

@@ -67,10 +67,12 @@ void wait_until_gathered(struct rig *rig, unsigned count);
 /* A call has come to the gate. */
 void wait_until_stopped(struct rig *rig);
 
-/* Mains of callers: a commit of the caller's key; of nothing; a wait for its seq. */
+/* Mains of callers: a commit of the caller's key; of nothing; a wait for its seq, for all so far; a checkpoint. */
 void *caller_commit(void *context);
 void *caller_commit_nothing(void *context);
 void *caller_wait(void *context);
+void *caller_sync(void *context);
+void *caller_checkpoint(void *context);
 /* The key of each is name with its number. */
 void callers_start(struct rig *rig, struct caller *callers, unsigned count, const char *name,
 		   void *(*main)(void *context));

@@ -55,7 +55,7 @@ static int put_medium(struct slf_db *db, uint64_t *seq)
 	return put_mediums(db, 1, seq);
 }
 
-static void *caller_sync(void *context)
+static void *sync_inside(void *context)
 {
 	struct caller *caller = context;
 
@@ -351,7 +351,7 @@ static void wait_for_log(uint64_t room, int error, bool poison, int expected)
 	log->space.allocated_end = log->space.position + room;
 	rig_fail(&rig, SIM_ALLOCATE, error, true);
 	atomic_store(&rig.gate.shut, true);
-	callers_start(&rig, &leader, 1, "", caller_sync);
+	callers_start(&rig, &leader, 1, "", sync_inside);
 	wait_until_stopped(&rig);
 	callers_start(&rig, &behind, 1, "", caller_put_medium);
 	usleep(50000);
@@ -467,9 +467,9 @@ Test(commit_room, record_in_flight)
 	db_put(rig.db, "key", "1");
 	must_work(put_record(&rig, 64));
 	atomic_store(&rig.gate.shut, true);
-	callers_start(&rig, &first, 1, "", caller_sync);
+	callers_start(&rig, &first, 1, "", sync_inside);
 	wait_until_stopped(&rig);
-	callers_start(&rig, &second, 1, "", caller_sync);
+	callers_start(&rig, &second, 1, "", sync_inside);
 	usleep(50000);
 	must(!atomic_load(&second.done));
 	must_work(put_record(&rig, 64)); /* what comes later is nobody's business */
@@ -521,7 +521,7 @@ static void *stay_and_wait(void *context)
 }
 
 /* As in the background. */
-static void *caller_checkpoint(void *context)
+static void *checkpoint_inside(void *context)
 {
 	struct caller *caller = context;
 
@@ -546,7 +546,7 @@ Test(commit_room, mark_behind_an_aborted_flight)
 	wait_until_stopped(&rig);
 	must_work(put_record(&rig, GROUP_BYTES));
 	syncs = sim_disk_calls(rig.disk, SIM_SYNC);
-	callers_start(&rig, &checkpointer, 1, "", caller_checkpoint);
+	callers_start(&rig, &checkpointer, 1, "", checkpoint_inside);
 	while (sim_disk_calls(rig.disk, SIM_SYNC) == syncs) /* of its bulk */
 		usleep(200);
 	usleep(50000); /* from there to where it waits for room */
@@ -566,7 +566,7 @@ static void *caller_tell_checkpoint(void *context)
 	struct caller *caller = context;
 	struct slf_errinfo info = { .size = sizeof(info) };
 
-	caller_checkpoint(context);
+	checkpoint_inside(context);
 	must_work(slf_errinfo(&info));
 	caller->told = strstr(info.text, "cannot write") ? info.code : 0;
 	return NULL;
@@ -610,7 +610,7 @@ Test(commit_room, visible_behind_a_flight)
 	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_NONE);
 	put_async(&rig, "older", 10);
 	atomic_store(&rig.gate.shut, true);
-	callers_start(&rig, &first, 1, "", caller_sync);
+	callers_start(&rig, &first, 1, "", sync_inside);
 	wait_until_stopped(&rig);
 	put_async(&rig, "newer", 10);
 	must(has_key(rig.db, "newer"));
@@ -656,7 +656,7 @@ Test(commit_room, commits_behind_a_record_that_cannot_be_written)
 	rig.db->core.log.unsynced = true;
 	rig_fail(&rig, SIM_WRITE, -ENOSPC, false);
 	atomic_store(&rig.gate.shut, true);
-	callers_start(&rig, &first, 1, "", caller_sync);
+	callers_start(&rig, &first, 1, "", sync_inside);
 	wait_until_stopped(&rig);
 	callers_start(&rig, behind, 2, "behind", caller_commit);
 	wait_until_gathered(&rig, 2);

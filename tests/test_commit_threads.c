@@ -236,24 +236,6 @@ static void write_slowly(void *context, struct sim_disk *disk, enum sim_call cal
 		usleep(2000);
 }
 
-static void *caller_sync(void *context)
-{
-	struct caller *caller = context;
-
-	caller->result = slf_sync(caller->rig->db, &caller->seq);
-	atomic_store(&caller->done, true);
-	return NULL;
-}
-
-static void *caller_checkpoint(void *context)
-{
-	struct caller *caller = context;
-
-	caller->result = slf_checkpoint(caller->rig->db);
-	atomic_store(&caller->done, true);
-	return NULL;
-}
-
 /* Who asks for all commits to be durable, or for a checkpoint, would do the flushes of those that come later, for as long as
  * they come. */
 Test(commit_threads, sync_ends_beside_committers)
