@@ -257,8 +257,12 @@ static int follow_chain(struct recovery *recovery, const char **reason)
 		uint64_t before = recovery->last_seq;
 		int result = progress(recovery->core, "reading the log", recovery->bytes, 0, 0);
 
+		if (!result && reader->place.number == recovery->limit) {
+			*reason = "its bulk never reached the disk";
+			return SLF_END;
+		}
 		if (!result)
-			result = reader->place.number == recovery->limit ? SLF_END : log_reader_next(reader, reason);
+			result = log_reader_next(reader, reason);
 		if (!result)
 			result = note_slab(recovery);
 		if (result)
@@ -275,7 +279,7 @@ static int follow_chain(struct recovery *recovery, const char **reason)
 
 static int find_end(struct recovery *recovery)
 {
-	const char *reason = "its bulk never reached the disk";
+	const char *reason = NULL;
 	uint64_t number = 0; /* of the end that evidence was found behind; no slab has 0 */
 	int result, evidence;
 
@@ -684,6 +688,16 @@ static int refresh_sizes(struct core *core)
 	return result;
 }
 
+/* SLF_END: a slab's bulk is missing, and the end is to be looked for before it. */
+static int find_proven_end(struct recovery *recovery)
+{
+	int result = find_end(recovery);
+
+	if (!result && recovery->core->tuning.readonly) /* bulk is there before the slab that names it */
+		result = refresh_sizes(recovery->core);
+	return result ? result : prove_parts(recovery);
+}
+
 int recover_run(struct core *core)
 {
 	struct recovery recovery = { .core = core };
@@ -694,11 +708,9 @@ int recover_run(struct core *core)
 		return -errno;
 	result = log_reader_init(&recovery.reader, core);
 	if (!result)
-		result = find_end(&recovery);
-	while (!result && (result = prove_parts(&recovery)) == SLF_END)
-		result = find_end(&recovery);
-	if (!result && core->tuning.readonly)
-		result = refresh_sizes(core);
+		do
+			result = find_proven_end(&recovery);
+		while (result == SLF_END);
 	if (!result)
 		result = replay_all(&recovery);
 	if (!result) {

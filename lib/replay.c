@@ -81,6 +81,13 @@ static int read_slab(struct log_reader *reader, uint64_t position, uint64_t skip
 	return result;
 }
 
+/* Hostile: a writer goes on where the last slab says. */
+static bool may_be_next(uint64_t position)
+{
+	return !position || (position_spindle(position) == 0 && position % EXTENT_BYTES == 0 &&
+			     position_offset(position) <= SEGMENT_BYTES - EXTENT_BYTES);
+}
+
 int log_reader_at(struct log_reader *reader, uint64_t position, const char **reason)
 {
 	uint64_t sector = u64_max(reader->core->store.spindles[0].info.logical_sector, 4096), offset, room;
@@ -104,7 +111,10 @@ int log_reader_at(struct log_reader *reader, uint64_t position, const char **rea
 		return result;
 	*reason = slab_check(reader->slab, &reader->header, reader->core->store.seed, position);
 	reader->position = position;
-	return *reason ? SLF_END : 0;
+	if (*reason)
+		return SLF_END;
+	return may_be_next(reader->header.next) ? 0 : store_corrupt(&reader->core->store, position, 0, reader->header.next,
+								    "the slab announces an extent that cannot be");
 }
 
 void log_reader_start(struct log_reader *reader, const struct log_place *place)

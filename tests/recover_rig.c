@@ -112,6 +112,15 @@ void flip(struct sim_disk *disk, uint64_t offset)
 	must_work(sim_disk_poke(disk, RIG_PATH, offset, &byte, 1));
 }
 
+void spoil(struct sim_disk *disk, uint64_t position)
+{
+	static const uint8_t garbage[64] = "what an entry is not";
+	unsigned spindle = position_spindle(position);
+
+	must_work(sim_disk_poke(disk, spindle ? further[spindle - 1] : RIG_PATH, position_offset(position), garbage,
+				sizeof(garbage)));
+}
+
 #define HUGE_BYTES (3 * MIB / 2)
 
 void commit_huge(struct slf_db *db)

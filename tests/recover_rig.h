@@ -32,5 +32,7 @@ void commit_huge(struct slf_db *db);
 bool has_huge(struct slf_db *db);
 /* Turns a bit at a place of spindle 0. */
 void flip(struct sim_disk *disk, uint64_t offset);
+/* Writes something else over the entry at a position of any spindle. */
+void spoil(struct sim_disk *disk, uint64_t position);
 
 #endif

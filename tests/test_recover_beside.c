@@ -42,6 +42,7 @@ struct neighbour {
 	uint64_t nth;
 	bool fired;
 	bool small; /* commits in slabs only */
+	uint64_t calls, pause;
 };
 
 static void commit_beside(void *context, struct sim_disk *disk, enum sim_call call)
@@ -87,6 +88,46 @@ Test(recover_beside, files_grow_beside_a_reader)
 		sim_disk_free(disk);
 	}
 	cr_assert_gt(seen, 0);
+}
+
+static void go_on_beside(void *context, struct sim_disk *disk, enum sim_call call)
+{
+	struct neighbour *neighbour = context;
+
+	(void)disk;
+	if (call != SIM_READ || ++neighbour->calls < neighbour->nth || neighbour->fired)
+		return;
+	if (neighbour->calls == neighbour->nth)
+		commit_huge(neighbour->db);
+	else if (neighbour->calls >= neighbour->nth + neighbour->pause)
+		db_put(neighbour->db, "beside", "1");
+	neighbour->fired = neighbour->calls > neighbour->nth + neighbour->pause + 10;
+}
+
+/* A value for which the files have grown is the newest thing in the log when a reader looks for its end, and there is more when it
+ * looks for the value: it would take the value for missing, and what is more for a sign of damage. */
+Test(recover_beside, log_goes_on_while_values_are_checked)
+{
+	struct neighbour neighbour = { .calls = UINT64_MAX };
+
+	for (uint64_t round = 0; neighbour.calls > round / 8; round++) {
+		struct sim_disk *disk = sim_disk_new();
+		struct slf_info info = { .size = sizeof(info) };
+		struct slf_db *reader = NULL;
+
+		neighbour = (struct neighbour){ .nth = 1 + round / 8, .pause = 1 + round % 8 };
+		must_work(open_three(disk, SLF_CREATE, NULL, &neighbour.db));
+		commit_one(neighbour.db, 0);
+		sim_disk_set_hook(disk, go_on_beside, &neighbour);
+		must_work(open_three(disk, SLF_READONLY, NULL, &reader));
+		sim_disk_set_hook(disk, NULL, NULL);
+		must_work(slf_info(reader, &info));
+		cr_assert_eq(info.damaged, 0, "commits at read %llu, and %llu behind it", (unsigned long long)neighbour.nth,
+			     (unsigned long long)neighbour.pause);
+		must_work(slf_close(reader));
+		must_work(slf_close(neighbour.db));
+		sim_disk_free(disk);
+	}
 }
 
 static void grow_beside_a_reader(bool checkpoint)

@@ -298,3 +298,57 @@ Test(recover_forged, info_of_a_copy)
 	sim_disk_free(original);
 	sim_disk_free(whole);
 }
+
+/* A large value, not known to be durable, is gone, and the slab behind it too: the log is cut a second time, before the value,
+ * and a reader would not be told that there is damage. */
+Test(recover_forged, two_places_of_damage)
+{
+	struct sim_disk *disk = sim_disk_new(), *killed;
+	struct slf_errinfo info = { .size = sizeof(info) };
+	struct slf_db *db = NULL;
+	struct slab_forger forger;
+	struct entry_ref part;
+
+	must_work(open_three(disk, SLF_CREATE, NULL, &db));
+	for (unsigned i = 0; i < 6; i++)
+		commit_one(db, i);
+	killed = sim_disk_kill(disk);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+	slab_forger_read(&forger, killed);
+	must(forger.slabs[forger.count - 3].part_count == 1);
+	entry_ref_decode(forger.bytes + forger.places[forger.count - 3] + SLAB_HEADER_BYTES, &part);
+	free(forger.bytes);
+	spoil(killed, part.position);
+	flip(killed, forger.places[forger.count - 2] + 100);
+	expect_info(killed, SLF_READONLY, 0, 1);
+	cr_assert_eq(open_three(killed, 0, NULL, &db), SLF_ECORRUPT);
+	must_work(slf_errinfo(&info));
+	cr_assert_not_null(strstr(info.text, "the log is damaged (slab digest is wrong)"), "%s", info.text);
+	sim_disk_free(killed);
+}
+
+/* The last slab announces what is no extent of the log: a writer would go on there, where no slab may lie, or where no opening
+ * would look for one. */
+Test(recover_forged, announced_extent)
+{
+	static const uint64_t cases[] = { 1, 4096, EXTENT_BYTES + 4096, SEGMENT_BYTES, UINT64_MAX };
+
+	for (size_t i = 0; i <= ARRAY_SIZE(cases); i++) {
+		uint64_t seqs[COMMITS], limit;
+		struct sim_disk *disk = unclean_disk(seqs, &limit);
+		struct slf_errinfo info = { .size = sizeof(info) };
+		struct slf_db *db = NULL;
+		struct slab_forger forger;
+
+		slab_forger_read(&forger, disk);
+		forger.slabs[forger.count - 1].next = i ? cases[i - 1] : position_make(1, EXTENT_BYTES);
+		slab_forger_write(&forger, disk, forger.count - 1);
+		for (unsigned flags = 0; flags <= SLF_READONLY; flags += SLF_READONLY) {
+			cr_assert_eq(open_three(disk, flags, NULL, &db), SLF_ECORRUPT, "case %zu", i);
+			must_work(slf_errinfo(&info));
+			cr_assert_not_null(strstr(info.text, "announces an extent that cannot be"), "%s", info.text);
+		}
+		sim_disk_free(disk);
+	}
+}
