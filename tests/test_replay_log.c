@@ -330,28 +330,6 @@ Test(replay_log, number_that_does_not_follow)
 	sim_disk_free(disk);
 }
 
-/* What is announced as the next extent lies in the middle of one. */
-Test(replay_log, next_extent_that_is_none)
-{
-	struct sim_disk *disk = row_disk();
-	struct slab_header *last;
-	uint64_t from, to;
-
-	slab_forger_read(&forger, disk);
-	last = &forger.slabs[forger.count - 1];
-	from = forger.places[forger.count - 1];
-	to = from + 8 * KIB;
-	must(to + last->length <= forger.length);
-	memcpy(forger.bytes + to, forger.bytes + from, last->length);
-	memset(forger.bytes + from, 0, last->length);
-	must_work(sim_disk_poke(disk, RIG_PATH, from, forger.bytes + from, last->length));
-	last[-1].next = to - EXTENT_DATA;
-	forger.places[forger.count - 1] = to;
-	slab_forger_write(&forger, disk, forger.count - 2);
-	cr_assert_eq(open_row(disk), ROW - 1);
-	sim_disk_free(disk);
-}
-
 /* ---- Evidence ---------------------------------------------------------------------------------------------------- */
 
 /* A slab that stands somewhere behind the end of the log. */
