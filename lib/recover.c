@@ -140,15 +140,20 @@ static int read_mark_slab(struct recovery *recovery)
 	return result;
 }
 
+/* The files were opened for writing in another place last. */
+static bool is_elsewhere(const struct recovery *recovery)
+{
+	const struct io_info *info = &recovery->core->store.spindles[0].info;
+
+	return recovery->has_open && (recovery->open.inode != info->inode ||
+				      (recovery->open.birth_ns && recovery->open.birth_ns != info->birth_ns));
+}
+
 /* A page of another session than the newest OPEN's tells that the chain ends before that session's own, and with it before what
  * it would say of the file. */
 static bool is_copy(const struct recovery *recovery)
 {
-	const struct io_info *info = &recovery->core->store.spindles[0].info;
-
-	return recovery->has_open && recovery->open.salt == recovery->core->meta.salt &&
-	       (recovery->open.inode != info->inode ||
-		(recovery->open.birth_ns && recovery->open.birth_ns != info->birth_ns));
+	return is_elsewhere(recovery) && recovery->open.salt == recovery->core->meta.salt;
 }
 
 #define CUTS_BELIEVED 4
@@ -225,7 +230,7 @@ static int judge_end(struct recovery *recovery, int evidence, const char *reason
 	if (evidence <= 0)
 		return 0;
 	if (is_copy(recovery)) {
-		core_log(core, 4, "%s is a copy taken while the database was in use: cut at commit %llu",
+		core_log(core, 4, "%s is a copy, taken while the database was in use or damaged since: cut at commit %llu",
 			 core->store.spindles[0].path, (unsigned long long)recovery->last_seq);
 		core->cut = true;
 		return 0;
@@ -588,25 +593,29 @@ static int write_zeros(struct recovery *recovery, uint64_t from, uint64_t end)
 
 static int forget_extent(struct recovery *recovery, uint64_t extent)
 {
-	int found = find_evidence_in(recovery, extent);
+	int found = log_reader_evidence_within(&recovery->reader, extent, recovery->last_seq);
 
-	if (found != 1)
-		return found;
-	return write_zeros(recovery, extent + EXTENT_DATA, extent + 2 * EXTENT_DATA);
+	return found == 1 ? write_zeros(recovery, extent + EXTENT_DATA, extent + EXTENT_BYTES) : found;
 }
 
-/* What the original had written behind the place where its copy is cut would be evidence of a loss at the next opening. Zeros,
- * since not every file system can punch. */
+/* What the original had written, while it was copied, behind the place where the copy's log ends would be evidence of a loss: at the
+ * next opening, or at one when the log has come to an extent that is free now and was copied later than the rest. Zeros, since
+ * not every file system can punch. */
 static int clear_copy(struct recovery *recovery)
 {
 	uint64_t from = position_offset(recovery->end.position), next = position_offset(recovery->end.next);
-	int result = look_behind(recovery, forget_extent);
+	int found, result = look_behind(recovery, forget_extent);
 
-	if (!result)
+	if (result)
+		return result;
+	found = log_reader_evidence(&recovery->reader, recovery->last_seq);
+	if (found == 1) {
 		result = write_zeros(recovery, from, align_up(from, EXTENT_BYTES));
-	if (!result && next)
-		result = write_zeros(recovery, next + EXTENT_DATA, next + EXTENT_BYTES);
-	return result ? result : spindle_sync(&recovery->core->store.spindles[0]);
+		if (!result && next)
+			result = write_zeros(recovery, next + EXTENT_DATA, next + EXTENT_BYTES);
+		found = result;
+	}
+	return found ? found : spindle_sync(&recovery->core->store.spindles[0]);
 }
 
 static void take_page(struct core *core)
@@ -648,7 +657,7 @@ static int start_writing(struct recovery *recovery, uint64_t salt)
 	struct checkpoint *checkpoint = &core->checkpoint;
 	int result = restore_oldest(recovery);
 
-	if (!result && core->cut)
+	if (!result && is_elsewhere(recovery))
 		result = clear_copy(recovery);
 	if (!result && core->cut)
 		result = correct_pages(core);

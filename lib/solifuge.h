@@ -330,7 +330,7 @@ struct slf_info {
 	char io[16];              /* back end in use */
 	char map[16];             /* "map" or "pread" */
 	uint32_t damaged;         /* 1: the log is damaged, commits are lost; what is read is the newest good commit */
-	uint32_t cut;             /* 1: a copy taken while its original was in use; commits after seq are missing in it */
+	uint32_t cut;             /* 1: a copy, taken in use or damaged since: commits after seq are missing in it */
 };
 SLF_API int slf_info(struct slf_db *db, struct slf_info *info);
 

@@ -52,7 +52,7 @@ TESTS = [(name, {}) for name in (
     "action", "slab", "entry", "part", "meta", "page", "log", "node_disk", "node", "node_branch", "bulk", "forest", "tree",
     "store", "walk", "version", "db", "commit", "commit_memory", "commit_room", "commit_told", "commit_threads",
     "checkpoint", "hold_back",
-    "recover", "recover_beside", "recover_forged", "recover_pages", "recover_space", "replay", "replay_log",
+    "recover", "recover_beside", "recover_copy", "recover_forged", "recover_pages", "recover_space", "replay", "replay_log",
     "fault_operations", "spill", "attack_engine", "api", "api_cursor", "api_data", "api_report", "bad_input")]
 TESTS += [("crash", {"SOLIFUGE_TEST_ROUNDS": "2"}), ("interleave", {"SOLIFUGE_TEST_ROUNDS": "10"}),
           ("damage", {"SOLIFUGE_TEST_STRIDE": "300"}), ("model", {"SOLIFUGE_TEST_ROUNDS": "1"}),
