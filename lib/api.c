@@ -494,6 +494,7 @@ static int create_tree(struct slf_txn *txn, struct slf_slice name, uint32_t *tre
 	if (result)
 		return result;
 	txn->next_tree = id + 1;
+	tree_ids_give(&txn->core->tree_ids, id);
 	*tree = id;
 	return 0;
 }

@@ -15,6 +15,7 @@
 #include "log.h"
 #include "stats.h"
 #include "store.h"
+#include "tree_ids.h"
 #include "turn.h"
 #include "version.h"
 
@@ -45,6 +46,7 @@ struct core {
 	struct turn turn;
 	struct bulk large;            /* values that go to bulk at once */
 	struct meta meta;             /* as opened */
+	struct tree_ids tree_ids;     /* guarded by the turn */
 	uint64_t epoch;               /* of the next version */
 	bool created;                 /* by this opening */
 	const char *damage;           /* why the log ends before what had been durable: a reader gets what is left; or NULL */

@@ -479,6 +479,7 @@ static void release_parts(struct slf_db *db)
 		io_lock(core->store.spindles[0].file, IO_UNLOCK, SIDE_WRITER_BYTE, 1);
 		io_lock(db->side, IO_UNLOCK, SIDE_WRITER_BYTE, 1);
 	}
+	tree_ids_release(&core->tree_ids);
 	bulk_release(&core->large);
 	checkpoint_release(&core->checkpoint);
 	commit_release(&core->commit);

@@ -233,7 +233,8 @@ SLF_API int slf_txn_trim(struct slf_txn *txn);
 
 /*
  * Finds the tree named name (1 to 255 bytes), with SLF_CREATE in a write transaction makes it. *tree gets its id, which
- * stays the same for the life of the tree and is never reused. SLF_NOTFOUND.
+ * stays the same for the life of the tree. No other tree gets it; while this handle is open not even where the transaction
+ * that made the tree has failed. SLF_NOTFOUND.
  */
 SLF_API int slf_tree_open(struct slf_txn *txn, const char *name, unsigned flags, uint32_t *tree);
 

@@ -134,9 +134,13 @@ int txn_begin_write(struct slf_txn *txn, int64_t timeout_ns)
 	if (result)
 		return result;
 	txn->rollbacks = commit_rollback(&core->commit); /* an abort after it dooms the transaction */
+	result = tree_ids_begin(&core->tree_ids, core->versions.tip->next_tree, &txn->next_tree);
+	if (result) {
+		turn_pass(&core->turn);
+		return result;
+	}
 	edit_start(&txn->edit, &core->store, core->heap, core->epoch);
 	txn->version = core->versions.tip;
-	txn->next_tree = txn->version->next_tree;
 	txn->doom = 0;
 	txn->action_bytes = 0;
 	txn->action_total = 0;
@@ -260,7 +264,8 @@ static int find_tree(struct slf_txn *txn, uint32_t id, struct txn_tree **tree)
 		return 0;
 	}
 	assert(id == TREE_NAMES || id >= TREE_FIRST_USER);
-	if (id != TREE_NAMES && id >= txn->next_tree)
+	if (id != TREE_NAMES && (id >= txn->next_tree ||
+				 (txn->state == TXN_WRITING && tree_ids_lost(&txn->core->tree_ids, id))))
 		return error_set(-EINVAL, NULL, -1, OFFSET_NONE, "there is no tree with id %u", id);
 	result = tree_slot(txn, &slot);
 	if (!result)

@@ -511,6 +511,29 @@ Test(api_data, tree_open)
 	cr_assert_eq(slf_close(db), 0);
 }
 
+/* The id of a tree that was never made would be given to another one, and what is written with it go there. */
+Test(api_data, id_of_an_aborted_tree)
+{
+	struct slf_db *db = open_database(scratch.path, SLF_CREATE);
+	struct slf_txn *txn = txn_begin(db, SLF_WRITE);
+	uint32_t users = 0, logs = 0;
+
+	must_work(slf_tree_open(txn, "users", SLF_CREATE, &users));
+	slf_abort(txn);
+	txn = txn_begin(db, SLF_WRITE);
+	must_work(slf_tree_open(txn, "logs", SLF_CREATE, &logs));
+	cr_assert_neq(users, logs);
+	must_work(slf_commit(txn, NULL));
+	for (unsigned i = 0; i < 2; i++) {
+		txn = txn_begin(db, SLF_WRITE);
+		cr_assert_eq(slf_put(txn, users, text("bob"), text("1")), -EINVAL);
+		cr_assert_eq(slf_get(txn, users, text("bob"), NULL), -EINVAL);
+		must_work(slf_put(txn, logs, text("key"), text("1")));
+		must_work(slf_commit(txn, NULL));
+	}
+	cr_assert_eq(slf_close(db), 0);
+}
+
 /* A handle is used again: what the transaction before had changed in a tree would be put over what this one has. */
 Test(api_data, trees_of_the_transaction_before)
 {
