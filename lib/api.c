@@ -145,7 +145,14 @@ int slf_wait(struct slf_db *db, uint64_t seq, int64_t timeout_ns)
 {
 	int result = check_db(db);
 
-	return result ? result : commit_wait(&db->core.commit, seq, timeout_ns);
+	if (!result && db->core.tuning.readonly && seq > visible_seq(&db->core))
+		return error_set(SLF_ENOTRETAINED, NULL, -1, OFFSET_NONE,
+				 "a read-only handle knows of commits up to %llu, the newest when it was opened; %llu is later",
+				 (unsigned long long)visible_seq(&db->core), (unsigned long long)seq);
+	if (!result)
+		result = commit_wait(&db->core.commit, seq, timeout_ns);
+	return result == -ETIMEDOUT ? error_set(-ETIMEDOUT, NULL, -1, OFFSET_NONE, "commit %llu is not durable yet",
+						(unsigned long long)seq) : result;
 }
 
 int slf_sync(struct slf_db *db, uint64_t *durable_seq)
@@ -290,9 +297,12 @@ int slf_stats(struct slf_db *db, struct slf_stats *stats)
 
 int slf_stats_format(const struct slf_stats *stats, int format, char *buffer, size_t size)
 {
-	if (!stats)
-		return error_set(-EINVAL, NULL, -1, OFFSET_NONE, "slf_stats_format needs statistics");
-	return stats_format(stats, format, buffer, size);
+	int length = stats ? stats_format(stats, format, buffer, size) : -EINVAL;
+
+	if (length < 0)
+		return error_set(length, NULL, -1, OFFSET_NONE,
+				 "slf_stats_format needs statistics, SLF_TEXT or SLF_JSON, and a buffer where there is a size");
+	return length;
 }
 
 int slf_errinfo(struct slf_errinfo *info)
@@ -336,6 +346,12 @@ static int begin_write(struct slf_txn *txn, unsigned flags, int64_t timeout_ns)
 	return result == -EBUSY && !(flags & SLF_TRY) ? -ETIMEDOUT : result;
 }
 
+static int tell_busy(int error)
+{
+	return error_set(error, NULL, -1, OFFSET_NONE, "another transaction is writing, or writers are held back until a "
+			 "checkpoint has made room");
+}
+
 int slf_begin_timeout(struct slf_db *db, unsigned flags, int64_t timeout_ns, struct slf_txn **result)
 {
 	struct slf_txn *txn = NULL;
@@ -357,7 +373,7 @@ int slf_begin_timeout(struct slf_db *db, unsigned flags, int64_t timeout_ns, str
 		error = txn_begin_read(txn, flags & SLF_DURABLE);
 	if (unlikely(error)) {
 		end_txn(txn);
-		return error;
+		return error == -EBUSY || error == -ETIMEDOUT ? tell_busy(error) : error;
 	}
 	*result = txn;
 	return 0;

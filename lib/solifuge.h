@@ -5,8 +5,9 @@
  * A database is one file, or several (spindles). Keys are byte strings of 0 to 65535 bytes, ordered by memcmp; values
  * are byte strings of 0 to 4 GiB - 64 KiB. Any number of threads read snapshots while one transaction writes.
  *
- * Results: 0 is success. A positive result is a condition of that function (SLF_NOTFOUND, SLF_END). A negative result
- * is a failure: -errno, or one of enum slf_error. Outputs are untouched on failure, but by slf_multi_get().
+ * Results: 0 is success. A positive result is a condition of that function (SLF_NOTFOUND, SLF_END) or, where it says so, a
+ * length or descriptor. A negative result is a failure: -errno, or one of enum slf_error. Outputs are untouched on failure,
+ * but by slf_multi_get().
  * slf_strerror() names a code and slf_errinfo() tells the file, the offset and the reason of the calling thread's last
  * failure.
  *
@@ -199,9 +200,9 @@ SLF_API int slf_commit_async(struct slf_txn *txn, uint64_t *seq);
 /*
  * Waits until commit seq is durable, at most timeout_ns; < 0 waits forever. -ETIMEDOUT, or the error of its group;
  * of numbers that earlier openings gave, SLF_ECANCELLED for those above the newest commit that this one has found, 0 for that
- * commit, SLF_ENOTRETAINED for those below it: some of them may have failed. -EINVAL for a number that no commit has yet. The
- * waiting thread may itself have to write and flush for the others, which is not cut short. With 0 it only asks, unless
- * SLF_NO_THREADS leaves the writing to callers.
+ * commit, SLF_ENOTRETAINED for those below it: some of them may have failed. -EINVAL for a number that no commit has yet; of
+ * a read-only handle, which cannot tell, SLF_ENOTRETAINED. The waiting thread may itself have to write and flush for the others,
+ * which is not cut short. With 0 it only asks, unless SLF_NO_THREADS leaves the writing to callers.
  */
 SLF_API int slf_wait(struct slf_db *db, uint64_t seq, int64_t timeout_ns);
 
@@ -259,7 +260,8 @@ SLF_API int slf_get(struct slf_txn *txn, uint32_t tree, struct slf_slice key, st
 /*
  * Reads count keys at once, faster than one by one: probes are interleaved in memory and cold entries are read
  * together, where files are mapped. results[i] is 0, SLF_NOTFOUND or a failure; values[i] is set where it is 0. Returns 0
- * when every result is 0 or SLF_NOTFOUND, else the first failure.
+ * when every result is 0 or SLF_NOTFOUND, else the first failure. Where one of the keys is none (too long, no data), nothing is
+ * looked up and every result is that failure.
  */
 SLF_API int slf_multi_get(struct slf_txn *txn, uint32_t tree, const struct slf_slice *keys, size_t count,
 			  struct slf_slice *values, int *results);

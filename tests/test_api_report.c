@@ -449,3 +449,43 @@ Test(api_report, progress_stops_the_opening)
 	cr_assert(db_has(db, "first", "value") && db_has(db, "key", "value"));
 	cr_assert_eq(slf_close(db), 0);
 }
+
+/* The text of an earlier failure would be shown for one that has none of its own. */
+Test(api_report, every_failure_has_its_text)
+{
+	struct slf_db *db = open_database(scratch.path, SLF_CREATE), *reader = NULL;
+	struct slf_txn *writer = NULL, *txn = NULL;
+	struct slf_stats stats = { .size = sizeof(stats) };
+	uint64_t seq = 0;
+
+	db_put(db, "key", "value");
+	reader = open_database(scratch.path, SLF_READONLY);
+	writer = txn_begin(db, SLF_WRITE);
+	must_work(slf_put(writer, SLF_MAIN, text("key"), text("other")));
+	for (unsigned i = 0; i < 5; i++) {
+		struct slf_errinfo info = { .size = sizeof(info) };
+		int result = 0;
+
+		cr_assert_eq(slf_txn_trim(NULL), -EINVAL); /* the earlier failure */
+		if (i == 0)
+			result = slf_begin(db, SLF_WRITE | SLF_TRY, &txn);
+		else if (i == 1)
+			result = slf_begin_timeout(db, SLF_WRITE, 1000, &txn);
+		else if (i == 2)
+			result = slf_stats_format(&stats, 77, NULL, 0);
+		else if (i == 3)
+			result = slf_stats_format(&stats, SLF_TEXT, NULL, 10);
+		else
+			result = slf_wait(reader, 1000000, 0);
+		cr_assert_eq(result, ((int[]){ -EBUSY, -ETIMEDOUT, -EINVAL, -EINVAL, SLF_ENOTRETAINED })[i], "case %u: %d", i, result);
+		must_work(slf_errinfo(&info));
+		cr_assert_eq(info.code, result, "case %u: %d", i, info.code);
+		cr_assert_not_null(strstr(info.text, ((const char *[]){ "another transaction", "another transaction", "slf_stats_format",
+									"slf_stats_format", "read-only handle" })[i]), "%s",
+				   info.text);
+	}
+	must_work(slf_commit(writer, &seq));
+	cr_assert_eq(slf_wait(reader, seq, 0), SLF_ENOTRETAINED, "what it cannot know");
+	must_work(slf_close(reader));
+	must_work(slf_close(db));
+}
