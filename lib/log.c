@@ -18,6 +18,9 @@ int log_init(struct log *log, struct store *store, struct extents *extents)
 	log->direct = store->spindles[0].info.direct &&
 		      store->settings.sector % store->spindles[0].info.logical_sector == 0;
 	log->pad = (uint32_t)u64_max(store->settings.sector, u64_min(store->spindles[0].info.physical_sector, PAD_BYTES_MAX));
+	log->bridge = aligned_alloc(4096, align_up(log->pad, 4096));
+	if (!log->bridge)
+		return -ENOMEM;
 	return -pthread_mutex_init(&log->mutex, NULL);
 }
 
@@ -25,6 +28,7 @@ void log_release(struct log *log)
 {
 	if (!log->store)
 		return;
+	free(log->bridge);
 	free(log->live);
 	free(log->free);
 	pthread_mutex_destroy(&log->mutex);
@@ -39,15 +43,26 @@ static uint32_t length_here(const struct log *log, uint64_t payload)
 	return (uint32_t)(align_up(position + slab_bytes(payload, log->store->settings.sector), log->pad) - position);
 }
 
+/* Room for one more. */
+static int live_reserve(struct log *log)
+{
+	struct log_extent *live;
+
+	if (log->live_count < log->live_capacity)
+		return 0;
+	live = array_grow(log->live, &log->live_capacity, sizeof(*live));
+	if (!live)
+		return -ENOMEM;
+	log->live = live;
+	return 0;
+}
+
 static int live_insert(struct log *log, size_t place, uint64_t position, uint64_t first_number)
 {
-	if (log->live_count == log->live_capacity) {
-		struct log_extent *live = array_grow(log->live, &log->live_capacity, sizeof(*live));
+	int result = live_reserve(log);
 
-		if (!live)
-			return -ENOMEM;
-		log->live = live;
-	}
+	if (result)
+		return result;
 	memmove(log->live + place + 1, log->live + place, (log->live_count - place) * sizeof(*log->live));
 	log->live[place] = (struct log_extent){ position, first_number };
 	log->live_count++;
@@ -160,20 +175,23 @@ bool log_low(struct log *log)
 	return low;
 }
 
-/* Is there a spare extent, or a recycled one to become it? */
-static bool find_spare(struct log *log)
+/* Is there a spare extent, or a recycled one to become it? 1, 0 or -ENOMEM. With a spare there is room for it among the live
+ * ones: the leader, who may have to write what is shown already, has to find both. */
+static int find_spare(struct log *log)
 {
-	bool found;
+	int result;
 
 	pthread_mutex_lock(&log->mutex);
-	if (!log->spare && log->free_count) {
+	result = live_reserve(log);
+	if (!result && !log->spare && log->free_count) {
 		log->spare = log->free[--log->free_count];
 		log->spare_written = true;
 		stats_add(&log->store->stats->values.log_extents_recycled, 1);
 	}
-	found = log->spare != 0;
+	if (!result)
+		result = log->spare != 0;
 	pthread_mutex_unlock(&log->mutex);
-	return found;
+	return result;
 }
 
 /* A new extent, or the one that got no header when it was taken. */
@@ -200,10 +218,10 @@ int log_spare(struct log *log, bool prepare)
 	uint8_t header[EXTENT_HEADER_BYTES];
 	uint64_t position;
 	bool written;
-	int result;
+	int result = find_spare(log);
 
-	if (find_spare(log))
-		return 0;
+	if (result)
+		return result < 0 ? result : 0;
 	result = take_extent(log, &position, header);
 	if (result)
 		return result;
@@ -366,17 +384,11 @@ static int write_bridge(struct log *log, const struct slab_header *like, uint64_
 	struct slab_header header = { .last_seq = newest,
 				      .seq_limit = like->seq_limit,
 				      .durable_seq = like->durable_seq };
-	void *slab = aligned_alloc(4096, align_up(log->pad, 4096));
 	int result;
 
-	if (!slab)
-		return -ENOMEM;
 	header.length = length_here(log, 0);
 	result = announce(log, &header.next);
-	if (!result)
-		result = write_at_end(log, slab, &header, false);
-	free(slab);
-	return result;
+	return result ? result : write_at_end(log, log->bridge, &header, false);
 }
 
 int log_write(struct log *log, void *slab, struct slab_header *header, uint64_t newest, bool stable)
@@ -416,18 +428,16 @@ int log_write(struct log *log, void *slab, struct slab_header *header, uint64_t 
 
 int log_invalidate(struct log *log, uint64_t length)
 {
+	static _Alignas(4096) uint8_t zeros[64 * KIB]; /* nobody writes them */
 	struct spindle *spindle = &log->store->spindles[0];
-	void *zeros;
-	int result;
+	uint64_t position = log->end.position, end = u64_min(position + length, log->extent_end);
+	int result = 0;
 
-	length = u64_min(length, log->extent_end - log->end.position);
-	zeros = aligned_alloc(4096, align_up(length, 4096));
-	if (!zeros)
-		return -ENOMEM;
-	memset(zeros, 0, align_up(length, 4096));
-	result = spindle_write(spindle, IO_DSYNC | (log->direct ? IO_DIRECT : 0), position_offset(log->end.position), zeros,
-			       length);
-	free(zeros);
+	for (uint64_t bytes; position < end && !result; position += bytes) {
+		bytes = u64_min(end - position, sizeof(zeros));
+		result = spindle_write(spindle, IO_DSYNC | (log->direct ? IO_DIRECT : 0), position_offset(position), zeros,
+				       bytes);
+	}
 	return result;
 }
 

@@ -51,6 +51,7 @@ struct log {
 	uint64_t extent;           /* position of the current extent */
 	uint64_t extent_end;       /* position behind it */
 	bool direct;
+	uint8_t *bridge;           /* an empty slab */
 	uint32_t pad;              /* slabs end on multiples of it, bytes: what a torn write may take with it */
 	bool unsynced;             /* slabs written and not flushed */
 	bool torn;                 /* the last log_write failed and may have left bytes at its place */

@@ -514,6 +514,8 @@ static int restore_log(struct recovery *recovery, uint64_t salt)
 	core->log.salt = salt;
 	core->extents.salt = salt;
 	core->log.spare = recovery->end.next;
+	if (!result && core->log.spare)
+		result = log_spare(&core->log, false); /* it is there, and gets room among the live ones */
 	recovery->end.bytes = (struct log_bytes){ .payload = recovery->payload, .slabs = recovery->bytes };
 	log_continue(&core->log, &recovery->end, extent, false);
 	commit->settled_place = recovery->end;

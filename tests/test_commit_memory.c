@@ -56,6 +56,35 @@ Test(commit_memory, aborted_commit)
 	cr_assert_gt(told, 0);
 }
 
+/* Commits that are shown already, and the log goes on to its next extent for them: without memory the handle would be poisoned, and
+ * they be lost. */
+Test(commit_memory, next_extent_of_the_log)
+{
+	bool failed = true;
+
+	for (uint64_t nth = 1; failed; nth++) {
+		const struct log *log;
+		struct rig rig;
+
+		rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_NONE);
+		log = &rig.db->core.log;
+		rig.db->core.log.live_capacity = log->live_count; /* as when there are many extents */
+		for (unsigned i = 0; log_room(log) >= commit_load(rig.commit).gathered; i++) {
+			char key[16];
+
+			snprintf(key, sizeof(key), "key%u", i % 3);
+			put_async(&rig, key, 30000);
+			if (log_room(log) > 300000)
+				must_work(commit_write_out(rig.commit));
+		}
+		fault_memory_arm(nth, false);
+		must_work(commit_write_out(rig.commit));
+		failed = disarm();
+		must_work(commit_check(rig.commit));
+		rig_close(&rig);
+	}
+}
+
 /* One commit of values in the log's chunks, and in bulk, with all its allocations failing in turn. */
 static void commit_with_little_memory(uint64_t log_bytes)
 {

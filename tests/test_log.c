@@ -616,11 +616,11 @@ Test(log, no_memory_for_the_next_extent)
 		cr_assert_eq(result, failed ? -ENOMEM : 0);
 		failures += failed;
 	}
-	cr_assert_eq(failures, 2);
+	cr_assert_eq(failures, 1); /* of the list, before there is a spare extent */
 	cr_assert_eq(log->last.position, EXTENT_BYTES + EXTENT_DATA);
 	cr_assert_eq(read_from_start(rig, &reason), header.number);
 	fault_memory_arm(1, false);
-	cr_assert_eq(log_invalidate(log, header.length), -ENOMEM);
+	must_work(log_invalidate(log, header.length));
 	fault_memory_disarm(NULL);
 	space_free(rig);
 }
