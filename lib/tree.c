@@ -150,6 +150,7 @@ void edit_start(struct edit *edit, struct store *store, struct heap *heap, uint6
 	edit->store = store;
 	edit->heap = heap;
 	edit->epoch = epoch;
+	edit->charged_bytes = 0;
 }
 
 #define SCRATCH_KEPT 256 /* items */
@@ -197,6 +198,7 @@ void edit_undo(struct edit *edit)
 	garbage_unmark(&edit->garbage);
 	born_free(edit->heap, edit->born);
 	edit->born = NULL;
+	edit->charged_bytes = 0;
 }
 
 struct block *edit_alloc(struct edit *edit, size_t size, enum block_kind kind)

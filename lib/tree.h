@@ -78,6 +78,7 @@ struct edit {
 	uint64_t epoch;            /* births; unique to the transaction */
 	struct block *born;        /* list of blocks made here, through their born_next and born_previous */
 	struct garbage garbage;    /* blocks of earlier epochs dropped here, marked retired */
+	uint64_t charged_bytes;    /* nodes on disk that blocks born here have taken the place of */
 	struct records records;    /* scratch */
 	struct children children;  /* scratch */
 	struct tree_lenses lenses; /* scratch */
@@ -90,6 +91,13 @@ void edit_start(struct edit *edit, struct store *store, struct heap *heap, uint6
 void edit_rest(struct edit *edit);
 /* Frees all scratch. */
 void edit_release(struct edit *edit);
+/* What was born has been written, and the caller has freed it: the edit goes on from nodes on disk, the bases of deltas among
+ * them that it has been charged for before. */
+static inline void edit_written(struct edit *edit)
+{
+	edit->born = NULL;
+	edit->charged_bytes = 0;
+}
 /* Undoes: frees what was born, unmarks the garbage. */
 void edit_undo(struct edit *edit);
 /* The same for lists that were taken out of an edit. */

@@ -12,6 +12,9 @@
  * the second takes over its range and keeps its fence.
  *
  * Failure: -ENOMEM and errors of reading leave the working tree in between; the caller undoes the edit as a whole.
+ *
+ * A forged file has nodes that are each good for themselves, and lead to one another as they like. An edit would copy a branch
+ * that is named a thousand times for each of its names: so it copies no more than the files have (charge).
  */
 #include "tree.h"
 
@@ -59,6 +62,29 @@ static int drop_word(struct edit *edit, uint64_t word)
 
 /* ---- Down -------------------------------------------------------------------------------------------------------- */
 
+/* The word is about to lead to the heap; where it led to a node on disk until now, that is charged. In a tree that names each
+ * node once no other word leads there, so all that an edit is charged for are different nodes: no more than the files have. What
+ * is only read again, as the base of an overlay is, and what only leaves the tree must not be charged. */
+static int charge(struct edit *edit, uint64_t word, uint64_t bytes)
+{
+	uint64_t most;
+
+	if (word_is_heap(word))
+		return 0;
+	most = store_bytes(edit->store);
+	edit->charged_bytes += bytes;
+	if (likely(edit->charged_bytes <= most))
+		return 0;
+	return store_corrupt(edit->store, word, most, edit->charged_bytes,
+			     "changes have copied more bytes of nodes than the files have: nodes are named more than once");
+}
+
+/* The same of a leaf: of a delta with its base, which from now on lies under an overlay or is folded. */
+static int charge_leaf(struct edit *edit, const struct leaf_view *leaf, uint64_t word)
+{
+	return charge(edit, word, (uint64_t)node_length(leaf->top) + (leaf->base ? node_length(leaf->base) : 0));
+}
+
 /* Makes the branch at *child the edit's own. */
 static int own_branch(struct edit *edit, uint32_t tree, unsigned level, struct child *child, struct node **owned)
 {
@@ -72,6 +98,8 @@ static int own_branch(struct edit *edit, uint32_t tree, unsigned level, struct c
 	}
 	result = tree_node(edit->store, tree, level, child->word, child->hash, child->length,
 			   &edit->lenses.level[0].node, &branch);
+	if (!result)
+		result = charge(edit, child->word, node_length(branch));
 	if (result)
 		return result;
 	copy = edit_alloc(edit, node_length(branch), BLOCK_NODE);
@@ -421,12 +449,13 @@ static int change_copy(struct edit *edit, const struct leaf_view *leaf, const st
 static int change_leaf(struct edit *edit, uint32_t tree, const struct leaf_view *leaf, const struct child *at,
 		       const struct change *change, struct pieces *pieces, bool *same)
 {
-	int result = NODE_FULL;
+	int result = change->live ? charge_leaf(edit, leaf, at->word) : drop_word(edit, at->word);
 
 	*same = false;
 	pieces->count = 0;
-	if (change->live == 0)
-		return drop_word(edit, at->word);
+	if (result || !change->live)
+		return result;
+	result = NODE_FULL;
 	if (is_owned(edit, at->word)) {
 		result = change_in_place(word_node(at->word), change);
 		if (result == 0) {
@@ -573,6 +602,7 @@ static int join_branch(struct edit *edit, uint32_t tree, const struct path *path
 	if (result || node_length(other) + node_branch_bytes(children->items, own, 0) >
 			      edit->store->settings.branch_bytes * 3 / 4)
 		return result;
+	result = charge(edit, child.word, node_length(other));
 	if (up->index) { /* own children stand to the right: their first gets the separator of the own node */
 		children->items[0].separator = node_separator(up->node, up->index);
 		*fence = node_fence(other);
@@ -693,8 +723,11 @@ static int join_leaf(struct edit *edit, uint32_t tree, struct tree_root *root, c
 		result = tree_leaf(edit->store, tree, at[1].word, at[1].hash, at[1].length, &edit->sibling, &views[1]);
 	if (result || leaf_used_bytes(&views[0]) + leaf_used_bytes(&views[1]) > limit * 3 / 4)
 		return result;
+	for (unsigned i = 0; i < 2 && !result; i++)
+		result = charge_leaf(edit, &views[i], at[i].word);
 	edit->records.count = 0;
-	result = leaf_gather(&views[0], &edit->records);
+	if (!result)
+		result = leaf_gather(&views[0], &edit->records);
 	if (!result)
 		result = leaf_gather(&views[1], &edit->records);
 	if (!result)

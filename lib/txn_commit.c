@@ -70,7 +70,7 @@ static int spill_trees(struct slf_txn *txn)
 	if (result)
 		return result;
 	born_free(txn->edit.heap, txn->edit.born);
-	txn->edit.born = NULL;
+	edit_written(&txn->edit);
 	txn->spilled = true;
 	return 0;
 }

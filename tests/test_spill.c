@@ -322,6 +322,31 @@ Test(spill, heap_stays_small)
 	free(rig);
 }
 
+/* What an edit may copy is bounded by what the files have. A transaction that spills again and again copies the leaves under its
+ * deltas each time, and writes little: it would be refused as if its nodes were named more than once. */
+Test(spill, same_leaves_again_and_again)
+{
+	struct rig *rig = rig_new(SLF_NO_THREADS, SLF_SYNC_COMMIT, 1, 64 * KIB, 0);
+	struct slf_txn *txn;
+	uint64_t charged = 0;
+	uint8_t key[8];
+
+	commit_many(rig, 3 * KEYS);
+	must_work(slf_checkpoint(rig->db));
+	txn = txn_begin(rig->db, SLF_WRITE);
+	for (uint32_t i = 0; charged <= store_bytes(&rig->db->core.store); i++) {
+		uint64_t before = txn->edit.charged_bytes;
+
+		must_work(slf_put(txn, SLF_MAIN, key_of(10 * i % KEYS, key), slice(&i, sizeof(i))));
+		if (txn->edit.charged_bytes < before) /* it has spilled */
+			charged += before;
+	}
+	slf_abort(txn);
+	rig->working = rig->committed;
+	must(database_holds(rig->db, &rig->committed));
+	rig_free(rig);
+}
+
 /* ---- Larger than the log ----------------------------------------------------------------------------------------- */
 
 /* A crash after a transaction that is larger than the log's budget would replay it, or lose it. */

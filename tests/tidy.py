@@ -22,7 +22,7 @@ TESTED_BY = {
     "io_uring": ["io"],
     "materialise": ["checkpoint", "spill"],
     "service": ["commit", "api"],
-    "tree_edit": ["tree"],
+    "tree_edit": ["tree", "tree_forged"],
     "txn": ["api_data", "spill"],
     "txn_commit": ["commit", "spill"],
 }

@@ -334,7 +334,7 @@ void rig_commit(struct tree_rig *rig)
 		rig_must(garbage_add(&rig->garbage, edit->garbage.blocks[i]) == 0);
 	edit->garbage.count = 0;
 	edit->born = NULL;
-	edit->epoch++;
+	edit_start(edit, edit->store, edit->heap, edit->epoch + 1);
 	rig->committed_root = rig->root;
 	rig_model_copy(&rig->committed_model, &rig->model);
 }
