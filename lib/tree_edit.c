@@ -14,7 +14,9 @@
  * Failure: -ENOMEM and errors of reading leave the working tree in between; the caller undoes the edit as a whole.
  *
  * A forged file has nodes that are each good for themselves, and lead to one another as they like. An edit would copy a branch
- * that is named a thousand times for each of its names: so it copies no more than the files have (charge).
+ * that is named a thousand times for each of its names: so it copies no more than the files have (charge). And keys stand in
+ * order within each node only: where records or separators of two nodes come together, in joins and behind splits, they are
+ * compared, so that all nodes that are built have theirs in order again.
  */
 #include "tree.h"
 
@@ -62,9 +64,9 @@ static int drop_word(struct edit *edit, uint64_t word)
 
 /* ---- Down -------------------------------------------------------------------------------------------------------- */
 
-/* The word is about to lead to the heap; where it led to a node on disk until now, that is charged. In a tree that names each
- * node once no other word leads there, so all that an edit is charged for are different nodes: no more than the files have. What
- * is only read again, as the base of an overlay is, and what only leaves the tree must not be charged. */
+/* The word is about to lead to the heap; where it led to a node on disk until now, that is charged. In a tree that names
+ * each node once no other word leads there, so all that an edit is charged for are different nodes: no more than the files
+ * have. What is only read again, as the base of an overlay is, and what only leaves the tree must not be charged. */
 static int charge(struct edit *edit, uint64_t word, uint64_t bytes)
 {
 	uint64_t most;
@@ -472,6 +474,12 @@ static int change_leaf(struct edit *edit, uint32_t tree, const struct leaf_view 
 	return result ? result : drop_word(edit, at->word);
 }
 
+/* word: of a node that is not where it belongs; of one on the heap there is no more to be told. */
+static int disordered(struct edit *edit, uint64_t word, const char *what)
+{
+	return store_corrupt(edit->store, word_is_heap(word) ? 0 : word, 0, 0, what);
+}
+
 /* ---- Up ---------------------------------------------------------------------------------------------------------- */
 
 static void path_add(struct tree_root *root, const struct path *path, unsigned level, int64_t added)
@@ -582,6 +590,18 @@ static int lower_root(struct edit *edit, uint32_t tree, struct tree_root *root)
 	return 0;
 }
 
+/* Of children that stood under two branches: does the separator that the parent had between them stand in order? seam: the
+ * index of the child that it belongs to. */
+static int check_seam(struct edit *edit, uint64_t word, size_t seam)
+{
+	const struct child *items = edit->children.items;
+
+	if ((seam < 2 || slice_compare(items[seam - 1].separator, items[seam].separator) < 0) &&
+	    (seam + 1 == edit->children.count || slice_compare(items[seam].separator, items[seam + 1].separator) < 0))
+		return 0;
+	return disordered(edit, word, "separators of a branch do not follow those of its neighbour");
+}
+
 /* The gathered children of a branch that became small, joined with those of its neighbour under the same parent, when
  * both fit in one node. *from and *removed become the pair in the parent; *fence that of the left one. */
 static int join_branch(struct edit *edit, uint32_t tree, const struct path *path, unsigned level, uint32_t *from,
@@ -628,7 +648,7 @@ static int join_branch(struct edit *edit, uint32_t tree, const struct path *path
 	*from = left;
 	*removed = 2;
 	*joined = child.word;
-	return 0;
+	return check_seam(edit, child.word, up->index ? node_count(other) : own);
 }
 
 /* One level of replace: gives the pieces for the level above. */
@@ -667,6 +687,20 @@ static int replace_at(struct edit *edit, uint32_t tree, const struct path *path,
 	return result ? result : edit_drop(edit, block_of(branch));
 }
 
+/* Do the pieces begin where they are reached from [from, from + removed) of the branch? A node that was split may have had
+ * keys of another range; among separators in another order a search would read beyond the end. */
+static int check_pieces(struct edit *edit, const struct node *branch, uint32_t from, uint32_t removed,
+			const struct pieces *pieces)
+{
+	if (likely(pieces->count < 2))
+		return 0;
+	if (slice_compare(node_separator(branch, from), pieces->items[1].separator) < 0 &&
+	    (from + removed == node_count(branch) ||
+	     slice_compare(pieces->items[pieces->count - 1].separator, node_separator(branch, from + removed)) < 0))
+		return 0;
+	return disordered(edit, node_word(branch), "keys of a node are not those that its branch leads to");
+}
+
 /* One piece, or two where the branch has room: the usual cases. */
 static bool replace_in_place(struct node *branch, uint32_t index, const struct pieces *pieces)
 {
@@ -684,11 +718,15 @@ static int replace(struct edit *edit, uint32_t tree, struct tree_root *root, con
 		   uint32_t from, uint32_t removed, struct pieces *pieces, int64_t added)
 {
 	for (; level < path->height; level++) {
+		int result = check_pieces(edit, path->steps[level].node, from, removed, pieces);
+
+		if (result)
+			return result;
 		if (removed == 1 && replace_in_place(path->steps[level].node, from, pieces)) {
 			path_add(root, path, level + 1, added);
 			return 0;
 		}
-		int result = replace_at(edit, tree, path, level, &from, &removed, pieces);
+		result = replace_at(edit, tree, path, level, &from, &removed, pieces);
 		if (result)
 			return result;
 	}
@@ -697,6 +735,25 @@ static int replace(struct edit *edit, uint32_t tree, struct tree_root *root, con
 }
 
 /* ---- Merging leaves ---------------------------------------------------------------------------------------------- */
+
+/* The records of two neighbours. */
+static int gather_both(struct edit *edit, const struct leaf_view *views, const struct child *at)
+{
+	struct records *records = &edit->records;
+	size_t seam;
+	int result;
+
+	records->count = 0;
+	result = leaf_gather(&views[0], records);
+	seam = records->count;
+	if (!result)
+		result = leaf_gather(&views[1], records);
+	/* a forged delta deletes all that it lies on */
+	if (result || !seam || seam == records->count ||
+	    likely(slice_compare(records->items[seam - 1].key, records->items[seam].key) < 0))
+		return result;
+	return disordered(edit, at[1].word, "keys of a leaf do not follow those of its neighbour");
+}
 
 /* After a deletion: joins the leaf under the path with a neighbour when it became small and both fit. The path is owned
  * and its counts are right. */
@@ -725,11 +782,8 @@ static int join_leaf(struct edit *edit, uint32_t tree, struct tree_root *root, c
 		return result;
 	for (unsigned i = 0; i < 2 && !result; i++)
 		result = charge_leaf(edit, &views[i], at[i].word);
-	edit->records.count = 0;
 	if (!result)
-		result = leaf_gather(&views[0], &edit->records);
-	if (!result)
-		result = leaf_gather(&views[1], &edit->records);
+		result = gather_both(edit, views, at);
 	if (!result)
 		result = emit_leaves(edit, tree, node_fence(views[0].top), &edit->records, false, &pieces);
 	if (!result)

@@ -322,8 +322,8 @@ Test(spill, heap_stays_small)
 	free(rig);
 }
 
-/* What an edit may copy is bounded by what the files have. A transaction that spills again and again copies the leaves under its
- * deltas each time, and writes little: it would be refused as if its nodes were named more than once. */
+/* What an edit may copy is bounded by what the files have. A transaction that spills again and again copies the leaves
+ * under its deltas each time, and writes little: it would be refused as if its nodes were named more than once. */
 Test(spill, same_leaves_again_and_again)
 {
 	struct rig *rig = rig_new(SLF_NO_THREADS, SLF_SYNC_COMMIT, 1, 64 * KIB, 0);

@@ -628,7 +628,8 @@ Test(tree, all_levels)
 		size_t bytes;
 
 		for (size_t i = 0; i < ARRAY_SIZE(children); i++) {
-			memset(separators[i], 'b' + (int)i, sizeof(separators[i]));
+			memset(separators[i], 'b' + (int)level, sizeof(separators[i])); /* above those of the levels below */
+			separators[i][1] = (uint8_t)i;
 			children[i] = (struct child){ .word = rig.root.word, .count = 1,
 						      .separator = slice(separators[i], sizeof(separators[i])) };
 		}
