@@ -54,7 +54,8 @@ static inline bool reader_is_free(const struct reader *reader)
 
 static inline void reader_floor(struct reader *reader, uint64_t epoch)
 {
-	atomic_store_explicit(&reader->epoch, epoch << 1 | 1, memory_order_relaxed);
+	/* release: a sweep that finds this in place of IDLE has what the slot's last owner read behind it, too */
+	atomic_store_explicit(&reader->epoch, epoch << 1 | 1, memory_order_release);
 	atomic_thread_fence(memory_order_seq_cst);
 }
 static inline void reader_exact(struct reader *reader, uint64_t epoch)
