@@ -176,6 +176,31 @@ expect 0 "help" --help
 expect 0 "help of a command" help scan
 expect 0 "version" --version
 
+# ---- what stands in messages: nothing that a terminal would obey, and not all of what is long ----
+# speaks NAME: standard error has no control characters but newlines.
+speaks() { ! LC_ALL=C grep -q $'[\001-\010\013-\037\177\233]' err; note "$1: no control characters" $?; }
+escape=$'\033[2J'
+expect 3 "a tree with an escape" get -s "a$escape" db apple
+speaks "a tree with an escape"
+says "no tree 'a\\\\x1b\[2J'" "a tree with an escape"
+expect 1 "a path with an escape" get "a$escape" apple
+speaks "a path with an escape"
+says "a.x1b" "a path with an escape"
+expect 1 "a path in UTF-8" get "ä" apple
+says "ä" "a path in UTF-8"
+expect 2 "a command with an escape" "a$escape"
+speaks "a command with an escape"
+expect 2 "a mode with an escape" put --sync "a$escape" db never 1
+speaks "a mode with an escape"
+printf 'VERSION=3\n\033c%01000d=1\n\302\233x=1\nHEADER=END\nDATA=END\n' 0 >headers
+expect 0 "a header with an escape, long" load headers.db headers
+speaks "a header with an escape, long"
+says "line 2: header '.x1bc000.*\.\.\.0*' is not known" "a header with an escape, long"
+says "line 3: header '.xc2.x9bx' is not known" "a header with a control character in UTF-8"
+[ "$(wc -c <err)" -lt 600 ]; note "a long header is shortened" $?
+expect 1 "a line break in a name" load headers.db $'no\nfile'
+[ "$(wc -l <err)" -eq 1 ]; note "a message is one line" $?
+
 # ---- bad databases: told with the file's name, and not touched ----
 expect 1 "no such database" get nowhere apple
 says "nowhere" "no such database"

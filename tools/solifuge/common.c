@@ -33,7 +33,7 @@ uint64_t parse_number(const char *text, const char *what, const struct argp_stat
 	}
 	if (errno || *end || text[0] < '0' || text[0] > '9' || number > UINT64_MAX >> shift)
 		argp_error(state, "%s: '%s' is not a number; use digits, with K, M or G for KiB, MiB or GiB", what,
-			   text);
+			   text_shown(text).text);
 	return (uint64_t)number << shift;
 }
 
@@ -42,7 +42,7 @@ static int parse_io(const char *arg, const struct argp_state *state)
 	if (!strcmp(arg, "uring"))
 		return SLF_IO_URING;
 	if (strcmp(arg, "posix") != 0)
-		argp_error(state, "--io: '%s' is not a back end; use uring or posix", arg);
+		argp_error(state, "--io: '%s' is not a back end; use uring or posix", text_shown(arg).text);
 	return SLF_IO_POSIX;
 }
 
@@ -51,7 +51,7 @@ static int parse_sync(const char *arg, const struct argp_state *state)
 	if (!strcmp(arg, "commit"))
 		return SLF_SYNC_COMMIT;
 	if (strcmp(arg, "none") != 0)
-		argp_error(state, "--sync: '%s' is not a mode; use commit or none", arg);
+		argp_error(state, "--sync: '%s' is not a mode; use commit or none", text_shown(arg).text);
 	return SLF_SYNC_NONE;
 }
 
@@ -77,6 +77,7 @@ error_t common_parse(struct common *common, int key, char *arg, struct argp_stat
 		if (common->path)
 			return ARGP_ERR_UNKNOWN;
 		common->path = arg;
+		common->shown = text_shown(arg);
 		return 0;
 	case ARGP_KEY_END:
 		if (!common->path)
@@ -84,6 +85,29 @@ error_t common_parse(struct common *common, int key, char *arg, struct argp_stat
 		return 0;
 	default: return ARGP_ERR_UNKNOWN;
 	}
+}
+
+static void tell_list(const char *command, const char *format, va_list arguments)
+{
+	char *what = NULL;
+	int length = vasprintf(&what, format, arguments);
+
+	flockfile(stderr);
+	fprintf(stderr, "%s: ", command);
+	text_message(stderr, length < 0 ? "no memory for the message" : what);
+	fputc('\n', stderr);
+	funlockfile(stderr);
+	if (length >= 0)
+		free(what);
+}
+
+void tell(const char *command, const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	tell_list(command, format, arguments);
+	va_end(arguments);
 }
 
 /* What to do about a failure of any call. */
@@ -130,16 +154,19 @@ int fail(const struct common *common, int code, const char *format, ...)
 {
 	struct slf_errinfo info = { .size = sizeof(info) };
 	const char *hint = hint_of(code);
+	char *what = NULL;
 	va_list arguments;
 
 	slf_errinfo(&info);
-	fprintf(stderr, "%s: ", common->command);
 	va_start(arguments, format);
-	vfprintf(stderr, format, arguments);
+	if (vasprintf(&what, format, arguments) < 0)
+		what = NULL;
 	va_end(arguments);
-	fprintf(stderr, ": %s (%d)\n", info.code == code && info.text[0] ? info.text : slf_strerror(code), code);
+	tell(common->command, "%s: %s (%d)", what ? what : "no memory for the message",
+	     info.code == code && info.text[0] ? info.text : slf_strerror(code), code);
+	free(what);
 	if (hint)
-		fprintf(stderr, "%s: %s\n", common->command, hint);
+		tell(common->command, "%s", hint);
 	return exit_of(code);
 }
 
@@ -154,14 +181,13 @@ int fail_open(const struct common *common, int code, bool creates)
 	if (info.code == code && info.text[0]) {
 		named = (!strncmp(info.text, common->path, length) && info.text[length] == ':') ||
 			!strncmp(info.text, "...", 3); /* the library shortens long paths */
-		fprintf(stderr, "%s: %s (%d)\n", common->command, info.text, code);
+		tell(common->command, "%s (%d)", info.text, code);
 	} else {
-		fprintf(stderr, "%s: %s: cannot open: %s (%d)\n", common->command, common->path, slf_strerror(code),
-			code);
+		tell(common->command, "%s: cannot open: %s (%d)", common->shown.text, slf_strerror(code), code);
 	}
 	hint = hint_of_open(code, creates, named);
 	if (hint)
-		fprintf(stderr, "%s: %s\n", common->command, hint);
+		tell(common->command, "%s", hint);
 	return exit_of(code);
 }
 
@@ -169,11 +195,9 @@ int fail_plain(const struct common *common, const char *format, ...)
 {
 	va_list arguments;
 
-	fprintf(stderr, "%s: ", common->command);
 	va_start(arguments, format);
-	vfprintf(stderr, format, arguments);
+	tell_list(common->command, format, arguments);
 	va_end(arguments);
-	fputc('\n', stderr);
 	return EXIT_FAILED;
 }
 
@@ -183,7 +207,7 @@ static void hear(void *context, int level, const char *text)
 	const struct common *common = context;
 
 	(void)level;
-	fprintf(stderr, "%s: %s\n", common->command, text);
+	tell(common->command, "%s", text);
 }
 
 int common_open(struct common *common, unsigned flags, struct slf_db **db)
@@ -210,14 +234,14 @@ int common_open_read(struct common *common, struct slf_db **db)
 	int code = result ? 0 : slf_info(*db, &info);
 
 	common->damaged = info.damaged;
-	return code ? fail(common, code, "%s: cannot read", common->path) : result;
+	return code ? fail(common, code, "%s: cannot read", common->shown.text) : result;
 }
 
 int common_begin(const struct common *common, struct slf_db *db, unsigned flags, struct slf_txn **txn)
 {
 	int result = slf_begin(db, flags, txn);
 
-	return result ? fail(common, result, "%s: cannot begin a transaction", common->path) : EXIT_OK;
+	return result ? fail(common, result, "%s: cannot begin a transaction", common->shown.text) : EXIT_OK;
 }
 
 int common_tree(const struct common *common, struct slf_txn *txn, unsigned flags, uint32_t *tree)
@@ -229,11 +253,13 @@ int common_tree(const struct common *common, struct slf_txn *txn, unsigned flags
 		return EXIT_OK;
 	result = slf_tree_open(txn, common->tree_name, flags, tree);
 	if (result == SLF_NOTFOUND) {
-		fprintf(stderr, "%s: %s has no tree '%s'; list the trees with: solifuge stat %s\n", common->command,
-			common->path, common->tree_name, common->path);
+		tell(common->command, "%s has no tree '%s'; list the trees with: solifuge stat %s", common->shown.text,
+		     text_shown(common->tree_name).text, common->shown.text);
 		return EXIT_NOTFOUND;
 	}
-	return result ? fail(common, result, "%s: cannot open tree '%s'", common->path, common->tree_name) : EXIT_OK;
+	return result ? fail(common, result, "%s: cannot open tree '%s'", common->shown.text,
+			     text_shown(common->tree_name).text)
+		      : EXIT_OK;
 }
 
 int common_close(const struct common *common, struct slf_db *db, int result)
@@ -244,6 +270,6 @@ int common_close(const struct common *common, struct slf_db *db, int result)
 		result = EXIT_DAMAGED;
 	if (!closed)
 		return result;
-	closed = fail(common, closed, "cannot close %s, the last changes may not be durable", common->path);
+	closed = fail(common, closed, "cannot close %s, the last changes may not be durable", common->shown.text);
 	return result ? result : closed;
 }

@@ -38,7 +38,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case KEY_SPINDLE: add_spindle(create, arg, state); return 0;
 	case KEY_COMPRESSION:
 		if (strcmp(arg, "none") != 0 && strcmp(arg, "lz4") != 0)
-			argp_error(state, "--compression: '%s' is not known; use lz4 or none", arg);
+			argp_error(state, "--compression: '%s' is not known; use lz4 or none", text_shown(arg).text);
 		create->options.compression = arg[0] == 'n' ? SLF_COMPRESSION_NONE : SLF_COMPRESSION_DEFAULT;
 		return 0;
 	case KEY_LEAF: create->options.leaf_bytes = parse_bytes(arg, "--leaf-bytes", 256, 65536, state); return 0;

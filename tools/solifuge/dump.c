@@ -7,8 +7,6 @@
  */
 #include "tool.h"
 
-#include "text.h"
-
 enum key { KEY_LMDB = KEY_OWN, KEY_RESCUE, KEY_ALL = 'a', KEY_FILE = 'f', KEY_LIST = 'l', KEY_PRINT = 'p' };
 
 struct dump {
@@ -167,7 +165,7 @@ static int dump_pass(struct dump *dump, struct slf_txn *txn, enum pass pass)
 	dump->common.output.keeps_part = dump->rescue && pass == PASS_WRITE;
 	result = common->tree_name && !dump->list ? visit(dump, txn, common->tree_name, tree, pass)
 						  : visit_all(dump, txn, pass);
-	return result ? fail(common, result, "%s: cannot read on, the output is incomplete", common->path) : EXIT_OK;
+	return result ? fail(common, result, "%s: cannot read on, the output is incomplete", common->shown.text) : EXIT_OK;
 }
 
 static int dump_all(struct dump *dump, struct slf_txn *txn)
@@ -183,7 +181,7 @@ static int dump_all(struct dump *dump, struct slf_txn *txn)
 		result = dump_pass(dump, txn, dump->list ? PASS_LIST : PASS_WRITE);
 	dump->common.output.complete = !result;
 	if (!result && dump->lost) {
-		fail_plain(&dump->common, "%s is damaged: %llu records were left out", dump->common.path,
+		fail_plain(&dump->common, "%s is damaged: %llu records were left out", dump->common.shown.text,
 			   (unsigned long long)dump->lost);
 		result = EXIT_DAMAGED;
 	}

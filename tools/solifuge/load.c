@@ -52,7 +52,7 @@ static int commit(struct load *load)
 
 	load->txn = NULL;
 	if (code)
-		return fail(&load->common, code, "cannot commit to %s; %llu records are in", load->common.path,
+		return fail(&load->common, code, "cannot commit to %s; %llu records are in", load->common.shown.text,
 			    (unsigned long long)load->committed_records);
 	load->committed_records += load->batch_records;
 	load->batch_records = 0;
@@ -77,7 +77,7 @@ static int put(struct load *load, struct slf_slice key, struct slf_slice value)
 		code = slf_put(load->txn, load->tree, key, value);
 	if (code)
 		return fail(&load->common, code, "%s: line %llu: cannot write to %s; %llu records are in",
-			    load->reader.name, (unsigned long long)load->reader.line, load->common.path,
+			    load->reader.shown.text, (unsigned long long)load->reader.line, load->common.shown.text,
 			    (unsigned long long)load->committed_records);
 	load->batch_records++;
 	load->batch_bytes += key.size + value.size;
@@ -117,7 +117,7 @@ static int load_all(struct load *load)
 	int result = reader_section(&load->reader, &more);
 
 	if (!result && !more)
-		return fail_plain(&load->common, "%s is empty; a dump begins with VERSION=3", load->reader.name);
+		return fail_plain(&load->common, "%s is empty; a dump begins with VERSION=3", load->reader.shown.text);
 	if (!result)
 		result = common_open(&load->common, SLF_CREATE, &load->db);
 	while (!result && more) {
@@ -131,10 +131,11 @@ static int load_all(struct load *load)
 	if (!result) {
 		code = slf_sync(load->db, NULL);
 		if (code)
-			result = fail(&load->common, code, "cannot make the records durable in %s", load->common.path);
+			result = fail(&load->common, code, "cannot make the records durable in %s",
+				      load->common.shown.text);
 	} else if (load->db) {
 		fail_plain(&load->common, "%llu records are in %s; mend the input and load it again",
-			   (unsigned long long)load->committed_records, load->common.path);
+			   (unsigned long long)load->committed_records, load->common.shown.text);
 	}
 	return result;
 }

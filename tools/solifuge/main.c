@@ -43,7 +43,7 @@ static const struct command *command_find(const char *name)
 		if (!strcmp(commands[i].name, name))
 			return &commands[i];
 	}
-	fprintf(stderr, "solifuge: there is no command '%s'; solifuge --help lists them\n", name);
+	tell("solifuge", "there is no command '%s'; solifuge --help lists them", text_shown(name).text);
 	return NULL;
 }
 

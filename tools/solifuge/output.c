@@ -13,7 +13,10 @@
 
 static int fail_write(const struct common *common, const char *path)
 {
-	return fail_plain(common, "cannot write to %s: %s", path ? path : "standard output", strerror(errno));
+	int error = errno;
+
+	return fail_plain(common, "cannot write to %s: %s", path ? text_shown(path).text : "standard output",
+			  strerror(error));
 }
 
 static bool is_same_file(const char *path, const struct stat *file)
@@ -44,7 +47,8 @@ static int refuse_own(const struct common *common, struct slf_db *db, const stru
 		free(path);
 	}
 	if (result)
-		fail_plain(common, "%s is a file of the database %s; give another name", common->output.path, common->path);
+		fail_plain(common, "%s is a file of the database %s; give another name", text_shown(common->output.path).text,
+			   common->shown.text);
 	return result;
 }
 
@@ -85,7 +89,7 @@ int output_open(struct common *common, struct slf_db *db)
 		result = refuse_own(common, db, &status);
 		if (!result && S_ISREG(status.st_mode) && status.st_size && !output->force)
 			result = fail_plain(common, "%s exists already: give another name, or replace it with --force",
-					    output->path);
+					    text_shown(output->path).text);
 		if (!result && S_ISREG(status.st_mode)) {
 			close(fd);
 			output->replaces = true;
@@ -120,10 +124,11 @@ int output_finish(struct common *common, int result)
 {
 	struct output *output = &common->output;
 	bool written = !fflush(stdout) && !ferror(stdout);
+	int error = errno;
 
 	if (!written) {
 		fail_plain(common, "cannot write to %s: %s; the output is incomplete",
-			   output->path ? output->path : "standard output", strerror(errno));
+			   output->path ? text_shown(output->path).text : "standard output", strerror(error));
 		result = result ? result : EXIT_FAILED;
 	} else if (output->part && output->complete && !take_name(common)) {
 		free(output->part);
@@ -132,7 +137,7 @@ int output_finish(struct common *common, int result)
 		result = result ? result : EXIT_FAILED;
 	}
 	if (output->part && output->keeps_part)
-		fail_plain(common, "what could be read is in %s", output->part);
+		fail_plain(common, "what could be read is in %s", text_shown(output->part).text);
 	else if (output->part)
 		unlink(output->part);
 	free(output->part);

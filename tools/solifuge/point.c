@@ -8,8 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "text.h"
-
 enum key { KEY_FILE = 'f', KEY_OUTPUT = 'o' };
 
 struct point {
@@ -56,7 +54,8 @@ static int argument_bytes(const struct point *point, char *argument, struct slf_
 	if (point->common.hex) {
 		size = text_unhex(argument, (size_t)size, (unsigned char *)argument);
 		if (size < 0) {
-			fail_plain(&point->common, "'%s' is not an even number of hexadecimal digits", argument);
+			fail_plain(&point->common, "'%s' is not an even number of hexadecimal digits",
+				   text_shown(argument).text);
 			return EXIT_USAGE;
 		}
 	}
@@ -97,11 +96,11 @@ static int get(struct point *point, struct slf_txn *txn, struct slf_slice key)
 		return result;
 	result = slf_get(txn, tree, key, &value);
 	if (result == SLF_NOTFOUND) {
-		fprintf(stderr, "%s: key not found in %s\n", point->common.command, point->common.path);
+		tell(point->common.command, "key not found in %s", point->common.shown.text);
 		return EXIT_NOTFOUND;
 	}
 	if (result)
-		return fail(&point->common, result, "cannot read the key from %s", point->common.path);
+		return fail(&point->common, result, "cannot read the key from %s", point->common.shown.text);
 	return get_print(point, key, value);
 }
 
@@ -156,7 +155,7 @@ static int read_all(const struct point *point, char **data, size_t *size)
 	*size = 0;
 	*data = NULL;
 	if (!in)
-		return fail_plain(&point->common, "cannot read %s: %s", point->file, strerror(errno));
+		return fail_plain(&point->common, "cannot read %s: %s", text_shown(point->file).text, strerror(errno));
 	do {
 		if (*size == room) {
 			char *grown = realloc(*data, room = room ? 2 * room : 65536);
@@ -174,8 +173,8 @@ static int read_all(const struct point *point, char **data, size_t *size)
 	got = (size_t)ferror(in);
 	if (!standard)
 		fclose(in);
-	return got ? fail_plain(&point->common, "cannot read %s: %s", standard ? "standard input" : point->file,
-				strerror(errno))
+	return got ? fail_plain(&point->common, "cannot read %s: %s",
+				standard ? "standard input" : text_shown(point->file).text, strerror(errno))
 		   : EXIT_OK;
 }
 
@@ -196,7 +195,7 @@ static int put(struct point *point, struct slf_db *db, struct slf_slice key, str
 		txn = NULL;
 	}
 	if (code)
-		result = fail(&point->common, code, "cannot write to %s", point->common.path);
+		result = fail(&point->common, code, "cannot write to %s", point->common.shown.text);
 out:
 	slf_abort(txn);
 	return result;
@@ -270,7 +269,7 @@ static int del(struct point *point, struct slf_db *db)
 		if (code == SLF_NOTFOUND)
 			missing++;
 		else if (code)
-			result = fail(&point->common, code, "cannot remove a key from %s", point->common.path);
+			result = fail(&point->common, code, "cannot remove a key from %s", point->common.shown.text);
 	}
 	if (result) {
 		slf_abort(txn);
@@ -278,10 +277,10 @@ static int del(struct point *point, struct slf_db *db)
 	}
 	code = slf_commit(txn, NULL);
 	if (code)
-		return fail(&point->common, code, "cannot write to %s", point->common.path);
+		return fail(&point->common, code, "cannot write to %s", point->common.shown.text);
 	if (missing)
-		fprintf(stderr, "%s: %d of %d keys not found in %s\n", point->common.command, missing,
-			point->argument_count, point->common.path);
+		tell(point->common.command, "%d of %d keys not found in %s", missing, point->argument_count,
+		     point->common.shown.text);
 	return missing ? EXIT_NOTFOUND : EXIT_OK;
 }
 

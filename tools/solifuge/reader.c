@@ -6,18 +6,18 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "text.h"
-
 int reader_open(struct reader *reader, const struct common *common, const char *path, bool plain)
 {
 	bool standard = !path || !strcmp(path, "-");
 	struct stat stat = { 0 };
+	int error = 0;
 
 	*reader = (struct reader){ .common = common, .plain = plain, .print = plain };
-	reader->name = standard ? "standard input" : path;
+	reader->shown = text_shown(standard ? "standard input" : path);
 	reader->in = standard ? stdin : fopen(path, "re");
+	error = errno;
 	if (!reader->in)
-		return fail_plain(common, "cannot read %s: %s", path, strerror(errno));
+		return fail_plain(common, "cannot read %s: %s", reader->shown.text, strerror(error));
 	if (!fstat(fileno(reader->in), &stat) && S_ISREG(stat.st_mode))
 		reader->total = (uint64_t)stat.st_size;
 	return EXIT_OK;
@@ -33,7 +33,8 @@ void reader_close(struct reader *reader)
 
 static int bad_line(const struct reader *reader, const char *reason)
 {
-	return fail_plain(reader->common, "%s: line %llu: %s", reader->name, (unsigned long long)reader->line, reason);
+	return fail_plain(reader->common, "%s: line %llu: %s", reader->shown.text, (unsigned long long)reader->line,
+			  reason);
 }
 
 /* Reads one line without its newline; *more is false at the end of the input. */
@@ -94,8 +95,8 @@ static int header_line(struct reader *reader, const char *name, const char *valu
 							     "join the values, or make the value a part of the key")
 					  : EXIT_OK;
 	if (!is_ignored(name))
-		fprintf(stderr, "%s: %s: line %llu: header '%s' is not known and was ignored\n",
-			reader->common->command, reader->name, (unsigned long long)reader->line, name);
+		tell(reader->common->command, "%s: line %llu: header '%s' is not known and was ignored",
+		     reader->shown.text, (unsigned long long)reader->line, text_shown(name).text);
 	return EXIT_OK;
 }
 

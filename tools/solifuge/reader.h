@@ -19,7 +19,7 @@ struct reader_line {
 struct reader {
 	const struct common *common;
 	FILE *in;
-	const char *name;
+	struct text_shown shown; /* the name in messages */
 	uint64_t line;
 	uint64_t bytes;     /* read so far */
 	uint64_t total;     /* of a regular file, else 0 */

@@ -5,8 +5,6 @@
 #include <json-c/json.h>
 #include <string.h>
 
-#include "text.h"
-
 enum key { KEY_PREFIX = KEY_OWN, KEY_FROM, KEY_TO, KEY_REVERSE, KEY_KEYS, KEY_COUNT, KEY_LIMIT = 'n' };
 
 struct scan {
@@ -52,7 +50,7 @@ static int set_bound(const struct scan *scan, char *text, struct slf_slice *boun
 	if (scan->common.hex)
 		size = text_unhex(text, (size_t)size, (unsigned char *)text);
 	if (size < 0) {
-		fail_plain(&scan->common, "'%s' is not an even number of hexadecimal digits", text);
+		fail_plain(&scan->common, "'%s' is not an even number of hexadecimal digits", text_shown(text).text);
 		return EXIT_USAGE;
 	}
 	*bound = (struct slf_slice){ text, (size_t)size };
@@ -110,7 +108,7 @@ static int scan_range(const struct scan *scan, struct slf_txn *txn, const struct
 	}
 	slf_cursor_close(cursor);
 	if (code < 0)
-		result = fail(&scan->common, code, "%s: cannot read on", scan->common.path);
+		result = fail(&scan->common, code, "%s: cannot read on", scan->common.shown.text);
 	else if (!result && scan->counts_only)
 		printf(scan->common.json ? "{\"count\":%llu}\n" : "%llu\n", (unsigned long long)count);
 	return result;

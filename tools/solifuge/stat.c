@@ -7,8 +7,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "text.h"
-
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	return common_parse(state->input, key, arg, state);
@@ -27,12 +25,12 @@ static int stats_text(const struct common *common, struct slf_db *db, int format
 	int length = code ? code : slf_stats_format(&stats, format, NULL, 0);
 
 	if (length < 0)
-		return fail(common, length, "%s: cannot read the statistics", common->path);
+		return fail(common, length, "%s: cannot read the statistics", common->shown.text);
 	*text = malloc((size_t)length + 1);
 	if (!*text)
 		return no_memory(common);
 	length = slf_stats_format(&stats, format, *text, (size_t)length + 1);
-	return length < 0 ? fail(common, length, "%s: cannot format the statistics", common->path) : EXIT_OK;
+	return length < 0 ? fail(common, length, "%s: cannot format the statistics", common->shown.text) : EXIT_OK;
 }
 
 /* Prints one tree as a line, or adds it to trees when that is not NULL. name NULL: the main tree. */
@@ -44,7 +42,7 @@ static int stat_tree(const struct common *common, struct slf_txn *txn, const cha
 	int code = slf_tree_stat(txn, tree, &stat);
 
 	if (code)
-		return fail(common, code, "%s: cannot read tree %u", common->path, tree);
+		return fail(common, code, "%s: cannot read tree %u", common->shown.text, tree);
 	if (!trees) {
 		printf("%8u %12llu %7u  ", tree, (unsigned long long)stat.entries, stat.height);
 		text_escaped(stdout, (struct slf_slice){ name, name ? strlen(name) : 0 });
@@ -78,7 +76,7 @@ static int stat_trees(const struct common *common, struct slf_txn *txn, struct j
 	while (!result && !common->tree_name) {
 		code = slf_tree_next(txn, name, sizeof(name), &tree);
 		if (code < 0)
-			result = fail(common, code, "%s: cannot list the trees", common->path);
+			result = fail(common, code, "%s: cannot list the trees", common->shown.text);
 		if (code)
 			break;
 		result = stat_tree(common, txn, name, tree, trees);
@@ -217,7 +215,7 @@ static int info_spindle(const struct common *common, struct slf_db *db, unsigned
 	int result = EXIT_OK;
 
 	if (length < 0)
-		return fail(common, length, "%s: cannot name spindle %u", common->path, index);
+		return fail(common, length, "%s: cannot name spindle %u", common->shown.text, index);
 	if (path)
 		slf_spindle_path(db, index, path, (size_t)length + 1);
 	if (path && !paths) {
@@ -311,7 +309,8 @@ int command_info(int argc, char **argv)
 	result = common_open_read(&common, &db);
 	if (!result) {
 		code = slf_info(db, &info);
-		result = code ? fail(&common, code, "%s: cannot read", common.path) : info_print(&common, db, &info);
+		result = code ? fail(&common, code, "%s: cannot read", common.shown.text)
+			      : info_print(&common, db, &info);
 	}
 	return output_finish(&common, common_close(&common, db, result));
 }

@@ -4,6 +4,7 @@
 #include <json-c/json.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const char digits[] = "0123456789abcdef";
 
@@ -54,6 +55,86 @@ void text_print(FILE *out, struct slf_slice bytes)
 			put_hex(out, data[i]);
 		}
 	}
+}
+
+/* The length of the UTF-8 sequence at data, 0 when there is none. Overlong forms and surrogates are none. */
+static size_t utf8_length(const unsigned char *data, size_t size)
+{
+	size_t length = data[0] < 0x80 ? 1 : data[0] < 0xc2 ? 0 : data[0] < 0xe0 ? 2 : data[0] < 0xf0 ? 3 : 4;
+
+	if (!length || length > size || data[0] > 0xf4)
+		return 0;
+	for (size_t i = 1; i < length; i++) {
+		if ((data[i] & 0xc0) != 0x80)
+			return 0;
+	}
+	if ((data[0] == 0xe0 && data[1] < 0xa0) || (data[0] == 0xed && data[1] >= 0xa0) ||
+	    (data[0] == 0xf0 && data[1] < 0x90) || (data[0] == 0xf4 && data[1] >= 0x90))
+		return 0;
+	return length;
+}
+
+/* The length of the character at data that is fit for a terminal, 0 when it is none. */
+static size_t shown_length(const unsigned char *data, size_t size)
+{
+	size_t length = utf8_length(data, size);
+	bool control = data[0] < 0x20 || data[0] == 0x7f || (data[0] == 0xc2 && length && data[1] < 0xa0);
+
+	return control ? 0 : length;
+}
+
+bool text_has_control(const char *text)
+{
+	for (; *text; text++) {
+		if ((unsigned char)*text < 0x20 || *text == 0x7f)
+			return true;
+	}
+	return false;
+}
+
+void text_message(FILE *out, const char *text)
+{
+	const unsigned char *data = (const unsigned char *)text;
+	size_t left = strlen(text);
+
+	flockfile(out);
+	while (left) {
+		size_t length = shown_length(data, left);
+
+		if (length) {
+			fwrite_unlocked(data, 1, length, out);
+		} else {
+			fputs_unlocked("\\x", out);
+			put_hex(out, data[0]);
+			length = 1;
+		}
+		data += length;
+		left -= length;
+	}
+	funlockfile(out);
+}
+
+/* Of a text that is longer than this, half comes from its beginning and half from its end. Each byte may become four. */
+#define SHOWN_INPUT_BYTES 240
+
+struct text_shown text_shown(const char *text)
+{
+	struct text_shown shown = { "" };
+	FILE *out = fmemopen(shown.text, sizeof(shown.text), "w");
+	size_t size = strlen(text);
+	char begin[SHOWN_INPUT_BYTES / 2 + 1] = "";
+
+	if (!out)
+		return shown;
+	if (size > SHOWN_INPUT_BYTES) {
+		memcpy(begin, text, sizeof(begin) - 1);
+		text_message(out, begin);
+		fputs("...", out);
+		text += size - SHOWN_INPUT_BYTES / 2;
+	}
+	text_message(out, text);
+	fclose(out);
+	return shown;
 }
 
 static int digit_of(char c)
@@ -111,23 +192,6 @@ long long text_unprint(const char *input, size_t size, unsigned char *output)
 		output[to++] = (unsigned char)byte;
 	}
 	return (long long)to;
-}
-
-/* The length of the UTF-8 sequence at data, 0 when there is none. Overlong forms and surrogates are none. */
-static size_t utf8_length(const unsigned char *data, size_t size)
-{
-	size_t length = data[0] < 0x80 ? 1 : data[0] < 0xc2 ? 0 : data[0] < 0xe0 ? 2 : data[0] < 0xf0 ? 3 : 4;
-
-	if (!length || length > size || data[0] > 0xf4)
-		return 0;
-	for (size_t i = 1; i < length; i++) {
-		if ((data[i] & 0xc0) != 0x80)
-			return 0;
-	}
-	if ((data[0] == 0xe0 && data[1] < 0xa0) || (data[0] == 0xed && data[1] >= 0xa0) ||
-	    (data[0] == 0xf0 && data[1] < 0x90) || (data[0] == 0xf4 && data[1] >= 0x90))
-		return 0;
-	return length;
 }
 
 static bool is_utf8(struct slf_slice bytes)

@@ -19,6 +19,21 @@ void text_escaped(FILE *out, struct slf_slice bytes);
 /* Writes printable ASCII as it is, a backslash and any other byte as \HH: the format=print of db_dump(1). */
 void text_print(FILE *out, struct slf_slice bytes);
 
+/* Text of anybody's making as part of a message: printable, and short. */
+struct text_shown {
+	char text[1024];
+};
+
+/* text without what a terminal might obey (see text_message()), and without its middle when it is long. */
+struct text_shown text_shown(const char *text);
+
+/* Writes printable characters, also those that are not ASCII, as they are, and every byte that is a control character, or no
+ * UTF-8, as \xHH. */
+void text_message(FILE *out, const char *text);
+
+/* Is there a control character in text? */
+bool text_has_control(const char *text);
+
 /* Decodes pairs of hexadecimal digits from input to output (which may be the same). The size, or -1. */
 long long text_unhex(const char *input, size_t size, unsigned char *output);
 

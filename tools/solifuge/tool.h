@@ -17,6 +17,7 @@
 
 #include "output.h"
 #include "progress.h"
+#include "text.h"
 
 enum exit_code {
 	EXIT_OK = 0,
@@ -30,6 +31,7 @@ enum exit_code {
 struct common {
 	const char *command;   /* "solifuge get" */
 	const char *path;      /* the database */
+	struct text_shown shown; /* its path in messages */
 	const char *tree_name; /* NULL: the main tree */
 	int io;                /* enum slf_io */
 	int sync;              /* enum slf_sync_mode */
@@ -78,6 +80,10 @@ error_t common_parse(struct common *common, int key, char *arg, struct argp_stat
 
 /* A whole number, with K, M or G for powers of 1024; anything else ends the program with a usage error. */
 uint64_t parse_number(const char *text, const char *what, const struct argp_state *state);
+
+/* Tells "COMMAND: what" on standard error, as one line and without what a terminal might obey: all messages go through here.
+ * From any thread. */
+void tell(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Tells "COMMAND: what: reason" with the library's detail and a hint; returns the exit code for code. */
 int fail(const struct common *common, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
