@@ -176,6 +176,28 @@ expect 0 "help" --help
 expect 0 "help of a command" help scan
 expect 0 "version" --version
 
+# ---- standard streams that are closed, or full ----
+expect 0 "create to print of" create closed.db
+expect 0 "put to print of" put closed.db key value
+expect 0 "dump of it" dump closed.db
+mv out closed.want
+"$tool" dump -f closed.dump closed.db >&- 2>err; note "dump into a file with standard output closed" $?
+same closed.want closed.dump "the dump in it is the same"
+printf value >want
+"$tool" get -o closed.value closed.db key >&- 2>err; note "get into a file with standard output closed" $?
+same want closed.value "the value in it is the same"
+"$tool" get -o closed.two closed.db key <&- >&- 2>&-; note "get into a file with all of them closed" $?
+same want closed.two "the value in that is the same"
+"$tool" get closed.db key >&- 2>err; note "get with standard output closed" $(($? != 1))
+says "cannot write to standard output" "get with standard output closed"
+for words in --version --help help "help dump" "dump --help"; do
+	[ -e /dev/full ] || break
+	# shellcheck disable=SC2086 # a list of words
+	"$tool" $words >/dev/full 2>err
+	note "$words to a full disk" $(($? != 1))
+	says "cannot write to standard output: No space" "$words to a full disk"
+done
+
 # ---- what stands in messages: nothing that a terminal would obey, and not all of what is long ----
 # speaks NAME: standard error has no control characters but newlines.
 speaks() { ! LC_ALL=C grep -q $'[\001-\010\013-\037\177\233]' err; note "$1: no control characters" $?; }

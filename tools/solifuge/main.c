@@ -5,7 +5,10 @@
  */
 #include "tool.h"
 
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct command {
 	const char *name;
@@ -71,10 +74,26 @@ static int help(const char *name)
 	return command ? command_run(command, 2, argv) : EXIT_USAGE;
 }
 
+/*
+ * Sees to it that the three standard streams are there, or the next file that a command opens would be one of them. The
+ * stand-ins are open the wrong way round: their use fails.
+ */
+static bool standard_open(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd)
+			return false;
+	}
+	return true;
+}
+
 int main(int argc, char **argv)
 {
 	const struct command *command = NULL;
 
+	if (!standard_open())
+		return EXIT_FAILED;
+	atexit(output_at_exit);
 	argp_err_exit_status = EXIT_USAGE;
 	if (argc < 2) {
 		print_help(stderr);

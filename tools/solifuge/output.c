@@ -11,6 +11,9 @@
 
 #define SIDE_SUFFIX ".lock"
 
+/* A failure of standard output has been told. */
+static bool output_told;
+
 static int fail_write(const struct common *common, const char *path)
 {
 	int error = errno;
@@ -120,6 +123,14 @@ static int take_name(const struct common *common)
 	return fail_write(common, common->output.path);
 }
 
+void output_at_exit(void)
+{
+	if (output_told || (!fflush(stdout) && !ferror(stdout)))
+		return;
+	tell("solifuge", "cannot write to standard output: %s; the output is incomplete", strerror(errno));
+	_exit(EXIT_FAILED);
+}
+
 int output_finish(struct common *common, int result)
 {
 	struct output *output = &common->output;
@@ -127,6 +138,7 @@ int output_finish(struct common *common, int result)
 	int error = errno;
 
 	if (!written) {
+		output_told = true;
 		fail_plain(common, "cannot write to %s: %s; the output is incomplete",
 			   output->path ? text_shown(output->path).text : "standard output", strerror(error));
 		result = result ? result : EXIT_FAILED;

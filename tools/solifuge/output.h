@@ -31,4 +31,7 @@ int output_open(struct common *common, struct slf_db *db);
 /* Flushes the output and gives the file its name. A failure becomes the result when that is EXIT_OK. Closes nothing. */
 int output_finish(struct common *common, int result);
 
+/* For atexit(): what argp and the help print is output too. Ends the program with EXIT_FAILED when it could not be written. */
+void output_at_exit(void);
+
 #endif
