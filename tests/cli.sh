@@ -310,6 +310,36 @@ expect 0 "create for named trees" create n.db
 expect 0 "only named trees" put --tree only n.db k v
 expect 0 "dump only named trees" dump n.db
 [ "$(grep -c VERSION out)" -eq 1 ]; note "an empty main tree is left out beside named ones" $?
+# With a line break in a name everything behind it would be another header line, or another tree's name.
+expect 0 "create for names" create names.db
+names=($'a\nb' $'\rreturn' $'tab\t' $'escape\e' $'delete\177' "plain" $'z\\0ab' "ä")
+for name in "${names[@]}"; do expect 0 "put into a tree of that name" put --tree "$name" names.db key "of $name"; done
+expect 0 "list names" dump -l names.db
+prints '\\x0dreturn\na\\x0ab\ndelete\\x7f\nescape\\x1b\nplain\ntab\\x09\nz\\\\0ab\n\\xc3\\xa4' "list names"
+for options in "" --lmdb --rescue "-f names.dump"; do
+	# shellcheck disable=SC2086 # a list of words
+	expect 1 "dump with a name that is no line $options" dump $options names.db
+	says "tree '.x0dreturn' of names.db" "dump with a name that is no line $options"
+	says "dump -s NAME" "dump with a name that is no line $options"
+	speaks "dump with a name that is no line $options"
+	[ ! -s out ] && [ ! -e names.dump ]; note "nothing is written then $options" $?
+done
+expect 0 "create for a copy of the names" create renamed.db
+for name in "${names[@]}"; do
+	expect 0 "dump by a name" dump -s "$name" names.db
+	cp out named.dump
+	case $name in
+	*[[:cntrl:]]*)
+		says "load -s NAME" "dump by a name that is no line"
+		! grep -q database= named.dump; note "no name is in it" $?
+		expect 0 "load by a name that is no line" load -s "$name" renamed.db named.dump ;;
+	*)
+		[ ! -s err ]; note "dump by a name that is a line says nothing" $?
+		expect 0 "load by a name that is a line" load renamed.db named.dump ;;
+	esac
+	expect 0 "get by the name" get --tree "$name" renamed.db key
+	printf %s "of $name" >want; same want out "the record is in the tree of that name"
+done
 expect 0 "plain lines" load -T d.db <<<$'plain\\20key\nvalue'
 expect 0 "get a plain key" get d.db "plain key"
 printf value >want; same want out "plain lines decode escapes"

@@ -7,6 +7,8 @@
  */
 #include "tool.h"
 
+#include <string.h>
+
 enum key { KEY_LMDB = KEY_OWN, KEY_RESCUE, KEY_ALL = 'a', KEY_FILE = 'f', KEY_LIST = 'l', KEY_PRINT = 'p' };
 
 struct dump {
@@ -111,16 +113,37 @@ static int write_tree(struct dump *dump, struct slf_txn *txn, const char *name, 
 	return result;
 }
 
-/* One pass over what is to be written: the names alone, the size for mapsize=, or the records. */
-enum pass { PASS_LIST, PASS_SIZE, PASS_WRITE };
+/* One pass over what is to be written: the names alone, to print or to check them, the size for mapsize=, or the records. */
+enum pass { PASS_LIST, PASS_NAMES, PASS_SIZE, PASS_WRITE };
+
+/* A positive result of visit(): a name that a dump cannot hold, and that has been told. */
+#define REFUSED 1
+
+/*
+ * The line database= holds a name as it is: with a line break in it the records would go into another tree. db_load(1) knows
+ * escapes in it, mdb_load(1) takes those for the name.
+ */
+static int check_name(const struct dump *dump, const char *name)
+{
+	if (!name || !text_has_control(name))
+		return 0;
+	fail_plain(&dump->common, "tree '%s' of %s: a dump cannot hold a name with control characters", text_shown(name).text,
+		   dump->common.shown.text);
+	fail_plain(&dump->common, "dump it without its name, by dump -s NAME, and the other trees each by its own");
+	return REFUSED;
+}
 
 static int visit(struct dump *dump, struct slf_txn *txn, const char *name, uint32_t tree, enum pass pass)
 {
 	if (pass == PASS_LIST) {
 		if (name)
-			fprintf(dump->out, "%s\n", name);
+			text_escaped(dump->out, (struct slf_slice){ name, strlen(name) });
+		if (name)
+			putc('\n', dump->out);
 		return 0;
 	}
+	if (pass == PASS_NAMES)
+		return check_name(dump, name);
 	return pass == PASS_SIZE ? walk(dump, txn, tree, add_map_bytes) : write_tree(dump, txn, name, tree);
 }
 
@@ -150,7 +173,20 @@ static int visit_all(struct dump *dump, struct slf_txn *txn, enum pass pass)
 		if (!result)
 			result = visit(dump, txn, name, tree, pass);
 	}
-	return result < 0 ? result : 0;
+	return result == SLF_END ? 0 : result;
+}
+
+/* One tree, and with a name that a dump cannot hold without its name: it has been asked for by that, and so it is to be loaded. */
+static int visit_named(struct dump *dump, struct slf_txn *txn, uint32_t tree, enum pass pass)
+{
+	const char *name = dump->common.tree_name;
+
+	if (!text_has_control(name))
+		return visit(dump, txn, name, tree, pass);
+	if (pass == PASS_NAMES)
+		fail_plain(&dump->common, "a dump cannot hold the name '%s'; load it by load -s NAME, or it goes into the main tree",
+			   text_shown(name).text);
+	return visit(dump, txn, NULL, tree, pass);
 }
 
 static int dump_pass(struct dump *dump, struct slf_txn *txn, enum pass pass)
@@ -163,16 +199,17 @@ static int dump_pass(struct dump *dump, struct slf_txn *txn, enum pass pass)
 		return result;
 	dump->sizes_only = pass == PASS_SIZE;
 	dump->common.output.keeps_part = dump->rescue && pass == PASS_WRITE;
-	result = common->tree_name && !dump->list ? visit(dump, txn, common->tree_name, tree, pass)
-						  : visit_all(dump, txn, pass);
+	result = common->tree_name && !dump->list ? visit_named(dump, txn, tree, pass) : visit_all(dump, txn, pass);
+	if (pass == PASS_NAMES)
+		return result == REFUSED ? EXIT_FAILED : EXIT_OK; /* what else there is comes again when the trees are read */
 	return result ? fail(common, result, "%s: cannot read on, the output is incomplete", common->shown.text) : EXIT_OK;
 }
 
 static int dump_all(struct dump *dump, struct slf_txn *txn)
 {
-	int result = EXIT_OK;
+	int result = dump->list ? EXIT_OK : dump_pass(dump, txn, PASS_NAMES);
 
-	if (dump->lmdb && !dump->list) {
+	if (!result && dump->lmdb && !dump->list) {
 		dump->map_bytes = 1 << 20;
 		result = dump_pass(dump, txn, PASS_SIZE);
 		dump->map_bytes = (dump->map_bytes + 4095) / 4096 * 4096;
