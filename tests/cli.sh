@@ -431,7 +431,7 @@ says "left out key 'b'" "rescue"
 cp out rescued.dump
 expect 4 "rescue for LMDB" dump --lmdb --rescue damaged.db
 [ "$(grep -c "left out key 'b'" err)" -eq 1 ]; note "a lost key is told once" $?
-says "1 records were left out" "rescue for LMDB"
+says "the main tree is damaged: 2 of 3 records were written, 1 were left out" "rescue for LMDB"
 expect 4 "rescue into a file" dump --rescue -f rescued.file damaged.db
 same rescued.dump rescued.file "what was rescued into a file is the same"
 expect 4 "dump a damaged database into a file" dump --force -f older.dump damaged.db
@@ -453,18 +453,80 @@ for arguments in "dump --rescue" scan; do
 	note "$arguments of a file that is cut meanwhile" $((PIPESTATUS[0] != 4))
 	says "shrunk.db: offset [0-9]" "$arguments of a file that is cut meanwhile"
 done
-# In a leaf: the rescue ends there, and what there was is kept.
-seq 5000 | sed 's/.*/leafkey&\nvalue/' >leaves
-expect 0 "load to damage a leaf" load -T leaf.db leaves
-python3 - <<'END'
-data = open("leaf.db", "rb").read()
-assert b"leafkey2500" in data
-open("leaf.db", "wb").write(data.replace(b"leafkey2500", b"leafrot2500"))
-END
-expect 4 "rescue what has lost its nodes" dump --force --rescue -f older.dump leaf.db
-says "what could be read is in .*older.dump.[0-9]*.part" "rescue what has lost its nodes"
-[ "$(cat older.dump)" = old ]; note "it leaves the old file" $?
-grep -q HEADER=END older.dump.*.part; note "and keeps what there was" $?
+# In leaves: what lies before, between and behind them is read, and other trees too.
+expect 0 "create to damage leaves" create --leaf-bytes 256 leaf.db
+seq 10000 13999 | sed 's/.*/leafkey&\nvalue/' >leaves
+expect 0 "load to damage leaves" load -T leaf.db leaves
+expect 0 "load a tree in front of the damage" load -T -s a leaf.db <<<$'one\ntwo'
+expect 0 "load a tree to lose its root" load -T -s b leaf.db <<<$'rootkey\nvalue'
+sed 's/^leafkey/treekey/' leaves >tree.leaves
+expect 0 "load a tree to damage leaves" load -T -s c leaf.db tree.leaves
+expect 0 "load a tree behind the damage" load -T -s d leaf.db <<<$'three\nfour'
+cp leaf.db leaf.whole
+# damage NAME: leaf.db, without the keys whose patterns come on standard input
+damage() {
+	python3 -c 'import re, sys
+data = open("leaf.whole", "rb").read()
+for line in sys.stdin.read().split():
+    data, count = re.subn(line.encode(), lambda match: match[0].replace(b"key", b"rot"), data)
+    assert count, line
+open("leaf.db", "wb").write(data)'
+	note "damage of $1" $?
+}
+# rescued NAME: of what is left out nothing can be read, and there is not much; and each tree is there, with its end.
+rescued() {
+	expect 4 "rescue of $1" dump --rescue -p leaf.db
+	cp out leaf.rescue; cp err leaf.said
+	[ "$(grep -c '^HEADER=END' leaf.rescue)" -eq 5 ] && [ "$(grep -c '^DATA=END' leaf.rescue)" -eq 5 ]
+	note "rescue of $1 has all trees" $?
+	rm -f rescued.db rescued.db.lock
+	expect 0 "load the rescue of $1" load rescued.db leaf.rescue
+	for tree in "" a b c d; do "$tool" scan ${tree:+-s $tree} rescued.db; done >leaf.read
+	grep -q '^one	two$' leaf.read && grep -q '^three	four$' leaf.read
+	note "rescue of $1 has the trees beside the damage" $?
+	[ "$(sort leaf.read | uniq -d | wc -l)" -eq 0 ] && [ "$(grep -c '^ [a-z]*key' leaf.rescue)" -eq "$(grep -c key leaf.read)" ]
+	note "rescue of $1 has each record once" $?
+	grep -v value leaves tree.leaves | cut -d: -f2 | sort >want
+	cut -f1 leaf.read | sort | comm -23 want - >leaf.lost
+	local readable=0 key tree
+	for key in $(shuf -n 60 leaf.lost); do
+		case $key in tree*) tree=c ;; *) tree= ;; esac
+		"$tool" get ${tree:+-s $tree} leaf.db "$key" >out 2>err
+		[ $? -eq 4 ] || readable=$((readable + 1))
+	done
+	note "rescue of $1 leaves out nothing that can be read" $readable
+	cp leaf.said err
+}
+damage "a leaf" <<<'leafkey12000'
+rescued "a leaf"
+says "records between key 'leafkey1[12][0-9]*' and key 'leafkey12[0-9]*' may be missing: leaf.db: offset [0-9]" "a leaf"
+says "the main tree is damaged: 39[0-9]* of 4000 records were written" "a leaf"
+says "older copy" "a leaf"
+! grep -q "dump --rescue" err; note "a rescue is no advice for itself" $?
+[ "$(wc -l <leaf.lost)" -lt 60 ]; note "what a leaf takes with it is not much" $?
+damage "many leaves" <<<$'leafkey10000\nleafkey13999\nleafkey120[0-4][0-9]\nleafkey11[0-9]00\nleafkey13..7\nrootkey\ntreekey1[0-3]500\ntreekey13999'
+rescued "many leaves"
+says "records before key 'leafkey10[0-9]*' may be missing" "many leaves"
+says "records behind key 'treekey13[0-9]*' may be missing" "many leaves"
+says "all records are missing: leaf.db: offset" "many leaves"
+says "tree 'b' is damaged: 0 of 1 records" "many leaves"
+[ "$(grep -c 'between key' err)" -ge 10 ]; note "each gap is told" $?
+damage "all leaves of a tree" <<<$'treekey1.*'
+rescued "all leaves of a tree"
+damage "a leaf anew" <<<'leafkey12000'
+echo old >older.dump
+expect 4 "rescue into a file that is there" dump --force --rescue -p -f older.dump leaf.db
+expect 4 "rescue of the same" dump --rescue -p leaf.db
+same older.dump out "what was rescued from around the damage is in the file"
+only_files older.dump older.dump
+expect 4 "a dump without rescue" dump leaf.db
+says "dump --rescue" "a dump without rescue"
+! grep -q DATA=END out; note "a dump that stops at a leaf has no end" $?
+if command -v mdb_load >/dev/null; then
+	expect 4 "rescue for LMDB, out of order" dump --rescue leaf.db
+	awk '/^VERSION/ { n++ } n == 1' out | mdb_load -n rescued.mdb >err 2>&1
+	note "mdb_load reads a rescue" $?
+fi
 head -c 40000 damaged.db >cut.db
 cp cut.db cut.before
 expect 4 "a truncated database" get cut.db a

@@ -111,7 +111,7 @@ void tell(const char *command, const char *format, ...)
 }
 
 /* What to do about a failure of any call. */
-static const char *hint_of(int code)
+static const char *hint_of(const struct common *common, int code)
 {
 	switch (code) {
 	case -EEXIST: return "choose another path, or remove the old file first";
@@ -122,23 +122,25 @@ static const char *hint_of(int code)
 	case SLF_ELOCKED: return "end the program that has it open for writing, or wait for it; reading works meanwhile";
 	case SLF_ENOTDB: return "check the path; nothing was changed";
 	case SLF_EINCOMPATIBLE: return "use a newer version of solifuge; nothing was changed";
-	case SLF_ECORRUPT: return "keep the files as they are, and save what is whole with: solifuge dump --rescue DB";
+	case SLF_ECORRUPT:
+		return common->rescues ? "keep the files as they are; no more can be read: what is missing is in an older copy"
+				       : "keep the files as they are, and save what is whole with: solifuge dump --rescue DB";
 	case SLF_ETOOBIG: return "keys end at 65535 bytes, values at 4 GiB - 64 KiB, key and value together below 4 GiB";
 	default: return NULL;
 	}
 }
 
 /* What to do when a database does not open, where that is something else. named: text is about the file of DB itself. */
-static const char *hint_of_open(int code, bool creates, bool named)
+static const char *hint_of_open(const struct common *common, int code, bool creates, bool named)
 {
 	if (code == -ENOENT && creates)
 		return "check the path, and that its directory exists";
 	if (code == -ENOENT)
 		return named ? "check the path, or make a new database with: solifuge create DB"
 			     : "every file of the database is needed; put that one back in its place";
-	if (code == SLF_ECORRUPT)
+	if (code == SLF_ECORRUPT && !common->rescues)
 		return "keep the files as they are; see whether solifuge dump --rescue reads them, else use an older copy";
-	return hint_of(code);
+	return hint_of(common, code);
 }
 
 static int exit_of(int code)
@@ -153,7 +155,7 @@ static int exit_of(int code)
 int fail(const struct common *common, int code, const char *format, ...)
 {
 	struct slf_errinfo info = { .size = sizeof(info) };
-	const char *hint = hint_of(code);
+	const char *hint = hint_of(common, code);
 	char *what = NULL;
 	va_list arguments;
 
@@ -185,7 +187,7 @@ int fail_open(const struct common *common, int code, bool creates)
 	} else {
 		tell(common->command, "%s: cannot open: %s (%d)", common->shown.text, slf_strerror(code), code);
 	}
-	hint = hint_of_open(code, creates, named);
+	hint = hint_of_open(common, code, creates, named);
 	if (hint)
 		tell(common->command, "%s", hint);
 	return exit_of(code);

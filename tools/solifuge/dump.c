@@ -9,6 +9,8 @@
 
 #include <string.h>
 
+#include "rescue.h"
+
 enum key { KEY_LMDB = KEY_OWN, KEY_RESCUE, KEY_ALL = 'a', KEY_FILE = 'f', KEY_LIST = 'l', KEY_PRINT = 'p' };
 
 struct dump {
@@ -16,9 +18,8 @@ struct dump {
 	bool lmdb;
 	bool list;
 	bool print;
-	bool rescue;
 	bool sizes_only; /* the pass before the one that writes */
-	uint64_t lost; /* damaged values that were left out */
+	bool damaged;    /* records were left out */
 	uint64_t map_bytes; /* for mapsize=, 0: no such line */
 	FILE *out;
 };
@@ -29,7 +30,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case KEY_LMDB: dump->lmdb = true; return 0;
-	case KEY_RESCUE: dump->rescue = true; return 0;
+	case KEY_RESCUE: dump->common.rescues = true; return 0;
 	case KEY_ALL: return 0;
 	case KEY_FILE: dump->common.output.path = arg; return 0;
 	case KEY_LIST: dump->list = true; return 0;
@@ -38,47 +39,51 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	}
 }
 
-/* Steps over an entry whose value is damaged, and names its key. A library result: the key may be unreadable too. */
-static int skip_damaged(struct dump *dump, struct slf_cursor *cursor)
+/* As walk(), around what is damaged. */
+static int walk_damaged(struct dump *dump, struct slf_txn *txn, const char *name, uint32_t tree,
+			void (*each)(void *, struct slf_slice, struct slf_slice))
 {
-	struct slf_errinfo info = { .size = sizeof(info) };
-	struct slf_slice key = { 0 };
-	int result = 0;
+	struct rescue rescue = {
+		.common = &dump->common,
+		.txn = txn,
+		.tree = tree,
+		.name = name,
+		.out = dump->out,
+		.quiet = dump->sizes_only,
+		.each = each,
+		.context = dump,
+	};
+	int result = rescue_tree(&rescue);
 
-	slf_errinfo(&info);
-	result = slf_cursor_next(cursor, &key, NULL);
-	if (result || dump->sizes_only)
-		return result;
-	fprintf(stderr, "%s: left out key '", dump->common.command);
-	text_escaped(stderr, key);
-	fprintf(stderr, "': %s\n", info.text);
-	dump->lost++;
-	return 0;
+	dump->damaged |= rescue.damaged;
+	return result;
 }
 
 /* Calls each for every record of tree until it is through or the output fails. A library result. */
-static int walk(struct dump *dump, struct slf_txn *txn, uint32_t tree,
-		void (*each)(struct dump *, struct slf_slice, struct slf_slice))
+static int walk(struct dump *dump, struct slf_txn *txn, const char *name, uint32_t tree,
+		void (*each)(void *, struct slf_slice, struct slf_slice))
 {
 	struct slf_range range = { .flags = SLF_TRANSIENT };
 	struct slf_slice key = { 0 };
 	struct slf_slice value = { 0 };
 	struct slf_cursor *cursor = NULL;
-	int result = slf_cursor_open(txn, tree, &range, &cursor);
+	int result = 0;
 
+	if (dump->common.rescues)
+		return walk_damaged(dump, txn, name, tree, each);
+	result = slf_cursor_open(txn, tree, &range, &cursor);
 	while (!result && !ferror(dump->out)) {
 		result = slf_cursor_next(cursor, &key, &value);
 		if (!result)
 			each(dump, key, value);
-		else if (result == SLF_ECORRUPT && dump->rescue)
-			result = skip_damaged(dump, cursor);
 	}
 	slf_cursor_close(cursor);
 	return result < 0 ? result : 0;
 }
 
-static void write_record(struct dump *dump, struct slf_slice key, struct slf_slice value)
+static void write_record(void *context, struct slf_slice key, struct slf_slice value)
 {
+	struct dump *dump = context;
 	void (*write_bytes)(FILE *, struct slf_slice) = dump->print ? text_print : text_hex;
 
 	putc_unlocked(' ', dump->out);
@@ -89,8 +94,10 @@ static void write_record(struct dump *dump, struct slf_slice key, struct slf_sli
 }
 
 /* What LMDB may need at worst for a record: half-full leaves, and whole pages for a large value. */
-static void add_map_bytes(struct dump *dump, struct slf_slice key, struct slf_slice value)
+static void add_map_bytes(void *context, struct slf_slice key, struct slf_slice value)
 {
+	struct dump *dump = context;
+
 	dump->map_bytes += 2 * (key.size + value.size + 32);
 	if (value.size > 1024)
 		dump->map_bytes += 8192;
@@ -107,7 +114,7 @@ static int write_tree(struct dump *dump, struct slf_txn *txn, const char *name, 
 	if (dump->map_bytes)
 		fprintf(dump->out, "mapsize=%llu\n", (unsigned long long)dump->map_bytes);
 	fputs("HEADER=END\n", dump->out);
-	result = walk(dump, txn, tree, write_record);
+	result = walk(dump, txn, name, tree, write_record);
 	if (!result)
 		fputs("DATA=END\n", dump->out);
 	return result;
@@ -144,7 +151,7 @@ static int visit(struct dump *dump, struct slf_txn *txn, const char *name, uint3
 	}
 	if (pass == PASS_NAMES)
 		return check_name(dump, name);
-	return pass == PASS_SIZE ? walk(dump, txn, tree, add_map_bytes) : write_tree(dump, txn, name, tree);
+	return pass == PASS_SIZE ? walk(dump, txn, name, tree, add_map_bytes) : write_tree(dump, txn, name, tree);
 }
 
 static int visit_main(struct dump *dump, struct slf_txn *txn, enum pass pass)
@@ -198,7 +205,7 @@ static int dump_pass(struct dump *dump, struct slf_txn *txn, enum pass pass)
 	if (result)
 		return result;
 	dump->sizes_only = pass == PASS_SIZE;
-	dump->common.output.keeps_part = dump->rescue && pass == PASS_WRITE;
+	dump->common.output.keeps_part = dump->common.rescues && pass == PASS_WRITE;
 	result = common->tree_name && !dump->list ? visit_named(dump, txn, tree, pass) : visit_all(dump, txn, pass);
 	if (pass == PASS_NAMES)
 		return result == REFUSED ? EXIT_FAILED : EXIT_OK; /* what else there is comes again when the trees are read */
@@ -217,9 +224,8 @@ static int dump_all(struct dump *dump, struct slf_txn *txn)
 	if (!result)
 		result = dump_pass(dump, txn, dump->list ? PASS_LIST : PASS_WRITE);
 	dump->common.output.complete = !result;
-	if (!result && dump->lost) {
-		fail_plain(&dump->common, "%s is damaged: %llu records were left out", dump->common.shown.text,
-			   (unsigned long long)dump->lost);
+	if (!result && dump->damaged) {
+		fail_plain(&dump->common, "keep the files as they are, and take what was left out from an older copy");
 		result = EXIT_DAMAGED;
 	}
 	return result;
@@ -232,7 +238,7 @@ static const struct argp_option option_table[] = {
 	{ "print", KEY_PRINT, NULL, 0, "Write printable characters as they are (format=print)", 1 },
 	{ "file", KEY_FILE, "FILE", 0, "Write to FILE instead of standard output", 1 },
 	OPTION_FORCE,
-	{ "rescue", KEY_RESCUE, NULL, 0, "Leave out records with damaged values, and go on; the exit code is 4", 1 },
+	{ "rescue", KEY_RESCUE, NULL, 0, "Leave out what is damaged, and go on behind it; the exit code is 4", 1 },
 	{ "lmdb", KEY_LMDB, NULL, 0, "Add the line mapsize= that mdb_load needs above 1 MiB; db_load refuses it", 1 },
 	OPTION_IO,
 	{ 0 },

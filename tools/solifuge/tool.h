@@ -38,6 +38,7 @@ struct common {
 	uint64_t batch;        /* records per transaction */
 	bool hex;
 	bool json;
+	bool rescues; /* this is dump --rescue, which then is no advice */
 	bool damaged; /* commits are lost: what is read is the newest good one */
 	struct output output;
 	struct progress recovery;
