@@ -513,6 +513,18 @@ says "tree 'b' is damaged: 0 of 1 records" "many leaves"
 [ "$(grep -c 'between key' err)" -ge 10 ]; note "each gap is told" $?
 damage "all leaves of a tree" <<<$'treekey1.*'
 rescued "all leaves of a tree"
+# The list of the trees: the main tree does not stand in it.
+expect 0 "create to damage the list" create list.db
+expect 0 "put into the main tree" put list.db mainkey value
+expect 0 "put into a tree of the list" put -s listkey list.db key value
+cp leaf.whole leaf.kept
+cp list.db leaf.whole
+damage "the list of the trees" <<<listkey
+cp leaf.db list.db
+cp leaf.kept leaf.whole
+expect 4 "rescue without the list" dump --rescue -p list.db
+[ "$(grep -c '^ mainkey' out)" -eq 1 ] && [ "$(grep -c '^DATA=END' out)" -eq 1 ]; note "the main tree is there" $?
+says "cannot read on" "rescue without the list"
 damage "a leaf anew" <<<'leafkey12000'
 echo old >older.dump
 expect 4 "rescue into a file that is there" dump --force --rescue -p -f older.dump leaf.db

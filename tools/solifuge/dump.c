@@ -164,9 +164,9 @@ static int visit_main(struct dump *dump, struct slf_txn *txn, enum pass pass)
 	if (result)
 		return result;
 	result = slf_tree_next(txn, name, sizeof(name), &tree);
-	if (result < 0)
+	if (result < 0 && !dump->common.rescues)
 		return result;
-	return stat.entries || result == SLF_END ? visit(dump, txn, NULL, SLF_MAIN, pass) : 0;
+	return stat.entries || result ? visit(dump, txn, NULL, SLF_MAIN, pass) : 0;
 }
 
 static int visit_all(struct dump *dump, struct slf_txn *txn, enum pass pass)
