@@ -361,6 +361,38 @@ printf 'VERSION=3\nHEADER=END\n00\n 00\nDATA=END\n' | bad "no space" "space"
 printf 'VERSION=3\nHEADER=END\n 00\nDATA=END\n' | bad "a key without a value" "pairs"
 printf 'VERSION=3\nHEADER=END\n 00\n 00\n' | bad "no end" "DATA=END"
 printf 'VERSION=3\nformat=print\nHEADER=END\n a\\z\n 00\nDATA=END\n' | bad "a bad escape" "backslash"
+# The count is of what this run has committed, told once, with the advice that fits.
+expect 0 "load before a bad line" load -T counted.db <<<$'first\n1'
+printf 'VERSION=3\nHEADER=END\n 61\n 31\n 62\n 3\nDATA=END\n' >counted
+expect 1 "a bad line behind a batch" load --batch 1 counted.db counted
+says "counted: line 6: " "a bad line behind a batch"
+says "^solifuge load: 1 records of this run are in counted.db; mend the input and load it again" "a bad line behind a batch"
+[ "$(grep -c 'records' err)" -eq 1 ]; note "how many records are in is told once" $?
+{ printf 'VERSION=3\nHEADER=END\n 61\n 31\n '; printf '%0131074d' 0; printf '\n 32\nDATA=END\n'; } >oversized
+expect 1 "a key that is too long" load counted.db oversized
+says "oversized: line 5: " "a key that is too long"
+says "0 records of this run.*mend the input" "a key that is too long"
+expect 1 "a directory as input" load counted.db folder
+says "cannot read folder: Is a directory" "a directory as input"
+! grep -q "line\|mend the input" err; note "a directory has no line to mend" $?
+expect 0 "create to fill" create full.db
+python3 -c 'import os
+for i in range(20000): print(f" {i:08x}\n {os.urandom(500).hex()}")' | { echo VERSION=3; echo HEADER=END; cat; echo DATA=END; } >filling
+(trap '' XFSZ; ulimit -f 6000; exec "$tool" load full.db filling >out 2>err)
+note "a file system that is full" $(($? != 1))
+says "records of this run are in full.db; all of the input may be loaded again" "a file system that is full"
+! grep -q "mend the input" err; note "there is nothing to mend then" $?
+[ "$(grep -c 'records' err)" -eq 1 ]; note "how many records are in is told once then" $?
+for header in database subdatabase; do
+	expect 0 "a section with $header=" load $header.db <<<"VERSION=3
+$header=sub
+HEADER=END
+ 61
+ 62
+DATA=END"
+	expect 0 "the tree of $header=" dump -l $header.db
+	prints sub "the tree of $header="
+done
 expect 1 "nothing at all" load bad.db </dev/null
 expect 1 "no such input" load bad.db missing
 if [ -e /dev/full ]; then

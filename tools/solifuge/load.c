@@ -8,6 +8,7 @@
 #include "reader.h"
 
 #define BATCH_BYTES_MAX (8u << 20)
+#define KEY_BYTES_MAX 65535u
 
 enum key { KEY_APPEND = 'a', KEY_FILE = 'f', KEY_KEEP = 'N', KEY_TEXT = 'T' };
 
@@ -52,8 +53,7 @@ static int commit(struct load *load)
 
 	load->txn = NULL;
 	if (code)
-		return fail(&load->common, code, "cannot commit to %s; %llu records are in", load->common.shown.text,
-			    (unsigned long long)load->committed_records);
+		return fail(&load->common, code, "cannot commit to %s", load->common.shown.text);
 	load->committed_records += load->batch_records;
 	load->batch_records = 0;
 	load->batch_bytes = 0;
@@ -67,6 +67,18 @@ static int begin(struct load *load)
 	return load->txn ? EXIT_OK : common_begin(&load->common, load->db, SLF_WRITE, &load->txn);
 }
 
+/* A record of an impossible size is a fault of its input. */
+static int fail_put(struct load *load, int code, struct slf_slice key)
+{
+	uint64_t line = load->reader.key_line;
+
+	load->reader.malformed = code == SLF_ETOOBIG;
+	if (code == SLF_ETOOBIG && key.size <= KEY_BYTES_MAX)
+		line++; /* that of the value */
+	return fail(&load->common, code, "%s: line %llu: cannot write to %s", load->reader.shown.text,
+		    (unsigned long long)line, load->common.shown.text);
+}
+
 static int put(struct load *load, struct slf_slice key, struct slf_slice value)
 {
 	int code = load->keep ? slf_get(load->txn, load->tree, key, NULL) : SLF_NOTFOUND;
@@ -76,9 +88,7 @@ static int put(struct load *load, struct slf_slice key, struct slf_slice value)
 	if (code == SLF_NOTFOUND)
 		code = slf_put(load->txn, load->tree, key, value);
 	if (code)
-		return fail(&load->common, code, "%s: line %llu: cannot write to %s; %llu records are in",
-			    load->reader.shown.text, (unsigned long long)load->reader.line, load->common.shown.text,
-			    (unsigned long long)load->committed_records);
+		return fail_put(load, code, key);
 	load->batch_records++;
 	load->batch_bytes += key.size + value.size;
 	return EXIT_OK;
@@ -134,8 +144,10 @@ static int load_all(struct load *load)
 			result = fail(&load->common, code, "cannot make the records durable in %s",
 				      load->common.shown.text);
 	} else if (load->db) {
-		fail_plain(&load->common, "%llu records are in %s; mend the input and load it again",
-			   (unsigned long long)load->committed_records, load->common.shown.text);
+		fail_plain(&load->common, "%llu records of this run are in %s; %s",
+			   (unsigned long long)load->committed_records, load->common.shown.text,
+			   load->reader.malformed ? "mend the input and load it again"
+						  : "all of the input may be loaded again");
 	}
 	return result;
 }

@@ -6,6 +6,21 @@
 #include <string.h>
 #include <sys/stat.h>
 
+static int bad_line(struct reader *reader, const char *reason)
+{
+	reader->malformed = true;
+	return fail_plain(reader->common, "%s: line %llu: %s", reader->shown.text, (unsigned long long)reader->line,
+			  reason);
+}
+
+static int fail_read(const struct reader *reader, int error)
+{
+	if (reader->line)
+		return fail_plain(reader->common, "%s: cannot read on behind line %llu: %s", reader->shown.text,
+				  (unsigned long long)reader->line, strerror(error));
+	return fail_plain(reader->common, "cannot read %s: %s", reader->shown.text, strerror(error));
+}
+
 int reader_open(struct reader *reader, const struct common *common, const char *path, bool plain)
 {
 	bool standard = !path || !strcmp(path, "-");
@@ -17,7 +32,7 @@ int reader_open(struct reader *reader, const struct common *common, const char *
 	reader->in = standard ? stdin : fopen(path, "re");
 	error = errno;
 	if (!reader->in)
-		return fail_plain(common, "cannot read %s: %s", reader->shown.text, strerror(error));
+		return fail_read(reader, error);
 	if (!fstat(fileno(reader->in), &stat) && S_ISREG(stat.st_mode))
 		reader->total = (uint64_t)stat.st_size;
 	return EXIT_OK;
@@ -31,12 +46,6 @@ void reader_close(struct reader *reader)
 	free(reader->value.data);
 }
 
-static int bad_line(const struct reader *reader, const char *reason)
-{
-	return fail_plain(reader->common, "%s: line %llu: %s", reader->shown.text, (unsigned long long)reader->line,
-			  reason);
-}
-
 /* Reads one line without its newline; *more is false at the end of the input. */
 static int read_line(struct reader *reader, struct reader_line *line, bool *more)
 {
@@ -47,7 +56,7 @@ static int read_line(struct reader *reader, struct reader_line *line, bool *more
 	*more = got >= 0;
 	line->size = 0;
 	if (got < 0)
-		return !feof(reader->in) || ferror(reader->in) ? bad_line(reader, strerror(errno)) : EXIT_OK;
+		return !feof(reader->in) || ferror(reader->in) ? fail_read(reader, errno) : EXIT_OK;
 	reader->line++;
 	reader->bytes += (uint64_t)got;
 	line->size = (size_t)got;
@@ -59,9 +68,9 @@ static int read_line(struct reader *reader, struct reader_line *line, bool *more
 /* Header lines that other stores write and that mean nothing here. */
 static bool is_ignored(const char *name)
 {
-	static const char *const names[] = { "mapsize",   "maxreaders", "mapaddr",     "db_pagesize",
-					     "db_lorder", "bt_minkey",  "chksum",      "extentsize",
-					     "h_ffactor", "h_nelem",    "subdatabase", "keys" };
+	static const char *const names[] = { "mapsize",   "maxreaders", "mapaddr", "db_pagesize",
+					     "db_lorder", "bt_minkey",  "chksum",  "extentsize",
+					     "h_ffactor", "h_nelem",    "keys" };
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		if (!strcmp(name, names[i]))
@@ -80,7 +89,7 @@ static int header_line(struct reader *reader, const char *name, const char *valu
 			       ? EXIT_OK
 			       : bad_line(reader, "unknown format; use bytevalue or print");
 	}
-	if (!strcmp(name, "database")) {
+	if (!strcmp(name, "database") || !strcmp(name, "subdatabase")) {
 		if (!value[0] || strlen(value) >= sizeof(reader->database))
 			return bad_line(reader, "a tree's name has 1 to 255 bytes");
 		strcpy(reader->database, value);
@@ -170,6 +179,7 @@ int reader_record(struct reader *reader, struct slf_slice *key, struct slf_slice
 		*more = false;
 		return EXIT_OK;
 	}
+	reader->key_line = reader->line;
 	result = decode(reader, &reader->key, key);
 	if (!result)
 		result = read_line(reader, &reader->value, more);

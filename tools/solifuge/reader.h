@@ -21,6 +21,8 @@ struct reader {
 	FILE *in;
 	struct text_shown shown; /* the name in messages */
 	uint64_t line;
+	uint64_t key_line;  /* of the last record's key; its value is behind it */
+	bool malformed;     /* it is the input that a failure is about */
 	uint64_t bytes;     /* read so far */
 	uint64_t total;     /* of a regular file, else 0 */
 	bool plain;         /* no header, no leading space, escapes decoded */

@@ -158,8 +158,8 @@ static void tell_gap(struct rescue *rescue)
 	if (rescue->quiet)
 		return;
 	if (low->closed && high->closed)
-		tell(command, "records between key '%s' and key '%s' may be missing: %s", key_shown(bound_slice(low)).text,
-		     key_shown(bound_slice(high)).text, state->damage.text);
+		tell(command, "records between key '%s' and key '%s' may be missing: %s",
+		     key_shown(bound_slice(low)).text, key_shown(bound_slice(high)).text, state->damage.text);
 	else if (low->closed)
 		tell(command, "records behind key '%s' may be missing: %s", key_shown(bound_slice(low)).text,
 		     state->damage.text);
@@ -368,7 +368,8 @@ static int narrow(struct rescue *rescue, const struct edge *left, const struct e
 	for (unsigned i = 0; i < GAP_PROBES_MAX && rescue->state->probes < PROBES_MAX; i++) {
 		size_t common = common_bytes(left->probe, right->probe);
 		size_t size = common + 8 < KEY_BYTES_MAX ? common + 8 : KEY_BYTES_MAX;
-		int result = common > longest + 8 ? SLF_NOTFOUND : bound_middle(left->probe, right->probe, size, middle);
+		int result =
+			common > longest + 8 ? SLF_NOTFOUND : bound_middle(left->probe, right->probe, size, middle);
 
 		if (result)
 			return result < 0 ? result : PROBE_LEFT;
@@ -446,7 +447,8 @@ static int read_all(struct rescue *rescue)
 	if (!result)
 		result = run(rescue, false, &first, &last, &behind);
 	if (result == STOP_DAMAGE)
-		result = gap(rescue, &(struct edge){ &first, &first, &before }, &(struct edge){ &last, &last, &behind });
+		result =
+			gap(rescue, &(struct edge){ &first, &first, &before }, &(struct edge){ &last, &last, &behind });
 out:
 	free(first.data);
 	free(last.data);
@@ -465,7 +467,8 @@ int rescue_tree(struct rescue *rescue)
 	if (!result && rescue->damaged && !rescue->quiet)
 		result = slf_tree_stat(rescue->txn, rescue->tree, &stat);
 	if (!result && rescue->damaged && !rescue->quiet)
-		tell(rescue->common->command, "%s: %s%s%s is damaged: %llu of %llu records were written, %llu were left out",
+		tell(rescue->common->command,
+		     "%s: %s%s%s is damaged: %llu of %llu records were written, %llu were left out",
 		     rescue->common->shown.text, rescue->name ? "tree '" : "the main tree",
 		     rescue->name ? text_shown(rescue->name).text : "", rescue->name ? "'" : "",
 		     (unsigned long long)rescue->records, (unsigned long long)stat.entries,
