@@ -3,6 +3,7 @@
 # The command solifuge: exit codes, messages, and that dumps go to LMDB's tools and back unchanged.
 # Usage: cli.sh SOLIFUGE
 set -uo pipefail
+shopt -s lastpipe # a check behind a pipe is counted
 
 tool=$(realpath "$1")
 directory=$(mktemp -d)
