@@ -277,6 +277,11 @@ same trees.dump empty.dump "a dump in an empty file is the same"
 expect 0 "dump over a file, by a link" dump --force -f link.dump db
 same trees.dump older.dump "a dump over a file is the same"
 [ -L link.dump ] && [ "$(stat -c %a older.dump)" = 640 ]; note "the link stays, and the mode of the file" $?
+ln -s nowhere.dump dangling.dump
+expect 1 "dump to a link to nowhere" dump --force -f dangling.dump db
+says "dangling.dump is a symbolic link to a file that is not there" "dump to a link to nowhere"
+only_files dangling.dump dangling.dump
+[ ! -e nowhere.dump ]; note "no file is made behind the link" $?
 mkfifo pipe.dump
 cat pipe.dump >want &
 expect 0 "dump into a pipe" dump -f pipe.dump db

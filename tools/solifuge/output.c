@@ -86,7 +86,10 @@ int output_open(struct common *common, struct slf_db *db)
 	if (!output->path)
 		return EXIT_OK;
 	fd = open(output->path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0 && errno == ENOENT) {
+	if (fd < 0 && errno == ENOENT && !lstat(output->path, &status) && S_ISLNK(status.st_mode)) {
+		return fail_plain(common, "%s is a symbolic link to a file that is not there: give another name, or remove the link",
+				  text_shown(output->path).text);
+	} else if (fd < 0 && errno == ENOENT) {
 		fd = open_part(output, NULL);
 	} else if (fd >= 0 && !fstat(fd, &status)) {
 		result = refuse_own(common, db, &status);
