@@ -367,6 +367,17 @@ printf 'VERSION=3\nHEADER=END\n00\n 00\nDATA=END\n' | bad "no space" "space"
 printf 'VERSION=3\nHEADER=END\n 00\nDATA=END\n' | bad "a key without a value" "pairs"
 printf 'VERSION=3\nHEADER=END\n 00\n 00\n' | bad "no end" "DATA=END"
 printf 'VERSION=3\nformat=print\nHEADER=END\n a\\z\n 00\nDATA=END\n' | bad "a bad escape" "backslash"
+printf 'VERSION=3\r\nHEADER=END\r\n 61\r\n 62\r\nDATA=END\r\n' | bad "lines that end in CR LF" "1: the lines end in CR LF"
+printf 'VERSION=3\nHEADER=END\n 61\r\n 62\r\nDATA=END\n' | bad "data that ends in CR LF" "3: the lines end in CR LF"
+printf 'VERSION=3\nHEADER=END\n 61\n 62\nDATA=END\r\n' | bad "an end that ends in CR LF" "5: the lines end in CR LF"
+for header in integerkey reversekey; do
+	printf 'VERSION=3\n%s=1\nHEADER=END\nDATA=END\n' $header | bad "$header" "2: keys in an order that is not that of their bytes"
+	expect 0 "no $header" load ordered.db < <(printf 'VERSION=3\n%s=0\nHEADER=END\nDATA=END\n' $header)
+	[ ! -s err ]; note "no $header is nothing to tell" $?
+done
+for header in dupsort dupfixed integerdup reversedup; do
+	printf 'VERSION=3\n%s=1\nHEADER=END\nDATA=END\n' $header | bad "$header" "several values"
+done
 # The count is of what this run has committed, told once, with the advice that fits.
 expect 0 "load before a bad line" load -T counted.db <<<$'first\n1'
 printf 'VERSION=3\nHEADER=END\n 61\n 31\n 62\n 3\nDATA=END\n' >counted

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+static const char crlf[] = "the lines end in CR LF; take the CR away, with: tr -d '\\r'";
+
 static int bad_line(struct reader *reader, const char *reason)
 {
 	reader->malformed = true;
@@ -79,6 +81,13 @@ static bool is_ignored(const char *name)
 	return false;
 }
 
+/* Header lines that tell of keys with several values. */
+static bool is_duplicates(const char *name)
+{
+	return !strcmp(name, "duplicates") || !strcmp(name, "dupsort") || !strcmp(name, "dupfixed") ||
+	       !strcmp(name, "integerdup") || !strcmp(name, "reversedup");
+}
+
 static int header_line(struct reader *reader, const char *name, const char *value)
 {
 	if (!strcmp(name, "VERSION"))
@@ -99,7 +108,11 @@ static int header_line(struct reader *reader, const char *name, const char *valu
 		return strcmp(value, "btree") && strcmp(value, "hash")
 			       ? bad_line(reader, "only type=btree and type=hash have keys and values")
 			       : EXIT_OK;
-	if (!strcmp(name, "duplicates") || !strcmp(name, "dupsort"))
+	if (!strcmp(name, "integerkey") || !strcmp(name, "reversekey"))
+		return strcmp(value, "0") ? bad_line(reader, "keys in an order that is not that of their bytes; "
+							     "take this line out to load them in that of their bytes")
+					  : EXIT_OK;
+	if (is_duplicates(name))
 		return strcmp(value, "0") ? bad_line(reader, "keys with several values are not supported; "
 							     "join the values, or make the value a part of the key")
 					  : EXIT_OK;
@@ -134,6 +147,8 @@ int reader_section(struct reader *reader, bool *more)
 		equals = memchr(line->data, '=', line->size);
 		if (!equals || memchr(line->data, 0, line->size))
 			return bad_line(reader, first ? no_dump : "this is not a header line NAME=VALUE");
+		if (first && line->data[line->size - 1] == '\r')
+			return bad_line(reader, crlf);
 		*equals = 0;
 		if (first && strcmp(line->data, "VERSION") != 0)
 			return bad_line(reader, no_dump);
@@ -146,6 +161,11 @@ int reader_section(struct reader *reader, bool *more)
 	}
 }
 
+static bool ends_in_return(const struct reader_line *line)
+{
+	return line->size && line->data[line->size - 1] == '\r';
+}
+
 /* Decodes a data line where it stands. */
 static int decode(struct reader *reader, struct reader_line *line, struct slf_slice *bytes)
 {
@@ -153,12 +173,16 @@ static int decode(struct reader *reader, struct reader_line *line, struct slf_sl
 	char *data = line->data + skip;
 	long long size = 0;
 
+	if (skip && !strcmp(line->data, "DATA=END\r"))
+		return bad_line(reader, crlf);
 	if (skip && (!line->size || line->data[0] != ' '))
 		return bad_line(reader, "a data line begins with a space; DATA=END ends the data");
 	if (reader->print)
 		size = text_unprint(data, line->size - skip, (unsigned char *)data);
 	else
 		size = text_unhex(data, line->size - skip, (unsigned char *)data);
+	if (size < 0 && !reader->plain && ends_in_return(line))
+		return bad_line(reader, crlf);
 	if (size < 0)
 		return bad_line(reader, reader->print
 						? "a backslash needs two hexadecimal digits or a backslash behind it"
