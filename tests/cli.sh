@@ -131,6 +131,19 @@ expect 0 "info json" info --json db
 python3 -c 'import json; o = json.load(open("out")); assert len(o["uuid"]) == 36 and o["spindle_count"] == 1 and o["format"] >= 1' \
 	2>>err; note "info json is right" $?
 
+expect 0 "create by a name that is not UTF-8" create $'p\377.db'
+expect 0 "put into a tree whose name is not UTF-8" put --tree $'t\377' $'p\377.db' key value
+expect 0 "stat json of it" stat --json $'p\377.db'
+grep -q '"name_hex":"74ff"' out; note "the name of the tree is name_hex" $?
+expect 0 "info json of that" info --json $'p\377.db'
+grep -q '"path_hex":"70ff2e6462"' out; note "the path is path_hex" $?
+ln -s db symbolic.db
+expect 1 "read by a symbolic link" get symbolic.db apple
+mkdir real; ln -s real linked
+expect 0 "create in a directory" create real/db
+expect 0 "read in a directory that is a link" stat linked/db
+for option in -h --help -V --version; do expect 0 "option $option" $option; [ -s out ]; note "option $option prints" $?; done
+
 # A run for one back end would be one for the other, wherever that is chosen in silence.
 if [ "${SOLIFUGE_IO:-}" = uring ] && ! python3 -c 'import ctypes, sys
 sys.exit(ctypes.CDLL(None).syscall(425, 1, ctypes.create_string_buffer(120)) < 0)'; then
@@ -394,7 +407,8 @@ says "cannot read folder: Is a directory" "a directory as input"
 ! grep -q "line\|mend the input" err; note "a directory has no line to mend" $?
 expect 0 "create to fill" create full.db
 python3 -c 'import os
-for i in range(20000): print(f" {i:08x}\n {os.urandom(500).hex()}")' | { echo VERSION=3; echo HEADER=END; cat; echo DATA=END; } >filling
+for i in range(20000): print(f" {i:08x}\n {os.urandom(500).hex()}")' >records
+{ printf 'VERSION=3\nHEADER=END\n'; cat records; echo DATA=END; } >filling
 (trap '' XFSZ; ulimit -f 6000; exec "$tool" load full.db filling >out 2>err)
 note "a file system that is full" $(($? != 1))
 says "records of this run are in full.db; all of the input may be loaded again" "a file system that is full"
@@ -553,7 +567,10 @@ says "the main tree is damaged: 39[0-9]* of 4000 records were written" "a leaf"
 says "older copy" "a leaf"
 ! grep -q "dump --rescue" err; note "a rescue is no advice for itself" $?
 [ "$(wc -l <leaf.lost)" -lt 60 ]; note "what a leaf takes with it is not much" $?
-damage "many leaves" <<<$'leafkey10000\nleafkey13999\nleafkey120[0-4][0-9]\nleafkey11[0-9]00\nleafkey13..7\nrootkey\ntreekey1[0-3]500\ntreekey13999'
+damage "many leaves" <<END
+leafkey10000 leafkey11[0-9]00 leafkey120[0-4][0-9] leafkey13..7 leafkey13999
+rootkey treekey1[0-3]500 treekey13999
+END
 rescued "many leaves"
 says "records before key 'leafkey10[0-9]*' may be missing" "many leaves"
 says "records behind key 'treekey13[0-9]*' may be missing" "many leaves"

@@ -183,7 +183,7 @@ static int visit_all(struct dump *dump, struct slf_txn *txn, enum pass pass)
 	return result == SLF_END ? 0 : result;
 }
 
-/* One tree, and with a name that a dump cannot hold without its name: it has been asked for by that, and so it is to be loaded. */
+/* One tree. With a name that a dump cannot hold it goes without: by its name it was asked for, and by that it is to be loaded. */
 static int visit_named(struct dump *dump, struct slf_txn *txn, uint32_t tree, enum pass pass)
 {
 	const char *name = dump->common.tree_name;
