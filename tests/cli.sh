@@ -234,6 +234,13 @@ speaks "a header with an escape, long"
 says "line 2: header '.x1bc000.*\.\.\.0*' is not known" "a header with an escape, long"
 says "line 3: header '.xc2.x9bx' is not known" "a header with a control character in UTF-8"
 [ "$(wc -c <err)" -lt 600 ]; note "a long header is shortened" $?
+expect 2 "digits that are none" get --hex db 41420g
+says "'41420g' is not an even number" "digits that are none"
+expect 2 "digits that are none, of a range" scan --hex --from 41420g db
+says "'41420g' is not an even number" "digits that are none, of a range"
+expect 0 "create with a line break in its name" create $'in\nfo.db'
+expect 0 "info of a path with a line break" info $'in\nfo.db'
+grep -Eq '^path +in.x0afo.db$' out && grep -Eq '^spindle +in.x0afo.db$' out; note "a path is one line" $?
 expect 1 "a line break in a name" load headers.db $'no\nfile'
 [ "$(wc -l <err)" -eq 1 ]; note "a message is one line" $?
 

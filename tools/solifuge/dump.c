@@ -183,7 +183,7 @@ static int visit_all(struct dump *dump, struct slf_txn *txn, enum pass pass)
 	return result == SLF_END ? 0 : result;
 }
 
-/* One tree. With a name that a dump cannot hold it goes without: by its name it was asked for, and by that it is to be loaded. */
+/* One tree. With a name that a dump cannot hold it goes without: who asked for it by that can load it by that. */
 static int visit_named(struct dump *dump, struct slf_txn *txn, uint32_t tree, enum pass pass)
 {
 	const char *name = dump->common.tree_name;

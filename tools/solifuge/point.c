@@ -49,13 +49,13 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 /* The bytes of an argument, decoded in its place when --hex is on. Returns an exit code. */
 static int argument_bytes(const struct point *point, char *argument, struct slf_slice *bytes)
 {
+	struct text_shown shown = text_shown(argument); /* decoding changes it */
 	long long size = (long long)strlen(argument);
 
 	if (point->common.hex) {
 		size = text_unhex(argument, (size_t)size, (unsigned char *)argument);
 		if (size < 0) {
-			fail_plain(&point->common, "'%s' is not an even number of hexadecimal digits",
-				   text_shown(argument).text);
+			fail_plain(&point->common, "'%s' is not an even number of hexadecimal digits", shown.text);
 			return EXIT_USAGE;
 		}
 	}

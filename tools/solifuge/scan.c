@@ -42,15 +42,17 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 /* Sets a bound of the range from an option, decoded in its place when --hex is on. Returns an exit code. */
 static int set_bound(const struct scan *scan, char *text, struct slf_slice *bound)
 {
+	struct text_shown shown = { "" };
 	long long size = 0;
 
 	if (!text)
 		return EXIT_OK;
+	shown = text_shown(text); /* decoding changes it */
 	size = (long long)strlen(text);
 	if (scan->common.hex)
 		size = text_unhex(text, (size_t)size, (unsigned char *)text);
 	if (size < 0) {
-		fail_plain(&scan->common, "'%s' is not an even number of hexadecimal digits", text_shown(text).text);
+		fail_plain(&scan->common, "'%s' is not an even number of hexadecimal digits", shown.text);
 		return EXIT_USAGE;
 	}
 	*bound = (struct slf_slice){ text, (size_t)size };

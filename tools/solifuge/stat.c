@@ -219,7 +219,9 @@ static int info_spindle(const struct common *common, struct slf_db *db, unsigned
 	if (path)
 		slf_spindle_path(db, index, path, (size_t)length + 1);
 	if (path && !paths) {
-		printf("%-16s %s\n", "spindle", path);
+		printf("%-16s ", "spindle");
+		text_message(stdout, path);
+		putchar('\n');
 	} else if (!object || text_json_add(object, "path", (struct slf_slice){ path, (size_t)length }, false) ||
 		   json_object_array_add(paths, object)) {
 		json_object_put(object);
@@ -265,10 +267,13 @@ static int info_print(const struct common *common, struct slf_db *db, const stru
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
 		struct slf_slice value = { texts[i].value, strlen(texts[i].value) };
 
-		if (!object)
-			printf("%-16s %s\n", texts[i].name, texts[i].value);
-		else if (text_json_add(object, texts[i].name, value, false))
+		if (!object) {
+			printf("%-16s ", texts[i].name);
+			text_message(stdout, texts[i].value);
+			putchar('\n');
+		} else if (text_json_add(object, texts[i].name, value, false)) {
 			goto no_memory;
+		}
 	}
 	for (size_t i = 0; i < FIELD_COUNT; i++) {
 		if (!object)
