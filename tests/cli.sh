@@ -586,6 +586,18 @@ says "tree 'b' is damaged: 0 of 1 records" "many leaves"
 [ "$(grep -c 'between key' err)" -ge 10 ]; note "each gap is told" $?
 damage "all leaves of a tree" <<<$'treekey1.*'
 rescued "all leaves of a tree"
+# Keys that differ at their ends only, and beyond what a message can show.
+cp leaf.whole leaf.kept
+expect 0 "create for long keys" create leaf.whole.db
+mv leaf.whole.db leaf.whole; rm -f leaf.whole.db.lock
+for i in $(seq 100 199); do printf '%03000d\tkey%d\nvalue\n' 0 "$i"; done >long.leaves
+expect 0 "load long keys" load -T leaf.whole long.leaves
+damage "long keys" <<<$'key120\nkey12[24]\nkey150'
+expect 4 "rescue of long keys" dump --rescue -p leaf.db
+says "key '0*\.\.\.0*.x09key1[01][0-9]' and key '0*\.\.\.0*.x09key1[23][0-9]' may be missing" "rescue of long keys"
+says "records between key .*key1[34][0-9]. and key .*key1[56][0-9]. may" "rescue of long keys"
+[ "$(wc -c <err)" -lt 2000 ]; note "long keys are shortened" $?
+mv leaf.kept leaf.whole
 # The list of the trees: the main tree does not stand in it.
 expect 0 "create to damage the list" create list.db
 expect 0 "put into the main tree" put list.db mainkey value

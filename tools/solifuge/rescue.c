@@ -21,7 +21,7 @@
 #define GAP_PROBES_MAX 4096
 #define PROBES_MAX (1u << 26)
 #define KEY_BYTES_MAX 65535u
-#define KEY_SHOWN_BYTES 40u /* of a key in a message */
+#define KEY_SHOWN_BYTES 40u /* of a key in a message: its beginning and its end */
 
 /* A key, or one end of the tree. */
 struct bound {
@@ -131,15 +131,18 @@ struct key_shown {
 
 static struct key_shown key_shown(struct slf_slice key)
 {
-	size_t length = key.size < KEY_SHOWN_BYTES ? key.size : KEY_SHOWN_BYTES;
+	size_t half = KEY_SHOWN_BYTES / 2;
 	struct key_shown shown = { "" };
 	FILE *out = fmemopen(shown.text, sizeof(shown.text), "w");
 
 	if (!out)
 		return shown;
-	text_escaped(out, (struct slf_slice){ key.data, length });
-	if (length < key.size)
+	if (key.size > KEY_SHOWN_BYTES) {
+		text_escaped(out, (struct slf_slice){ key.data, half });
 		fputs("...", out);
+		key = (struct slf_slice){ (const char *)key.data + key.size - half, half };
+	}
+	text_escaped(out, key);
 	fclose(out);
 	return shown;
 }
