@@ -495,6 +495,43 @@ static int restore_oldest(struct recovery *recovery)
 	return result;
 }
 
+/* Hostile, or a power cut has taken the header: an extent in which slabs will be written has to say that it is the log's. What was
+ * checked there, while it did not, has to be checked again. */
+static int claim_extent(struct recovery *recovery, uint64_t position)
+{
+	struct core *core = recovery->core;
+	struct spindle *spindle = &core->store.spindles[0];
+	struct extent_header header = { .salt = core->extents.salt, .stream = STREAM_LOG, .run = 1 };
+	uint8_t bytes[EXTENT_HEADER_BYTES];
+	int result;
+
+	if (position < EXTENT_BYTES)
+		return 0;
+	result = spindle_read(spindle, 0, position, bytes, sizeof(bytes));
+	if (result && result != SLF_ECORRUPT) /* which it is where the file ends before */
+		return result;
+	if (result || extent_header_decode(bytes, core->store.seed, position, &header)) {
+		memcpy(header.uuid, core->store.uuid, sizeof(header.uuid));
+		extent_header_encode(bytes, &header, core->store.seed, position);
+		result = spindle_write(spindle, 0, position, bytes, sizeof(bytes));
+	} else if (header.stream != STREAM_LOG) {
+		result = store_corrupt(&core->store, position, STREAM_LOG, header.stream,
+				       "the log would go on in an extent that holds values or nodes");
+	}
+	verified_clear(&core->store.verified, position);
+	return result;
+}
+
+static int claim_extents(struct recovery *recovery)
+{
+	const struct log *log = &recovery->core->log;
+	int result = claim_extent(recovery, log->spare);
+
+	for (size_t i = 0; i < log->live_count && !result; i++)
+		result = claim_extent(recovery, log->live[i].position);
+	return result;
+}
+
 static int restore_log(struct recovery *recovery, uint64_t salt)
 {
 	struct core *core = recovery->core;
@@ -659,6 +696,8 @@ static int start_writing(struct recovery *recovery, uint64_t salt)
 	struct checkpoint *checkpoint = &core->checkpoint;
 	int result = restore_oldest(recovery);
 
+	if (!result)
+		result = claim_extents(recovery);
 	if (!result && is_elsewhere(recovery))
 		result = clear_copy(recovery);
 	if (!result && core->cut)

@@ -19,6 +19,7 @@
 
 #include "codec.h"
 #include "error.h"
+#include "slab.h"
 
 #define LENS_STEP_BYTES 4096  /* a lens grows to a multiple of it */
 #define LZ4_GAIN_MAX 255      /* one stored byte stands for no more raw bytes */
@@ -116,6 +117,19 @@ static void count_check(struct store *store, uint64_t bytes)
 
 /* ---- Nodes ------------------------------------------------------------------------------------------------------- */
 
+/* Hostile: an entry in an extent of the log, where it would be overwritten after it was checked. Damage of an extent's header
+ * is none of its entries. */
+static int check_stream(struct store *store, uint64_t position, const struct place *place)
+{
+	uint64_t start = position % EXTENT_BYTES;
+	const void *view = spindle_view(place->spindle, place->offset - start, EXTENT_HEADER_BYTES);
+	struct extent_header header;
+
+	if (!view || extent_header_decode(view, store->seed, position - start, &header) || header.stream != STREAM_LOG)
+		return 0;
+	return store_corrupt(store, position, STREAM_BULK, STREAM_LOG, "reference leads to an entry in an extent of the log");
+}
+
 static int node_place_find(struct store *store, const struct node_ref *ref, struct place *place)
 {
 	uint64_t in_block = ref->position % NODE_BLOCK_BYTES;
@@ -125,6 +139,8 @@ static int node_place_find(struct store *store, const struct node_ref *ref, stru
 				     "reference to a node has a length that nodes cannot have");
 	if (in_block && in_block + ref->length > NODE_BLOCK_BYTES)
 		return store_corrupt(store, ref->position, 0, 0, "reference leads to a node across two blocks");
+	if (ref->position % EXTENT_BYTES + ref->length > EXTENT_BYTES)
+		return store_corrupt(store, ref->position, 0, 0, "reference leads to a node across two extents");
 	return place_find(store, ref->position, ref->length, place);
 }
 
@@ -138,6 +154,8 @@ int store_node_slow(struct store *store, const struct node_ref *ref, struct lens
 	int result;
 
 	result = node_place_find(store, ref, &place);
+	if (!result)
+		result = check_stream(store, ref->position, &place);
 	if (result)
 		return result;
 	view = spindle_view(place.spindle, place.offset, ref->length);
@@ -318,7 +336,9 @@ int store_value(struct store *store, const struct value_ref *ref, bool settled, 
 	if (verified_test(&store->verified, ref->position) && value_matches(&read, view)) {
 		stored = slice(view + (read.bytes - ref->stored), ref->stored);
 	} else {
-		result = value_check(&read, view, &stored);
+		result = check_stream(store, ref->position, &read.place);
+		if (!result)
+			result = value_check(&read, view, &stored);
 		if (result)
 			return result;
 		/* Only what a flush has covered may be vouched for: the pages of a younger value can still be lost. A node on

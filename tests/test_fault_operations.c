@@ -628,7 +628,7 @@ Test(fault_operations, commits_that_fail)
 		unknown += failed;
 		rig_close(&rig);
 	}
-	cr_assert_eq(unknown, 3); /* the zeros over the slab, and two for the note of the seqs */
+	cr_assert_eq(unknown, 2); /* for the note of the seqs */
 }
 
 /* ---- Openings ---------------------------------------------------------------------------------------------------- */

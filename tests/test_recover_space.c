@@ -181,9 +181,9 @@ Test(recover_space, extents_that_a_checkpoint_sets_free)
 	put_u64(list + 56, current);
 	slab_forger_write(&forger, disk, slab);
 
-	/* the page cannot be written, and the one that leads to an older checkpoint may be needed again: the side file, the slab of
-	 * the opening, the page */
-	sim_disk_add_fault(disk, &(struct sim_fault){ .call = SIM_WRITE, .nth = 3, .error = -ENOSPC });
+	/* the page cannot be written, and the one that leads to an older checkpoint may be needed again: the side file, a header for
+	 * the extent that was never taken, the slab of the opening, the page */
+	sim_disk_add_fault(disk, &(struct sim_fault){ .call = SIM_WRITE, .nth = 4, .error = -ENOSPC });
 	must_work(disk_open(disk, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
 	cr_assert_eq(sim_disk_faults_fired(disk), 1);
 	cr_assert_eq(db->core.log.free_count, 0);
@@ -353,4 +353,40 @@ Test(recover_space, offsets_beyond_32_bits)
 	check_values(db, count, value, sizeof(value));
 	must_work(slf_close(db));
 	sim_disk_free(disk);
+}
+
+/* Nodes that a forged file has where the log goes on would be checked once, be overwritten, and be believed: extents of the log say
+ * that they are before a slab is written there, and none goes on where values and nodes are said to be. */
+Test(recover_space, headers_of_the_logs_extents)
+{
+	struct sim_disk *origin = disk_with_free_extents();
+	struct slf_db *db = open_to_look(origin);
+	uint64_t extents[] = { db->core.log.end.next, db->core.log.extent, EXTENT_BYTES };
+	uint64_t seed = db->core.store.seed;
+
+	must_work(slf_close(db));
+	for (unsigned i = 0; i < 2 * ARRAY_SIZE(extents); i++) {
+		struct extent_header header = { .stream = STREAM_BULK, .run = 1 };
+		struct slf_errinfo info = { .size = sizeof(info) };
+		uint64_t extent = extents[i / 2];
+		struct sim_disk *disk = sim_disk_kill(origin);
+		uint8_t bytes[EXTENT_HEADER_BYTES];
+
+		extent_header_encode(bytes, &header, seed, extent);
+		bytes[20] ^= i % 2; /* says nothing */
+		must_work(sim_disk_poke(disk, RIG_PATH, extent, bytes, sizeof(bytes)));
+		if (i % 2) {
+			must_work(disk_open(disk, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+			must_work(slf_close(db));
+			must_work(sim_disk_peek_durable(disk, RIG_PATH, extent, bytes, sizeof(bytes)));
+			cr_assert_null(extent_header_decode(bytes, seed, extent, &header));
+			cr_assert_eq(header.stream, STREAM_LOG);
+		} else {
+			cr_assert_eq(disk_open(disk, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db), SLF_ECORRUPT, "%u", i);
+			must_work(slf_errinfo(&info));
+			cr_assert_not_null(strstr(info.text, "holds values or nodes"), "%s", info.text);
+		}
+		sim_disk_free(disk);
+	}
+	sim_disk_free(origin);
 }

@@ -43,6 +43,7 @@ executions=$(stat number_of_executed_units)
 if [ $status -ne 0 ]; then
 	grep -vE '^(#|INFO)' "$log" | head -100
 	echo "$name: a finding, in $findings"
+	status=1 # libFuzzer's own 77 would be a test that was skipped
 elif [ "${executions:-0}" -eq 0 ] || [ "$(last cov)" = "" ]; then
 	tail -20 "$log"
 	echo "$name: nothing ran"
