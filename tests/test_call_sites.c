@@ -140,6 +140,23 @@ static void mix_times(struct rig *rig)
 	must_work(sim_disk_poke(rig->disk, rig_path(0), META_PAGE_A, garbage, sizeof(garbage)));
 }
 
+/* The power went before the header of the extent that the log announces was durable. */
+static void lose_header(struct rig *rig)
+{
+	const uint8_t zeros[EXTENT_HEADER_BYTES] = { 0 };
+	uint64_t extent = 0;
+
+	must_work(rig_open(rig));
+	must_work(log_spare(&rig->db->core.log, true));
+	rig->blob_bytes = UINT16_MAX; /* a slab announces in the second half of its extent */
+	while (!extent) {
+		must_work(rig_commit(rig, 1, false));
+		extent = rig->db->core.log.end.next;
+	}
+	must_work(rig_close(rig));
+	must_work(sim_disk_poke(rig->disk, rig_path(0), position_offset(extent), zeros, sizeof(zeros)));
+}
+
 /* A file larger than its first window. */
 static void open_wide(struct rig *rig)
 {
@@ -233,6 +250,7 @@ static const struct {
 	{ "the next extent of the log", open_new, make_spare },
 	{ "a flush of the log", open_new, flush_log },
 	{ "reading ahead", open_new, read_ahead },
+	{ "the header of the log's next extent", lose_header, rig_open },
 	{ "a look behind the first window", open_wide, look_far },
 	{ "a read behind the end", open_new, read_behind_the_end },
 	{ "pages of different times", mix_times, rig_open },
