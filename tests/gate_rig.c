@@ -88,6 +88,24 @@ uint64_t put_async(struct rig *rig, const char *key, size_t size)
 	return seq;
 }
 
+void put_blob(struct slf_db *db)
+{
+	static const uint8_t blob[65000];
+	struct slf_txn *txn = txn_begin(db, SLF_WRITE);
+
+	must_work(slf_txn_blob(txn, slice(blob, sizeof(blob))));
+	must_work(slf_commit(txn, NULL));
+}
+
+void enter_next_extent(struct slf_db *db)
+{
+	uint64_t extent = db->core.log.extent;
+
+	must_work(log_spare(&db->core.log, false));
+	while (db->core.log.extent == extent)
+		put_blob(db);
+}
+
 bool has_key(struct slf_db *db, const char *key)
 {
 	struct slf_txn *txn = txn_begin(db, SLF_READ);

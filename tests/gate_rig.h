@@ -55,6 +55,10 @@ void rig_fail(struct rig *rig, enum sim_call call, int error, bool sticky);
 void stamp_keys(struct slf_db *db, unsigned from, unsigned to, uint64_t stamp);
 /* One put of so many bytes, committed without a wait: its seq. */
 uint64_t put_async(struct rig *rig, const char *key, size_t size);
+/* A commit that nearly fills a slab of 64 KiB. */
+void put_blob(struct slf_db *db);
+/* Goes on to the next extent of the log, which is made ready. */
+void enter_next_extent(struct slf_db *db);
 bool has_key(struct slf_db *db, const char *key);
 /* Does a power cut that takes all it can leave the key? */
 bool survives(struct rig *rig, const char *key);

@@ -9,24 +9,6 @@
 
 TestSuite(recover_copy, .timeout = 120);
 
-static void put_blob(struct slf_db *db)
-{
-	static const uint8_t blob[65000];
-	struct slf_txn *txn = txn_begin(db, SLF_WRITE);
-
-	must_work(slf_txn_blob(txn, slice(blob, sizeof(blob))));
-	must_work(slf_commit(txn, NULL));
-}
-
-static void enter_next_extent(struct slf_db *db)
-{
-	uint64_t extent = db->core.log.extent;
-
-	must_work(log_spare(&db->core.log, false));
-	while (db->core.log.extent == extent)
-		put_blob(db);
-}
-
 /* A database that was not closed, and an extent of its log that its newest checkpoint has set free. */
 static struct sim_disk *disk_with_a_free_extent(uint64_t *extent)
 {

@@ -37,15 +37,6 @@ static struct sim_disk *killed(struct sim_disk *disk, struct slf_db *db)
 	return out;
 }
 
-static void put_blob(struct slf_db *db)
-{
-	static const uint8_t blob[65000];
-	struct slf_txn *txn = txn_begin(db, SLF_WRITE);
-
-	must_work(slf_txn_blob(txn, slice(blob, sizeof(blob))));
-	must_work(slf_commit(txn, NULL));
-}
-
 /* Goes on until the log is in the n-th extent after the one where it is. */
 static void fill_extents(struct slf_db *db, unsigned n)
 {

@@ -78,25 +78,6 @@ static const char *name_of(unsigned index)
 	return name;
 }
 
-static void put_blob(struct slf_db *db)
-{
-	static const uint8_t blob[65000];
-	struct slf_txn *txn = txn_begin(db, SLF_WRITE);
-
-	must_work(slf_txn_blob(txn, slice(blob, sizeof(blob))));
-	must_work(slf_commit(txn, NULL));
-}
-
-/* Goes on to the next extent of the log. */
-static void enter_next_extent(struct slf_db *db)
-{
-	uint64_t extent = db->core.log.extent;
-
-	must_work(log_spare(&db->core.log, false));
-	while (db->core.log.extent == extent)
-		put_blob(db);
-}
-
 /* So many commits, each in a slab of its own; nobody has told the last one to be durable. */
 static struct sim_disk *row_disk(void)
 {
