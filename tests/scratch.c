@@ -219,6 +219,18 @@ unsigned process_count(const char *what)
 	return count;
 }
 
+bool threads_within(unsigned count)
+{
+	unsigned waits = 0;
+
+	while (process_count("task") > count) {
+		if (waits++ == 500)
+			return false;
+		usleep(10000);
+	}
+	return true;
+}
+
 void child_exit(int status)
 {
 #ifdef COVERAGE

@@ -75,6 +75,9 @@ bool db_has(struct slf_db *db, const char *key, const char *value);
 
 /* Entries of a directory below /proc/self: descriptors ("fd") or threads ("task"). */
 unsigned process_count(const char *what);
+/* Has this process no more threads than so many? One that was joined, or has worked for a ring that is closed, is seen for a
+ * moment: it waits for five seconds at most. */
+bool threads_within(unsigned count);
 /* Ends a forked child as _exit does: what it shares with its parent is left alone. */
 _Noreturn void child_exit(int status);
 /* Waits for a child: its exit status, or 256 + the signal that ended it. */
