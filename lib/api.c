@@ -122,12 +122,13 @@ int slf_close(struct slf_db *db)
 	return result ? result : db_close(db);
 }
 
-/* Everything so far; the failure of a commit that nobody has been told of is told here, once: asked in any case. */
+/* Everything so far. The failure of a commit that nobody has been told of is told here, once, and comes first: the other one is
+ * met again by who asks again. */
 static int sync_all(struct core *core, uint64_t *durable_seq)
 {
 	int result = commit_sync(&core->commit, durable_seq), untold = commit_untold(&core->commit);
 
-	return result ? result : untold;
+	return untold ? untold : result;
 }
 
 int slf_checkpoint(struct slf_db *db)

@@ -349,7 +349,8 @@ void checkpoint_publish(struct core *core, const struct log_slab *slab, uint64_t
 
 /* ---- The checkpoint ---------------------------------------------------------------------------------------------- */
 
-/* Appends the mark and waits until it is durable. When another thread had to give up the slab it was in: for what reason. */
+/* Appends the mark and waits until it is durable. When another thread had to give up the slab it was in: for what reason. A failure
+ * may be that of commits behind it: then it counts as not written, and is written again. */
 static int append_mark(struct core *core, const struct mark *mark, struct log_slab *slab)
 {
 	size_t bytes = mark_bytes(mark);

@@ -180,8 +180,9 @@ static bool may_be_free(const struct mark *mark, uint64_t position)
 	       extent_after(position) <= mark->spindles[0].next_extent;
 }
 
-/* Calls look for the extents of the log that the chain does not lead to and that may come behind its end: which the newest mark
- * sets free, or that were taken after it. Ends with the first that is answered by 1; else 0, or the last failure. */
+/* Calls look for the extents that the log may have gone on in behind the chain's end: which the newest mark sets free, or that were
+ * taken after it. Those that the chain has come to since are among them. Ends with the first that is answered by 1; else 0, or the
+ * last failure. */
 static int look_behind(struct recovery *recovery, int (*look)(struct recovery *recovery, uint64_t extent))
 {
 	const struct mark *mark = &recovery->mark;
@@ -478,6 +479,25 @@ static void restore_extents(struct recovery *recovery)
 		extents->spindles[i].next = u64_min(extents->spindles[i].next, OFFSET_MAX / EXTENT_BYTES / 2);
 }
 
+/* What a writer that took extents and then closed without a mark has left where the next ones are taken: an extent is given to one
+ * stream for good, and its header is the first that stands there. Reads as zeros before the flush of the opening. What cannot be
+ * cleared counts as taken. */
+static void clear_untaken(struct core *core)
+{
+	for (unsigned i = 0; i < core->store.spindle_count; i++) {
+		struct spindle *spindle = &core->store.spindles[i];
+		uint64_t *next = &core->extents.spindles[i].next, size = atomic_load(&spindle->size);
+		struct io_request request = { .op = IO_PUNCH, .file = spindle->file, .offset = *next * EXTENT_BYTES };
+
+		if (size <= request.offset)
+			continue;
+		request.length = size - request.offset;
+		io_run(spindle->io, &request, 1);
+		if (request.result)
+			*next = (size + EXTENT_BYTES - 1) / EXTENT_BYTES;
+	}
+}
+
 /* The extents that the mark sets free. They are not recycled before both pages lead to it: till then the one before may be
  * needed. */
 static int restore_oldest(struct recovery *recovery)
@@ -508,8 +528,8 @@ static int claim_extent(struct recovery *recovery, uint64_t position)
 	if (position < EXTENT_BYTES)
 		return 0;
 	result = spindle_read(spindle, 0, position, bytes, sizeof(bytes));
-	if (result && result != SLF_ECORRUPT) /* which it is where the file ends before */
-		return result;
+	if (result && result != SLF_ECORRUPT) /* which it is where the file ends before; the log itself needs no header */
+		return 0;
 	if (result || extent_header_decode(bytes, core->store.seed, position, &header)) {
 		memcpy(header.uuid, core->store.uuid, sizeof(header.uuid));
 		extent_header_encode(bytes, &header, core->store.seed, position);
@@ -551,8 +571,6 @@ static int restore_log(struct recovery *recovery, uint64_t salt)
 	core->log.salt = salt;
 	core->extents.salt = salt;
 	core->log.spare = recovery->end.next;
-	if (!result && core->log.spare)
-		result = log_spare(&core->log, false); /* it is there, and gets room among the live ones */
 	recovery->end.bytes = (struct log_bytes){ .payload = recovery->payload, .slabs = recovery->bytes };
 	log_continue(&core->log, &recovery->end, extent, false);
 	commit->settled_place = recovery->end;
@@ -618,58 +636,69 @@ static void clear_tail(struct recovery *recovery)
 		io_run(spindle->io, requests, end > kept ? 2 : 1);
 }
 
-static int write_zeros(struct recovery *recovery, uint64_t from, uint64_t end)
+/* Takes the header away from each slab in an extent, from a place on, that tells of later commits than there are. Slabs of the
+ * chain, and marks that a page may still lead to, do not: they stay. Zeros, since not every file system can punch. */
+static int forget_from(struct recovery *recovery, uint64_t from)
 {
+	struct log_reader *reader = &recovery->reader;
 	struct spindle *spindle = &recovery->core->store.spindles[0];
-	int result = log_reader_reserve(&recovery->reader, EXTENT_BYTES);
+	uint32_t sector = recovery->core->store.settings.sector;
+	uint64_t end = align_down(from, EXTENT_BYTES) + EXTENT_BYTES;
+	int found = 1, result = 0;
 
-	if (result)
-		return result;
-	end = u64_min(end, atomic_load(&spindle->size));
-	memset(recovery->reader.slab, 0, EXTENT_BYTES);
-	return from < end ? spindle_write(spindle, 0, from, recovery->reader.slab, end - from) : 0;
+	while (from < end && !result) {
+		found = log_reader_evidence_from(reader, from, recovery->last_seq);
+		if (found != 1)
+			return found;
+		memset(reader->slab, 0, sector);
+		result = spindle_write(spindle, 0, position_offset(reader->position), reader->slab, sector);
+		from = reader->position + sector;
+	}
+	return result;
 }
 
 static int forget_extent(struct recovery *recovery, uint64_t extent)
 {
-	int found = log_reader_evidence_within(&recovery->reader, extent, recovery->last_seq);
-
-	return found == 1 ? write_zeros(recovery, extent + EXTENT_DATA, extent + EXTENT_BYTES) : found;
+	return forget_from(recovery, extent + EXTENT_DATA);
 }
 
 /* What the original had written, while it was copied, behind the place where the copy's log ends would be evidence of a loss: at the
- * next opening, or at one when the log has come to an extent that is free now and was copied later than the rest. Zeros, since
- * not every file system can punch. */
+ * next opening, or at one when the log has come to an extent that is free now and was copied later than the rest. */
 static int clear_copy(struct recovery *recovery)
 {
-	uint64_t from = position_offset(recovery->end.position), next = position_offset(recovery->end.next);
-	int found, result = look_behind(recovery, forget_extent);
+	uint64_t end = recovery->end.position;
+	int result = look_behind(recovery, forget_extent);
 
-	if (result)
-		return result;
-	found = log_reader_evidence(&recovery->reader, recovery->last_seq);
-	if (found == 1) {
-		result = write_zeros(recovery, from, align_up(from, EXTENT_BYTES));
-		if (!result && next)
-			result = write_zeros(recovery, next + EXTENT_DATA, next + EXTENT_BYTES);
-		found = result;
-	}
-	return found ? found : spindle_sync(&recovery->core->store.spindles[0]);
+	if (!result && end % EXTENT_BYTES)
+		result = forget_from(recovery, end);
+	if (!result && recovery->end.next)
+		result = forget_extent(recovery, recovery->end.next);
+	return result ? result : spindle_sync(&recovery->core->store.spindles[0]);
 }
 
-static void take_page(struct core *core)
+/* The page that was read, made to name the newest mark. */
+static void take_page(struct recovery *recovery)
 {
-	core->checkpoint.meta = core->meta;
-	core->checkpoint.slot = core->meta.slot;
+	struct checkpoint *checkpoint = &recovery->core->checkpoint;
+
+	checkpoint->meta = recovery->core->meta;
+	checkpoint->slot = recovery->core->meta.slot;
+	checkpoint->meta.mark_position = recovery->mark_slab.position;
+	checkpoint->meta.mark_number = recovery->mark_slab.number;
+	checkpoint->meta.mark_digest = recovery->mark_slab.digest;
+	checkpoint->meta.floor_seq = recovery->mark.root_seq;
 }
 
-/* The original's pages tell of more than its copy has. They are corrected before the copy has an OPEN record of its own: until then
- * it is known as one. */
-static int correct_pages(struct core *core)
+/* The original's pages may tell of more than its copy has, and name a mark that stands where the copy's log goes on. They are
+ * corrected before the copy has an OPEN record of its own: until then it is known as one. */
+static int correct_pages(struct recovery *recovery)
 {
+	struct core *core = recovery->core;
 	int result;
 
-	take_page(core);
+	if (!core->cut && core->meta.mark_number == recovery->mark_slab.number)
+		return 0;
+	take_page(recovery);
 	result = checkpoint_write_pages(core, false);
 	core->meta = core->checkpoint.meta;
 	return result;
@@ -696,12 +725,15 @@ static int start_writing(struct recovery *recovery, uint64_t salt)
 	struct checkpoint *checkpoint = &core->checkpoint;
 	int result = restore_oldest(recovery);
 
+	if (!result && core->log.spare)
+		result = log_spare(&core->log, false); /* it is there, and gets room among the live ones */
 	if (!result)
 		result = claim_extents(recovery);
-	if (!result && is_elsewhere(recovery))
+	if (!result && is_elsewhere(recovery)) {
 		result = clear_copy(recovery);
-	if (!result && core->cut)
-		result = correct_pages(core);
+		if (!result)
+			result = correct_pages(recovery);
+	}
 	if (result)
 		return result;
 	clear_tail(recovery);
@@ -710,12 +742,8 @@ static int start_writing(struct recovery *recovery, uint64_t salt)
 		result = pages_announce(&core->store, &core->meta, salt);
 	if (result)
 		return result;
-	take_page(core);
+	take_page(recovery);
 	checkpoint->meta.salt = salt;
-	checkpoint->meta.mark_position = recovery->mark_slab.position;
-	checkpoint->meta.mark_number = recovery->mark_slab.number;
-	checkpoint->meta.mark_digest = recovery->mark_slab.digest;
-	checkpoint->meta.floor_seq = recovery->mark.root_seq;
 	result = checkpoint_write_pages(core, false);
 	if (result) {
 		core_log(core, 4, "metadata page not written: %s", error_detail(result));
@@ -767,6 +795,8 @@ int recover_run(struct core *core)
 		restore_extents(&recovery);
 		result = restore_log(&recovery, salt);
 	}
+	if (!result && !core->tuning.readonly)
+		clear_untaken(core);
 	if (!result)
 		result = flush_all(core);
 	if (!result && !core->tuning.readonly)

@@ -265,13 +265,14 @@ int log_reader_evidence_in(struct log_reader *reader, uint64_t extent, uint64_t 
 	return 0;
 }
 
-int log_reader_evidence_within(struct log_reader *reader, uint64_t extent, uint64_t last_seq)
+int log_reader_evidence_from(struct log_reader *reader, uint64_t from, uint64_t last_seq)
 {
+	uint64_t extent = align_down(from, EXTENT_BYTES);
 	int result = read_slab(reader, extent, 0, EXTENT_DATA);
 
 	if (result || says_bulk(reader, extent))
 		return result;
-	return evidence_between(reader, extent + EXTENT_DATA, extent + EXTENT_BYTES, last_seq);
+	return evidence_between(reader, from, extent + EXTENT_BYTES, last_seq);
 }
 
 int log_reader_walked(const struct log_reader *reader, int result, const struct log_record *record)

@@ -5,6 +5,7 @@
 
 #include "codec.h"
 #include "recover_rig.h"
+#include "sim_inode.h"
 #include "slab_forger.h"
 
 TestSuite(recover_copy, .timeout = 120);
@@ -73,4 +74,138 @@ Test(recover_copy, log_comes_to_what_was_copied_late)
 	cr_assert_eq(prefix(db), 5);
 	must_work(slf_close(db));
 	sim_disk_free(killed);
+}
+
+/* ---- Gaps -------------------------------------------------------------------------------------------------------- */
+
+/* A commit in the extent where the log ends is missing, with others behind it, and the files have other inodes. */
+static void copy_with_a_gap(struct sim_disk *disk, unsigned missing)
+{
+	const uint8_t zeros[SIM_SECTOR_BYTES] = { 0 };
+	struct slab_forger forger;
+	size_t slab = 0;
+
+	slab_forger_read(&forger, disk);
+	slab = forger.count - missing;
+	must(forger.places[slab] / EXTENT_BYTES == forger.places[forger.count - 1] / EXTENT_BYTES);
+	must_work(sim_disk_poke(disk, RIG_PATH, forger.places[slab], zeros, sizeof(zeros)));
+	free(forger.bytes);
+	for (size_t i = 0; i < disk->inode_count; i++)
+		disk->inodes[i]->number += 1000;
+}
+
+/* Opens it for writing, and ends behind the n-th write: is that before the opening is done? */
+static bool open_and_end(struct sim_disk *disk, uint64_t n)
+{
+	struct slf_db *db = NULL;
+	bool fired;
+
+	sim_disk_add_fault(disk, &(struct sim_fault){ .call = SIM_WRITE, .nth = n, .error = -EIO, .sticky = true });
+	if (open_three(disk, 0, NULL, &db) == 0)
+		must_work(slf_close(db));
+	fired = sim_disk_faults_fired(disk) > 0;
+	sim_disk_clear_faults(disk);
+	return fired;
+}
+
+/* Wherever its first opening ends, the copy has the commits before the gap, and keeps those that are added. */
+static void use_copy(struct sim_disk *origin, unsigned commits)
+{
+	bool fired = true;
+
+	for (uint64_t n = 1; fired; n++) {
+		struct sim_disk *disk = sim_disk_kill(origin), *killed;
+		struct slf_db *db = NULL;
+
+		fired = open_and_end(disk, n);
+		for (unsigned added = 0; added < 3; added++) {
+			must_work(open_three(disk, 0, NULL, &db));
+			cr_assert_eq(prefix(db), commits + added, "write %llu, opening %u", (unsigned long long)n, added);
+			commit_one(db, commits + added);
+			killed = sim_disk_kill(disk);
+			must_work(slf_close(db));
+			sim_disk_free(disk);
+			disk = killed;
+		}
+		sim_disk_free(disk);
+	}
+}
+
+static struct sim_disk *killed_behind(struct sim_disk *disk, struct slf_db *db, unsigned from, unsigned end)
+{
+	struct sim_disk *killed;
+
+	while (from < end)
+		commit_one(db, from++);
+	killed = sim_disk_kill(disk);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+	return killed;
+}
+
+/* Slabs before the gap would go with those behind it, when the log has come to their extent since its last checkpoint. */
+Test(recover_copy, gap_in_an_extent_taken_since)
+{
+	struct sim_disk *disk = sim_disk_new();
+	struct slf_db *db = NULL;
+
+	must_work(open_three(disk, SLF_CREATE, NULL, &db));
+	commit_one(db, 0);
+	must_work(slf_checkpoint(db));
+	enter_next_extent(db);
+	disk = killed_behind(disk, db, 1, 9);
+	copy_with_a_gap(disk, 5);
+	use_copy(disk, 4);
+	sim_disk_free(disk);
+}
+
+/* The same, in an extent that the last checkpoint has set free. */
+Test(recover_copy, gap_in_an_extent_used_again)
+{
+	uint64_t extent;
+	struct sim_disk *disk = disk_with_a_free_extent(&extent);
+	struct slf_db *db = NULL;
+
+	must_work(open_three(disk, 0, NULL, &db));
+	for (unsigned i = 0; i < 4 && db->core.log.extent != extent; i++)
+		enter_next_extent(db);
+	cr_assert_eq(db->core.log.extent, extent);
+	disk = killed_behind(disk, db, 4, 12);
+	copy_with_a_gap(disk, 5);
+	use_copy(disk, 7);
+	sim_disk_free(disk);
+}
+
+/* The pages were copied before the log, and name a mark in what has become the log's last extent again, behind its end. */
+Test(recover_copy, mark_of_the_pages_behind_the_end)
+{
+	static uint8_t pages[2][META_PAGE_BYTES];
+	static const uint64_t places[] = { META_PAGE_A, META_PAGE_B };
+	struct sim_disk *disk = sim_disk_new();
+	struct slf_db *db = NULL;
+	uint64_t extent;
+
+	must_work(open_three(disk, SLF_CREATE, NULL, &db));
+	commit_one(db, 0);
+	enter_next_extent(db);
+	extent = db->core.log.extent;
+	for (unsigned i = 0; i < 8; i++)
+		put_blob(db);
+	must_work(slf_checkpoint(db));
+	must_work(sim_disk_peek_durable(disk, RIG_PATH, places[0], pages[0], META_PAGE_BYTES));
+	must_work(sim_disk_peek_durable(disk, RIG_PATH, places[1], pages[1], META_PAGE_BYTES));
+	enter_next_extent(db);
+	for (unsigned i = 1; i < 3; i++) {
+		commit_one(db, i);
+		must_work(slf_checkpoint(db));
+	}
+	for (unsigned i = 0; i < 4 && db->core.log.extent != extent; i++)
+		enter_next_extent(db);
+	cr_assert_eq(db->core.log.extent, extent);
+	disk = killed_behind(disk, db, 3, 11);
+	copy_with_a_gap(disk, 5);
+	must_work(sim_disk_poke(disk, RIG_PATH, places[0], pages[0], META_PAGE_BYTES));
+	must_work(sim_disk_poke(disk, RIG_PATH, places[1], pages[1], META_PAGE_BYTES));
+	use_copy(disk, 6);
+	sim_disk_free(disk);
 }

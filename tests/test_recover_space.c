@@ -381,3 +381,127 @@ Test(recover_space, headers_of_the_logs_extents)
 	}
 	sim_disk_free(origin);
 }
+
+/* ---- Extents that were taken for nothing ------------------------------------------------------------------------- */
+
+#define LARGE_BYTES (3u << 20) /* an extent and a half */
+
+static int put_large(struct slf_db *db, bool keep)
+{
+	struct slf_txn *txn = txn_begin(db, SLF_WRITE);
+	uint8_t *value = malloc(LARGE_BYTES);
+
+	must(value != NULL);
+	bytes_fill(value, LARGE_BYTES, 1, false);
+	must_work(slf_put(txn, SLF_MAIN, text("large"), slice(value, LARGE_BYTES)));
+	free(value);
+	if (keep)
+		return slf_commit(txn, NULL);
+	slf_abort(txn);
+	return 0;
+}
+
+/* The stream that the durable header of an extent names; 0: there is none. */
+static unsigned durable_stream(struct sim_disk *disk, uint64_t seed, uint64_t extent)
+{
+	uint8_t bytes[EXTENT_HEADER_BYTES];
+	struct extent_header header;
+
+	must_work(sim_disk_peek_durable(disk, RIG_PATH, extent, bytes, sizeof(bytes)));
+	return extent_header_decode(bytes, seed, extent, &header) ? 0 : header.stream;
+}
+
+/* Everything survives a power cut but the header of one extent. */
+static enum sim_fate lose_header(void *context, const struct sim_unit *unit)
+{
+	const uint64_t *extent = context;
+
+	return unit->kind == SIM_UNIT_WRITE && unit->offset == *extent ? SIM_LOST : SIM_KEPT;
+}
+
+/* A transaction took extents, wrote to them, and was aborted; the close found nothing new to be marked. When the log took one of
+ * them, and the power went before its header was durable, the header would still speak of values, and every writer be refused. */
+Test(recover_space, log_goes_on_where_an_aborted_value_was)
+{
+	struct sim_disk *disk, *crashed;
+	struct slf_db *db = open_new(&disk);
+	uint64_t seed = db->core.store.seed, extent, log;
+
+	stamp_keys(db, 0, 10, 1);
+	must_work(slf_checkpoint(db));
+	extent = db->core.extents.spindles[0].next * EXTENT_BYTES;
+	put_large(db, false);
+	must_work(slf_close(db));
+	cr_assert_eq(durable_stream(disk, seed, extent), STREAM_BULK);
+
+	must_work(disk_open(disk, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+	cr_assert_eq(durable_stream(disk, seed, extent), 0);
+	log = db->core.log.extent;
+	while (db->core.log.extent == log)
+		put_blob(db);
+	cr_assert_eq(db->core.log.extent, extent);
+	stamp_keys(db, 10, 20, 2);
+	crashed = sim_disk_crash(disk, NULL, NULL);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+
+	must_work(disk_open(crashed, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+	cr_assert(has_key(db, "key0019"));
+	must_work(slf_close(db));
+	sim_disk_free(crashed);
+}
+
+/* The log had made an extent ready, and never came to it. When a value took it, and the power went before the header was durable,
+ * the value would be there and be refused. */
+Test(recover_space, value_goes_where_the_log_never_came)
+{
+	struct sim_disk *disk, *crashed;
+	struct slf_db *db = open_new(&disk);
+	uint64_t seed = db->core.store.seed, extent;
+	struct slf_slice value;
+	struct slf_txn *txn;
+
+	stamp_keys(db, 0, 10, 1);
+	must_work(slf_checkpoint(db));
+	extent = db->core.extents.spindles[0].next * EXTENT_BYTES;
+	must_work(log_spare(&db->core.log, true));
+	must_work(slf_close(db));
+	cr_assert_eq(durable_stream(disk, seed, extent), STREAM_LOG);
+
+	must_work(disk_open(disk, SLF_NO_THREADS, SLF_SYNC_NONE, &db));
+	put_large(db, true);
+	for (unsigned i = 0; i < 40; i++)
+		put_blob(db);
+	crashed = sim_disk_crash(disk, lose_header, &extent);
+	must_work(slf_close(db));
+	cr_assert_eq(durable_stream(disk, seed, extent), STREAM_BULK);
+	sim_disk_free(disk);
+
+	must_work(disk_open(crashed, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+	txn = txn_begin(db, SLF_READ);
+	must_work(slf_get(txn, SLF_MAIN, text("large"), &value));
+	cr_assert_eq(value.size, LARGE_BYTES);
+	slf_abort(txn);
+	must_work(slf_close(db));
+	sim_disk_free(crashed);
+}
+
+/* Where nothing can be punched, what lies behind counts as taken. */
+Test(recover_space, extents_that_cannot_be_cleared)
+{
+	struct sim_disk *disk;
+	struct slf_db *db = open_new(&disk);
+	uint64_t extent;
+
+	stamp_keys(db, 0, 10, 1);
+	must_work(slf_checkpoint(db));
+	extent = db->core.extents.spindles[0].next * EXTENT_BYTES;
+	put_large(db, false);
+	must_work(slf_close(db));
+	sim_disk_add_fault(disk, &(struct sim_fault){ .call = SIM_PUNCH, .error = -EOPNOTSUPP, .sticky = true });
+	must_work(disk_open(disk, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+	cr_assert_geq(db->core.extents.spindles[0].next * EXTENT_BYTES, extent + LARGE_BYTES);
+	must(has_key(db, "key0009"));
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+}
