@@ -93,6 +93,86 @@ Test(crash, sync_on_request_three_spindles)
 	cut_script("crash sync_on_request_three_spindles", 3, SLF_SYNC_NONE, 80);
 }
 
+#define LARGE_BYTES (3u << 20) /* more than an extent */
+
+static int abort_large(struct rig *rig)
+{
+	struct slf_txn *txn = txn_begin(rig->db, SLF_WRITE);
+	uint8_t *value = malloc(LARGE_BYTES);
+	int result = 0;
+
+	must(value != NULL);
+	bytes_fill(value, LARGE_BYTES, rng_next(&rig->rng), false);
+	result = slf_put(txn, SLF_MAIN, text("never"), slice(value, LARGE_BYTES));
+	slf_abort(txn);
+	free(value);
+	return result;
+}
+
+static int close_and_open(struct rig *rig)
+{
+	int result = rig_close(rig);
+
+	if (!result)
+		result = rig_open(rig);
+	if (!result)
+		rig_adopt(rig, true);
+	return result;
+}
+
+/* More than an extent of the log. */
+static int fill_log(struct rig *rig)
+{
+	int result = 0;
+
+	atomic_store(&rig->db->core.checkpoint.failed_space, true); /* so that no checkpoint comes by itself */
+	rig->blob_bytes = UINT16_MAX;
+	for (unsigned i = 0; i < 40 && !result; i++)
+		result = rig_commit(rig, i % 8 == 0, false);
+	rig->blob_bytes = 0;
+	return result;
+}
+
+static int extent_step(struct rig *rig, char letter)
+{
+	switch (letter) {
+	case 'k':
+		return slf_checkpoint(rig->db);
+	case 'r':
+		return close_and_open(rig);
+	case 'x':
+		return abort_large(rig);
+	default:
+		return fill_log(rig);
+	}
+}
+
+static void cut_extents(const char *name, const char *script, int sync, unsigned values_large)
+{
+	struct rig rig;
+	struct cutter cutter = { .rig = &rig, .seed = test_seed(name) };
+
+	rig_init(&rig, cutter.seed, 1, sync);
+	rig.values_large = values_large;
+	sim_disk_set_hook(rig.disk, cut_here, &cutter);
+	must_work(rig_open(&rig));
+	for (; *script; script++)
+		must_work(extent_step(&rig, *script));
+	rig_release(&rig);
+	printf("%s: %llu crash images\n", name, (unsigned long long)cutter.images);
+}
+
+/* An extent would be given to the log and to values, since nobody marked that it was taken, or be used again too early. */
+Test(crash, extents)
+{
+	cut_extents("crash extents", "fkxrfkrxrfxkf", SLF_SYNC_COMMIT, 0);
+}
+
+Test(crash, extents_sync_on_request)
+{
+	cut_extents("crash extents_sync_on_request", "fkxrfkrxrfxkf", SLF_SYNC_NONE, 20);
+}
+
 /* ---- Failing calls ----------------------------------------------------------------------------------------------- */
 
 struct trouble {
