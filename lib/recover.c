@@ -666,6 +666,7 @@ static int forget_extent(struct recovery *recovery, uint64_t extent)
  * next opening, or at one when the log has come to an extent that is free now and was copied later than the rest. */
 static int clear_copy(struct recovery *recovery)
 {
+	const struct log *log = &recovery->core->log;
 	uint64_t end = recovery->end.position;
 	int result = look_behind(recovery, forget_extent);
 
@@ -673,6 +674,9 @@ static int clear_copy(struct recovery *recovery)
 		result = forget_from(recovery, end);
 	if (!result && recovery->end.next)
 		result = forget_extent(recovery, recovery->end.next);
+	for (size_t i = 0; i < log->live_count && !result; i++) /* the chain may begin in the midst of one, and be older there */
+		if (log->live[i].position >= EXTENT_BYTES)
+			result = forget_extent(recovery, log->live[i].position);
 	return result ? result : spindle_sync(&recovery->core->store.spindles[0]);
 }
 

@@ -10,7 +10,8 @@
 
 #include "codec.h"
 
-#define RIG_VALUE_BYTES (80 * 1024)
+#define RIG_HUGE_BYTES (3 * MIB)
+#define RIG_VALUE_BYTES (RIG_HUGE_BYTES + 4096)
 #define PROOF_KEY "proof"
 #define AUTO_SYNC_NS 10000 /* of a simulated clock, which goes on a microsecond at each look: every few commits */
 #define NONCE_KIND_SHIFT 28
@@ -27,6 +28,8 @@ static size_t value_bytes(const struct rig *rig, uint32_t nonce)
 {
 	uint64_t number = rng_mix(nonce);
 
+	if (rig->values_huge && number / 11 % rig->values_huge == 0)
+		return RIG_HUGE_BYTES + number / 7 % 4096;
 	if (nonce >> NONCE_KIND_SHIFT == RIG_MEDIUM)
 		return 600 + number / 7 % 1200;
 	if (nonce >> NONCE_KIND_SHIFT == RIG_LARGE || (rig->values_large && number % rig->values_large == 0))
@@ -52,7 +55,7 @@ static struct slf_slice key_make(unsigned index, uint8_t *data)
 void rig_init(struct rig *rig, uint64_t seed, unsigned spindle_count, int sync)
 {
 	*rig = (struct rig){ .sync = sync, .spindle_count = spindle_count, .rng = { seed }, .values_large = 12,
-			      .deletes = 2, .paths = spindle_paths };
+			      .deletes = 2, .heap_bytes = 64 * KIB, .log_bytes = 64 * KIB, .paths = spindle_paths };
 	rig->disk = sim_disk_new();
 	rig->states = calloc(RIG_COMMITS_MAX, sizeof(*rig->states));
 	rig->next_nonce = 1 + (uint32_t)(seed % 1000) * 100000;
@@ -85,8 +88,8 @@ int rig_open_on(const struct rig *rig, struct sim_disk *disk, unsigned flags, st
 	options.flags = SLF_NO_THREADS | flags;
 	options.sync = rig->sync;
 	options.auto_sync_ns = AUTO_SYNC_NS;
-	options.heap_bytes = 64 * 1024;
-	options.log_bytes = 64 * 1024;
+	options.heap_bytes = rig->heap_bytes;
+	options.log_bytes = rig->log_bytes;
 	options.compression = rig->compression;
 	options.spindles = rig->paths + 1;
 	options.spindle_count = rig->spindle_count - 1;

@@ -37,6 +37,8 @@ struct rig {
 	uint32_t rollbacks;       /* of db, as far as their commits are known to be refused */
 	bool created;             /* slf_open has returned 0 once: the database must be there */
 	unsigned values_large;    /* one put in so many goes to bulk at once; 0: none */
+	unsigned values_huge;     /* one put in so many takes more than an extent; 0: none */
+	uint64_t heap_bytes, log_bytes; /* as in slf_options */
 	int compression;          /* as in slf_options */
 	unsigned kind;            /* of the values that are put: enum rig_value */
 	unsigned deletes;         /* of ten changes */
