@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "crash_rig.h"
+#include "proof.h"
 #include "sim_inode.h"
 
 #define BLOB_BYTES 65000u
@@ -686,6 +687,7 @@ static void play_all(const char *name, unsigned spindles, unsigned rounds)
 		play(&report, seed + i, spindles);
 	signal(SIGABRT, SIG_DFL);
 	tell(name, &report);
+	proof_count("H copies of a database in use", rounds);
 }
 
 Test(copy_in_use, one_spindle)
