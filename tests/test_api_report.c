@@ -458,8 +458,11 @@ Test(api_report, every_failure_has_its_text)
 	struct slf_stats stats = { .size = sizeof(stats) };
 	uint64_t seq = 0;
 
-	db_put(db, "key", "value");
+	writer = txn_begin(db, SLF_WRITE);
+	must_work(slf_put(writer, SLF_MAIN, text("key"), text("value")));
+	must_work(slf_commit(writer, &seq));
 	reader = open_database(scratch.path, SLF_READONLY);
+	must_work(slf_wait(reader, seq, 0)); /* what it has found is durable */
 	writer = txn_begin(db, SLF_WRITE);
 	must_work(slf_put(writer, SLF_MAIN, text("key"), text("other")));
 	for (unsigned i = 0; i < 5; i++) {

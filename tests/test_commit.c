@@ -370,6 +370,7 @@ Test(commit, abort_dooms_what_stands_on_it)
 	must_work(slf_put(txn, SLF_MAIN, text("doomed"), text("value")));
 	rig_fail(&rig, SIM_WRITE, -ENOSPC, false);
 	cr_assert_eq(slf_wait(rig.db, seq, -1), -ENOSPC);
+	cr_assert_eq(slf_put(txn, SLF_MAIN, text("more"), text("value")), SLF_ECANCELLED);
 	cr_assert_eq(slf_commit(txn, NULL), SLF_ECANCELLED);
 	must_work(slf_errinfo(&info));
 	cr_assert_eq(info.code, SLF_ECANCELLED);

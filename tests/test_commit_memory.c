@@ -138,6 +138,37 @@ Test(commit_memory, large_commit, .timeout = 120)
 	commit_with_little_memory(MIB);
 }
 
+/* Of the trees of a transaction, which are looked up by an index when they are many, some would not be found again. */
+Test(commit_memory, many_trees)
+{
+	unsigned refused = 0;
+	bool failed = true;
+	struct rig rig;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	for (uint64_t nth = 1; failed; nth++) {
+		struct slf_txn *txn = txn_begin(rig.db, SLF_WRITE);
+		int result = 0;
+		uint32_t id;
+
+		fault_memory_arm(nth, false);
+		for (unsigned i = 0; i < 2 * VALUES && !result; i++) {
+			char name[16];
+
+			snprintf(name, sizeof(name), "tree%u", i);
+			result = slf_tree_open(txn, name, SLF_CREATE, &id);
+			if (!result)
+				result = slf_put(txn, id, text("key"), text(name));
+		}
+		failed = disarm();
+		must(failed ? result == -ENOMEM : !result);
+		refused += result != 0;
+		slf_abort(txn);
+	}
+	cr_assert_gt(refused, 3);
+	rig_close(&rig);
+}
+
 /* What was read from the log would be applied in part. */
 Test(commit_memory, recovery, .timeout = 120)
 {
@@ -157,6 +188,10 @@ Test(commit_memory, recovery, .timeout = 120)
 		must_work(slf_commit(txn, NULL));
 	}
 	must_work(slf_wait(rig.db, put_async(&rig, "large", RIG_LARGE_BYTES), -1));
+	txn = txn_begin(rig.db, SLF_WRITE); /* a slab that needs more than the reader of the log has */
+	for (unsigned i = 0; i < 3; i++)
+		must_work(slf_put(txn, SLF_MAIN, text(names[i]), slice(value, sizeof(value))));
+	must_work(slf_commit(txn, NULL));
 	origin = sim_disk_kill(rig.disk);
 	rig_close(&rig);
 	for (uint64_t nth = 1; failed; nth++) {
@@ -180,7 +215,7 @@ Test(commit_memory, recovery, .timeout = 120)
 			must(slice_is(found, names[i], strlen(names[i])));
 		}
 		slf_abort(txn);
-		must(has_key(db, "large"));
+		must(has_key(db, "large") && has_key(db, names[2]));
 		must_work(slf_close(db));
 		sim_disk_free(disk);
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Who hears of an asynchronous commit that could not be written: everybody who waited for it, else the next who asks. */
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "gate_rig.h"
@@ -80,5 +81,29 @@ Test(commit_told, empty_commit_leaves_the_news)
 	cr_assert_eq(slf_sync(rig.db, NULL), -ENOSPC);
 	cr_assert(!has_key(rig.db, "lost"));
 	must_work(slf_sync(rig.db, NULL));
+	rig_close(&rig);
+}
+
+/* A slab that is there in part would come back after it was told to be aborted, where its end alone could be overwritten. */
+Test(commit_told, torn_slab_that_keeps_its_beginning)
+{
+	static const uint8_t value[RIG_LARGE_BYTES];
+	struct slf_txn *txn;
+	struct rig rig;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	txn = txn_begin(rig.db, SLF_WRITE);
+	for (unsigned i = 0; i < 3; i++) { /* more than is overwritten at once */
+		char key[16];
+
+		snprintf(key, sizeof(key), "doubt%u", i);
+		must_work(slf_put(txn, SLF_MAIN, text(key), slice(value, 30000)));
+	}
+	must_work(slf_put(txn, SLF_MAIN, text("large"), slice(value, sizeof(value))));
+	for (unsigned nth = 2; nth <= 3; nth++) /* behind the part: the slab, and the first of what is to overwrite it */
+		sim_disk_add_fault(rig.disk, &(struct sim_fault){ .call = SIM_WRITE, .nth = nth, .error = -EIO, .partial = true });
+	cr_assert_eq(slf_commit(txn, NULL), SLF_EUNKNOWN);
+	cr_assert_eq(sim_disk_faults_fired(rig.disk), 2);
+	cr_assert_eq(slf_begin(rig.db, SLF_WRITE, &txn), SLF_EPOISONED);
 	rig_close(&rig);
 }

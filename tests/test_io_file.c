@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "fault_system.h"
 #include "io_bench.h"
@@ -659,6 +660,13 @@ static void strange_units(struct bench *bench)
 		cr_assert_geq(info.physical_sector, info.logical_sector);
 		cr_assert_eq(io_close(file), 0);
 	}
+#ifdef STATX_DIOALIGN
+	fault_system_arm(SYSTEM_STATX_STRANGE, 0, 1, 0); /* direct transfers would go through the page cache */
+	cr_assert_eq(io_open(bench->io, bench->path, IO_OPEN_WRITE, &file), 0);
+	cr_assert_eq(fault_system_disarm(), 1);
+	cr_assert_not(atomic_load(&file_of(file)->direct));
+	cr_assert_eq(io_close(file), 0);
+#endif
 	cr_assert_eq(io_remove(bench->io, bench->path), 0);
 }
 

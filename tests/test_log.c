@@ -271,6 +271,10 @@ Test(log, more_extents_than_are_asked_for)
 	cr_assert(positions[0] == EXTENT_BYTES && positions[1] == 2 * EXTENT_BYTES);
 	cr_assert_eq(log_free_list(log, log->live[3].first_number, positions + 3, 1), 1);
 	cr_assert_eq(positions[3], EXTENT_BYTES);
+	cr_assert_eq(log_spare(log, false), 0);
+	cr_assert_eq(log_free_list(log, log->live[3].first_number, positions, 3), 3);
+	cr_assert(positions[2] >= 4 * EXTENT_BYTES, "the spare is free, too");
+	cr_assert_eq(log_free_list(log, log->live[3].first_number, positions + 2, 2), 2);
 	log_recycle(log, log->live[3].first_number);
 	cr_assert_eq(log_free_list(log, 0, positions, 1), 1);
 	space_free(rig);

@@ -33,11 +33,10 @@ static struct sim_disk *disk_with_a_free_extent(uint64_t *extent)
 }
 
 /* What the original writes there after the rest was copied: a slab far ahead, behind others that are old. */
-static void copy_late(struct sim_disk *disk, uint64_t extent)
+static void copy_late(struct sim_disk *disk, uint64_t place)
 {
 	struct slab_header header = { .length = SIM_SECTOR_BYTES };
 	uint8_t slab[SIM_SECTOR_BYTES] = { 0 };
-	uint64_t place = extent + EXTENT_BYTES / 2;
 	const struct slab_header *last;
 	struct slab_forger forger;
 	size_t open = 0;
@@ -54,13 +53,13 @@ static void copy_late(struct sim_disk *disk, uint64_t extent)
 
 /* The copy opens, since the extent seems to be old. When its own log has come there, and its process is killed, what stands there
  * from the original would pass for a loss, and the copy could not be opened again. */
-Test(recover_copy, log_comes_to_what_was_copied_late)
+static void use_late_copy(uint64_t distance)
 {
 	uint64_t extent;
 	struct sim_disk *disk = disk_with_a_free_extent(&extent), *killed;
 	struct slf_db *db = NULL;
 
-	copy_late(disk, extent);
+	copy_late(disk, extent + distance);
 	must_work(open_three(disk, 0, NULL, &db));
 	cr_assert_eq(prefix(db), 4);
 	for (unsigned i = 0; i < 4 && db->core.log.extent != extent; i++)
@@ -74,6 +73,12 @@ Test(recover_copy, log_comes_to_what_was_copied_late)
 	cr_assert_eq(prefix(db), 5);
 	must_work(slf_close(db));
 	sim_disk_free(killed);
+}
+
+Test(recover_copy, log_comes_to_what_was_copied_late)
+{
+	use_late_copy(EXTENT_BYTES / 2);
+	use_late_copy(EXTENT_BYTES - SIM_SECTOR_BYTES); /* its last slab */
 }
 
 /* ---- Gaps -------------------------------------------------------------------------------------------------------- */
@@ -207,5 +212,42 @@ Test(recover_copy, mark_of_the_pages_behind_the_end)
 	must_work(sim_disk_poke(disk, RIG_PATH, places[0], pages[0], META_PAGE_BYTES));
 	must_work(sim_disk_poke(disk, RIG_PATH, places[1], pages[1], META_PAGE_BYTES));
 	use_copy(disk, 6);
+	sim_disk_free(disk);
+}
+
+/* The log ends with its extent: what follows in the file is a value's, and would be looked through for the log's, and cleared. */
+Test(recover_copy, log_ends_with_its_extent)
+{
+	static const uint8_t blob[70000], zeros[EXTENT_HEADER_BYTES];
+	uint8_t slab[SIM_SECTOR_BYTES] = { 0 }, found[SIM_SECTOR_BYTES];
+	struct slab_header header = { .length = SIM_SECTOR_BYTES, .number = 1000, .last_seq = 1000, .durable_seq = 1000 };
+	struct sim_disk *disk = sim_disk_new();
+	struct slf_txn *txn = NULL;
+	struct slf_db *db = NULL;
+	uint64_t place;
+
+	must_work(open_three(disk, SLF_CREATE, NULL, &db));
+	commit_one(db, 0);
+	must_work(log_spare(&db->core.log, false));
+	must_work(slf_checkpoint(db));
+	while (log_room(&db->core.log) > sizeof(blob))
+		put_blob(db);
+	txn = txn_begin(db, SLF_WRITE);
+	must_work(slf_txn_blob(txn, slice(blob, (size_t)log_room(&db->core.log) - 400)));
+	must_work(slf_commit(txn, NULL));
+	place = db->core.log.end.position;
+	must(place % EXTENT_BYTES == 0 && db->core.log.spare != place);
+	slab_seal(slab, &header, db->core.store.seed, place + EXTENT_BYTES / 2);
+	disk = killed_behind(disk, db, 1, 1);
+	for (size_t i = 0; i < disk->inode_count; i++)
+		disk->inodes[i]->number += 1000;
+	must_work(sim_disk_poke(disk, RIG_PATH, place, zeros, sizeof(zeros))); /* nothing tells whose it is */
+	must_work(sim_disk_poke(disk, RIG_PATH, place + EXTENT_BYTES / 2, slab, sizeof(slab)));
+	must_work(open_three(disk, 0, NULL, &db));
+	cr_assert_eq(prefix(db), 1);
+	commit_one(db, 1);
+	must_work(slf_close(db));
+	must_work(sim_disk_peek_durable(disk, RIG_PATH, place + EXTENT_BYTES / 2, found, sizeof(found)));
+	cr_assert(memcmp(found, slab, sizeof(slab)) == 0);
 	sim_disk_free(disk);
 }

@@ -158,6 +158,32 @@ static void change_page(struct meta *meta, enum page_field field)
 	}
 }
 
+/* Pages that lead to a slab without a checkpoint would have the log replayed onto nothing. */
+Test(recover_forged, pages_that_lead_to_a_commit)
+{
+	uint64_t seqs[COMMITS], limit;
+	struct sim_disk *disk = unclean_disk(seqs, &limit);
+	struct slf_errinfo info = { .size = sizeof(info) };
+	struct slf_db *db = NULL;
+	struct slab_forger forger;
+	size_t slab = 0;
+
+	slab_forger_read(&forger, disk);
+	slab_forger_find(&forger, LOG_FINAL, &slab);
+	for (unsigned i = 0; i < 2; i++) {
+		forger.meta[i].mark_position = forger.places[slab];
+		forger.meta[i].mark_number = forger.slabs[slab].number;
+		forger.meta[i].mark_digest = forger.slabs[slab].digest;
+	}
+	slab_forger_write(&forger, disk, forger.count);
+	for (unsigned i = 0; i < 2; i++) {
+		cr_assert_eq(open_three(disk, i ? SLF_READONLY : 0, NULL, &db), SLF_ECORRUPT);
+		must_work(slf_errinfo(&info));
+		cr_assert_not_null(strstr(info.text, "should hold a checkpoint record has none"), "%s", info.text);
+	}
+	sim_disk_free(disk);
+}
+
 /* Pages that lead nowhere would be followed, or what they know to have been durable not be missed. */
 Test(recover_forged, pages_that_know_better)
 {

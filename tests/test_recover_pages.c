@@ -10,6 +10,7 @@
 
 #include "db.h"
 #include "format.h"
+#include "meta.h"
 #include "scratch.h"
 #include "sim_disk.h"
 
@@ -375,4 +376,82 @@ Test(recover_pages, writes_fail_after_a_crash)
 		sim_disk_free(states->disks[i]);
 	}
 	free(states);
+}
+
+/* ---- Pages that cannot be ---------------------------------------------------------------------------------------- */
+
+static void forge(struct meta *meta, unsigned way)
+{
+	if (way == 0) {
+		meta->spindle_count++;
+	} else if (way == 1) {
+		meta->generation = COUNTER_MAX / 2 + 1; /* from where no writer counts on */
+	} else {
+		meta->compat |= (uint64_t)1 << 63; /* so that nobody has looked at the rest */
+		meta->sector = 3;
+	}
+}
+
+/* A further file with the name of one of this database, and settings that it cannot have, would be taken. */
+Test(recover_pages, settings_of_another_database)
+{
+	for (unsigned way = 0; way < 3; way++) {
+		struct slf_errinfo info = { .size = sizeof(info) };
+		struct sim_disk *disk = make_database();
+		struct slf_db *db = NULL;
+
+		for (unsigned page = 2; page < PAGES; page++) {
+			uint8_t bytes[META_PAGE_BYTES];
+			const char *reason;
+			struct meta meta;
+
+			must_work(sim_disk_peek_durable(disk, paths[1], page_place(page), bytes, sizeof(bytes)));
+			cr_assert_eq(meta_decode(bytes, page % 2, &meta, &reason), META_GOOD);
+			forge(&meta, way);
+			meta_encode(bytes, &meta);
+			must_work(sim_disk_poke(disk, paths[1], page_place(page), bytes, sizeof(bytes)));
+		}
+		for (unsigned i = 0; i < 2; i++) {
+			cr_assert_eq(open_on(disk, i ? SLF_READONLY : 0, &db), SLF_ECORRUPT, "way %u", way);
+			must_work(slf_errinfo(&info));
+			cr_assert_not_null(strstr(info.text, "do not fit those of spindle 0"), "%s", info.text);
+		}
+		sim_disk_free(disk);
+	}
+}
+
+struct older {
+	uint8_t pages[2][META_PAGE_BYTES];
+};
+
+/* The further file has its older pages again, whatever was written. */
+static void bring_back(void *context, struct sim_disk *disk, enum sim_call call)
+{
+	const struct older *older = context;
+
+	for (unsigned i = 0; i < 2 && call == SIM_SYNC; i++)
+		must_work(sim_disk_poke(disk, paths[1], page_place(i), older->pages[i], META_PAGE_BYTES));
+}
+
+/* A disk that loses what it has acknowledged: the database would be written to, and be refused at the next opening. */
+Test(recover_pages, page_that_was_written_is_not_there)
+{
+	static struct older older;
+	struct slf_errinfo info = { .size = sizeof(info) };
+	struct sim_disk *disk = make_database();
+	struct slf_db *db = NULL;
+
+	for (unsigned i = 0; i < 2; i++)
+		must_work(sim_disk_peek_durable(disk, paths[1], page_place(i), older.pages[i], META_PAGE_BYTES));
+	must_work(open_on(disk, 0, &db));
+	must_work(slf_close(db));
+	bring_back(&older, disk, SIM_SYNC);
+	lose_page(disk, 0); /* so that nobody can tell whether the files are of one time */
+	sim_disk_set_hook(disk, bring_back, &older);
+	cr_assert_eq(open_on(disk, 0, &db), -EIO);
+	must_work(slf_errinfo(&info));
+	cr_assert_not_null(strstr(info.text, "another one stands there"), "%s", info.text);
+	sim_disk_set_hook(disk, NULL, NULL);
+	check_value(disk, 0, "when the disk writes again");
+	sim_disk_free(disk);
 }

@@ -225,6 +225,15 @@ Test(spindle, no_direct_write_behind_a_failed_flush)
 	cr_assert_eq(spindle_write(&bench.spindle, IO_DSYNC | IO_DIRECT, 0, "mine", 4), -EIO);
 	cr_assert_eq(spindle_write(&bench.spindle, IO_DIRECT, 0, "mine", 4), 0); /* nobody counts on it yet */
 	bench_release(&bench);
+	/* one that fails tells its own failure */
+	bench_init(&bench, true);
+	fail_next(&bench, SIM_SYNC, -EIO);
+	cr_assert_eq(spindle_sync(&bench.spindle), -EIO);
+	sim_disk_clear_faults(bench.disk);
+	fail_next(&bench, SIM_WRITE, -ENOSPC);
+	cr_assert_eq(spindle_write(&bench.spindle, IO_DSYNC | IO_DIRECT, 0, "mine", 4), -ENOSPC);
+	sim_disk_clear_faults(bench.disk);
+	bench_release(&bench);
 }
 
 /* A write that flushes and fails has heard, instead of the next flush, of what the system could not write, whoever wrote it. */

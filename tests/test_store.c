@@ -454,6 +454,30 @@ Test(store, values_of_all_kinds)
 	}
 }
 
+/* A value in an extent of the log, where it would be overwritten after it was checked. */
+Test(store, a_value_where_the_log_writes)
+{
+	struct extent_header extent = { .stream = STREAM_LOG, .run = 1 };
+	uint8_t header[EXTENT_HEADER_BYTES];
+
+	for (unsigned damaged = 0; damaged < 2; damaged++) {
+		struct value_ref first, second;
+		size_t copied;
+
+		start(true);
+		value_write(0, 10, 1000, false, &first); /* in place of the header */
+		value_write(0, 10, 1000, false, &second);
+		extent_header_encode(header, &extent, rig.store.seed, align_down(second.position, EXTENT_BYTES));
+		header[20] ^= (uint8_t)damaged; /* then it says nothing */
+		rig_store(&rig, align_down(second.position, EXTENT_BYTES), header, sizeof(header));
+		if (damaged)
+			value_is_given(&second, true, &copied);
+		else
+			value_is_refused(&second);
+		rig_release(&rig);
+	}
+}
+
 /* A bit set for a value that no flush has covered would outlive the loss of its pages. */
 Test(store, only_settled_values_are_remembered)
 {

@@ -299,6 +299,17 @@ Test(turn, signals_do_not_end_a_wait)
 	turn_pass(&turn);
 	waiter_join(&waiter);
 	cr_assert_eq(waiter.result, 0);
+	/* nor that of one who only tries, and waits for the background */
+	cr_assert_eq(turn_take_service(&turn), 0);
+	waiter_start(&waiter, &turn, &order, 0);
+	for (unsigned i = 0; i < 20; i++) {
+		pthread_kill(waiter.thread, SIGUSR1);
+		nap(MS);
+	}
+	cr_assert(turn_wanted(&turn));
+	turn_pass(&turn);
+	waiter_join(&waiter);
+	cr_assert_eq(waiter.result, 0);
 	turn_release_all(&turn);
 }
 
