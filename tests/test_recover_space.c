@@ -505,3 +505,35 @@ Test(recover_space, extents_that_cannot_be_cleared)
 	must_work(slf_close(db));
 	sim_disk_free(disk);
 }
+
+/* What the log had written into extents that were set free before would be cut off unseen, when the slab is damaged that leads to
+ * one of them. */
+Test(recover_space, loss_in_an_extent_that_was_set_free)
+{
+	struct sim_disk *disk;
+	struct slf_db *db = open_new(&disk);
+	uint64_t extent;
+	size_t bridge;
+
+	fill_extents(db, 1);
+	extent = db->core.log.extent;
+	fill_extents(db, 2); /* another one, which is taken before */
+	for (unsigned i = 0; i < 2; i++) {
+		put_blob(db);
+		must_work(slf_checkpoint(db));
+	}
+	while (db->core.log.extent != extent)
+		put_blob(db);
+	put_blob(db);
+	disk = killed(disk, db);
+	slab_forger_read(&forger, disk);
+	bridge = forger.count - 1;
+	while (forger.places[bridge] / EXTENT_BYTES == extent / EXTENT_BYTES)
+		bridge--;
+	must(forger.slabs[bridge].next == extent && !forger.slabs[bridge - 1].next);
+	forger.bytes[forger.places[bridge] + 100] ^= 1;
+	must_work(sim_disk_poke(disk, RIG_PATH, forger.places[bridge], forger.bytes + forger.places[bridge], SIM_SECTOR_BYTES));
+	free(forger.bytes);
+	cr_assert_eq(disk_open(disk, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db), SLF_ECORRUPT);
+	sim_disk_free(disk);
+}

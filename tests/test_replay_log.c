@@ -512,6 +512,29 @@ Test(replay_log, any_slab_is_damaged)
 	sim_disk_free(origin);
 }
 
+/* What stands in the next extent proves nothing where it is damaged, too: the database could not be opened any more. */
+Test(replay_log, evidence_in_another_extent_is_damaged)
+{
+	struct sim_disk *origin = wide_disk(), *damaged, *both;
+	struct slf_db *db;
+	size_t last = 4;
+
+	slab_forger_read(&forger, origin);
+	while (!announces_alone(last - 2))
+		last++;
+	/* of two slabs behind a bridge the one that tells the other to be durable; it is the last of all */
+	must_work(sim_disk_resize(origin, RIG_PATH, forger.places[last] + forger.slabs[last].length));
+	damaged = damaged_at(origin, forger.places[last - 2] + 100);
+	both = damaged_at(damaged, forger.places[last] + 5000);
+	cr_assert_eq(open_again(damaged, 0, &db), SLF_ECORRUPT);
+	must_work(open_again(both, 0, &db));
+	must_work(slf_close(db));
+	free(forger.bytes);
+	sim_disk_free(origin);
+	sim_disk_free(damaged);
+	sim_disk_free(both);
+}
+
 /* What a copy's original had written behind the place where it was cut would be taken for evidence of a loss when it is opened
  * again: a copy could be used once. */
 Test(replay_log, copy_is_opened_again)
