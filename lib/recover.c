@@ -458,6 +458,7 @@ static void restore_extents(struct recovery *recovery)
 	struct core *core = recovery->core;
 	struct extents *extents = &core->extents;
 	const struct mark *mark = &recovery->mark;
+	uint64_t *log_next = &extents->spindles[0].next;
 
 	extents->log_count = u64_min(mark->log_extents, COUNTER_MAX / 2); /* hostile: the next mark could not be read */
 	extents->bulk_count = u64_min(mark->bulk_extents, COUNTER_MAX / 2);
@@ -472,16 +473,38 @@ static void restore_extents(struct recovery *recovery)
 			at->next = u64_max(at->next, (size + EXTENT_BYTES - 1) / EXTENT_BYTES);
 	}
 	for (size_t i = 0; i < core->log.live_count; i++)
-		extents->spindles[0].next =
-			u64_max(extents->spindles[0].next, extent_after(core->log.live[i].position));
-	extents->spindles[0].next = u64_max(extents->spindles[0].next, extent_after(recovery->end.next));
+		*log_next = u64_max(*log_next, extent_after(core->log.live[i].position));
+	*log_next = u64_max(*log_next, extent_after(recovery->end.next));
+	*log_next = u64_max(*log_next, extent_after(recovery->extent));
+	*log_next = u64_max(*log_next, extent_after(recovery->mark_slab.position)); /* hostile: the chain led on from elsewhere */
 	for (unsigned i = 0; i < core->store.spindle_count; i++) /* hostile: then nothing can be allocated */
 		extents->spindles[i].next = u64_min(extents->spindles[i].next, OFFSET_MAX / EXTENT_BYTES / 2);
 }
 
+#define UNTAKEN_MAX 4096 /* extents whose headers are looked for one by one */
+
+/* Where a file cannot be punched. */
+static bool clear_headers(struct core *core, unsigned index, uint64_t from, uint64_t end)
+{
+	struct spindle *spindle = &core->store.spindles[index];
+	bool clear = end - from <= UNTAKEN_MAX * EXTENT_BYTES;
+
+	for (; clear && from + EXTENT_HEADER_BYTES <= end; from += EXTENT_BYTES) {
+		uint8_t bytes[EXTENT_HEADER_BYTES];
+		struct extent_header header;
+
+		clear = spindle_read(spindle, 0, from, bytes, sizeof(bytes)) == 0;
+		if (!clear || extent_header_decode(bytes, core->store.seed, position_make(index, from), &header))
+			continue;
+		memset(bytes, 0, sizeof(bytes));
+		clear = spindle_write(spindle, 0, from, bytes, sizeof(bytes)) == 0;
+	}
+	return clear;
+}
+
 /* What a writer that took extents and then closed without a mark has left where the next ones are taken: an extent is given to one
- * stream for good, and its header is the first that stands there. Reads as zeros before the flush of the opening. What cannot be
- * cleared counts as taken. */
+ * stream for good, and its header is the first that stands there. Before the flush of the opening. What cannot be cleared counts
+ * as taken. */
 static void clear_untaken(struct core *core)
 {
 	for (unsigned i = 0; i < core->store.spindle_count; i++) {
@@ -493,7 +516,7 @@ static void clear_untaken(struct core *core)
 			continue;
 		request.length = size - request.offset;
 		io_run(spindle->io, &request, 1);
-		if (request.result)
+		if (request.result && !clear_headers(core, i, request.offset, size))
 			*next = (size + EXTENT_BYTES - 1) / EXTENT_BYTES;
 	}
 }
@@ -636,25 +659,22 @@ static void clear_tail(struct recovery *recovery)
 		io_run(spindle->io, requests, end > kept ? 2 : 1);
 }
 
+static int forget_slab(void *context, uint64_t position)
+{
+	struct recovery *recovery = context;
+	uint32_t sector = recovery->core->store.settings.sector;
+
+	memset(recovery->reader.slab, 0, sector);
+	return spindle_write(&recovery->core->store.spindles[0], 0, position_offset(position), recovery->reader.slab, sector);
+}
+
 /* Takes the header away from each slab in an extent, from a place on, that tells of later commits than there are. Slabs of the
  * chain, and marks that a page may still lead to, do not: they stay. Zeros, since not every file system can punch. */
 static int forget_from(struct recovery *recovery, uint64_t from)
 {
-	struct log_reader *reader = &recovery->reader;
-	struct spindle *spindle = &recovery->core->store.spindles[0];
-	uint32_t sector = recovery->core->store.settings.sector;
-	uint64_t end = align_down(from, EXTENT_BYTES) + EXTENT_BYTES;
-	int found = 1, result = 0;
+	int result = progress(recovery->core, "reading the log", recovery->bytes, 0, 0);
 
-	while (from < end && !result) {
-		found = log_reader_evidence_from(reader, from, recovery->last_seq);
-		if (found != 1)
-			return found;
-		memset(reader->slab, 0, sector);
-		result = spindle_write(spindle, 0, position_offset(reader->position), reader->slab, sector);
-		from = reader->position + sector;
-	}
-	return result;
+	return result ? result : log_reader_each_evidence(&recovery->reader, from, recovery->last_seq, forget_slab, recovery);
 }
 
 static int forget_extent(struct recovery *recovery, uint64_t extent)

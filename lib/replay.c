@@ -165,8 +165,15 @@ int log_reader_next(struct log_reader *reader, const char **reason)
 	return 0;
 }
 
-/* A slab in the piece, `bytes` of it at the position, that proves more than last_seq to have been durable. */
-static int evidence_in_piece(struct log_reader *reader, uint64_t position, uint64_t bytes, uint64_t last_seq)
+/* Which slabs prove more than last_seq to have been durable, and who is told; NULL: the first is enough. */
+struct evidence {
+	uint64_t last_seq;
+	int (*found)(void *context, uint64_t position);
+	void *context;
+};
+
+/* Looks in the piece, `bytes` of it at the position. */
+static int evidence_in_piece(struct log_reader *reader, uint64_t position, uint64_t bytes, const struct evidence *evidence)
 {
 	uint32_t sector = reader->core->store.settings.sector;
 	uint64_t room = EXTENT_BYTES - position_offset(position) % EXTENT_BYTES;
@@ -177,17 +184,19 @@ static int evidence_in_piece(struct log_reader *reader, uint64_t position, uint6
 		int result;
 
 		if (slab_header_decode(reader->piece + at, room - at, &header) || header.number <= reader->place.number ||
-		    header.durable_seq <= last_seq)
+		    header.durable_seq <= evidence->last_seq)
 			continue;
 		result = log_reader_at(reader, position + at, &reason);
-		if (result != SLF_END)
-			return result ? result : 1;
+		if (!result)
+			result = evidence->found ? evidence->found(evidence->context, position + at) : 1;
+		if (result && result != SLF_END)
+			return result;
 	}
 	return 0;
 }
 
 /* Within one extent. */
-static int evidence_between(struct log_reader *reader, uint64_t from, uint64_t end, uint64_t last_seq)
+static int evidence_between(struct log_reader *reader, uint64_t from, uint64_t end, const struct evidence *evidence)
 {
 	uint64_t length;
 
@@ -200,7 +209,7 @@ static int evidence_between(struct log_reader *reader, uint64_t from, uint64_t e
 		length = u64_min(end - position, PIECE_BYTES);
 		result = read_log(reader, position, length, reader->piece, &done);
 		if (!result)
-			result = evidence_in_piece(reader, position, done, last_seq);
+			result = evidence_in_piece(reader, position, done, evidence);
 		if (result || done < length)
 			return result;
 	}
@@ -210,11 +219,12 @@ static int evidence_between(struct log_reader *reader, uint64_t from, uint64_t e
 int log_reader_evidence(struct log_reader *reader, uint64_t last_seq)
 {
 	uint64_t position = reader->place.position, next = reader->place.next;
-	int result = evidence_between(reader, position, align_up(position, EXTENT_BYTES), last_seq);
+	const struct evidence evidence = { .last_seq = last_seq };
+	int result = evidence_between(reader, position, align_up(position, EXTENT_BYTES), &evidence);
 
 	if (result || !next || next % EXTENT_BYTES)
 		return result;
-	return evidence_between(reader, next + EXTENT_DATA, next + EXTENT_BYTES, last_seq);
+	return evidence_between(reader, next + EXTENT_DATA, next + EXTENT_BYTES, &evidence);
 }
 
 static bool says_bulk(const struct log_reader *reader, uint64_t extent)
@@ -265,14 +275,16 @@ int log_reader_evidence_in(struct log_reader *reader, uint64_t extent, uint64_t 
 	return 0;
 }
 
-int log_reader_evidence_from(struct log_reader *reader, uint64_t from, uint64_t last_seq)
+int log_reader_each_evidence(struct log_reader *reader, uint64_t from, uint64_t last_seq,
+			     int (*found)(void *context, uint64_t position), void *context)
 {
+	const struct evidence evidence = { last_seq, found, context };
 	uint64_t extent = align_down(from, EXTENT_BYTES);
 	int result = read_slab(reader, extent, 0, EXTENT_DATA);
 
 	if (result || says_bulk(reader, extent))
 		return result;
-	return evidence_between(reader, from, extent + EXTENT_BYTES, last_seq);
+	return evidence_between(reader, from, extent + EXTENT_BYTES, &evidence);
 }
 
 int log_reader_walked(const struct log_reader *reader, int result, const struct log_record *record)

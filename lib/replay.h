@@ -42,11 +42,13 @@ int log_reader_walked(const struct log_reader *reader, int result, const struct 
 
 /* Is there a slab behind the end of the chain that proves more than last_seq to have been durable? 1, 0, or an error of
  * reading: then nobody can tell. Looks where the chain would go on; the next one in an extent that may have come later, from its
- * first slab on; the last one everywhere from a place to the end of its extent, of which a copy that was taken in use has pieces of
- * several times: reader->position says where it is. */
+ * first slab on. */
 int log_reader_evidence(struct log_reader *reader, uint64_t last_seq);
 int log_reader_evidence_in(struct log_reader *reader, uint64_t extent, uint64_t last_seq);
-int log_reader_evidence_from(struct log_reader *reader, uint64_t from, uint64_t last_seq);
+/* Tells of all of it from a place to the end of its extent, of which a copy that was taken in use has pieces of several times. The
+ * first result of found that is not 0 ends it. found may use reader->slab. */
+int log_reader_each_evidence(struct log_reader *reader, uint64_t from, uint64_t last_seq,
+			     int (*found)(void *context, uint64_t position), void *context);
 
 /* Bytes of the bulk parts that the slab lists. */
 uint64_t log_reader_part_bytes(const struct log_reader *reader);
