@@ -73,7 +73,7 @@ static int take_mark(struct recovery *recovery, struct slf_slice body)
 	uint64_t *recyclable;
 
 	if (mark_decode(body, &mark) || mark.spindle_count != recovery->core->store.spindle_count ||
-	    mark.next_tree <= SLF_MAIN)
+	    mark.next_tree <= SLF_MAIN || mark.replay_number > reader->header.number)
 		return store_corrupt(&recovery->core->store, reader->position, 0, 0, "a checkpoint record is out of range");
 	recyclable = malloc(mark.recyclable.size + 8);
 	if (!recyclable)
@@ -475,8 +475,6 @@ static void restore_extents(struct recovery *recovery)
 	for (size_t i = 0; i < core->log.live_count; i++)
 		*log_next = u64_max(*log_next, extent_after(core->log.live[i].position));
 	*log_next = u64_max(*log_next, extent_after(recovery->end.next));
-	*log_next = u64_max(*log_next, extent_after(recovery->extent));
-	*log_next = u64_max(*log_next, extent_after(recovery->mark_slab.position)); /* hostile: the chain led on from elsewhere */
 	for (unsigned i = 0; i < core->store.spindle_count; i++) /* hostile: then nothing can be allocated */
 		extents->spindles[i].next = u64_min(extents->spindles[i].next, OFFSET_MAX / EXTENT_BYTES / 2);
 }

@@ -184,6 +184,31 @@ Test(recover_forged, pages_that_lead_to_a_commit)
 	sim_disk_free(disk);
 }
 
+/* A mark that has nothing replayed, not even its own slab, and says that no extent was taken: the opening would clear it away. */
+Test(recover_forged, mark_that_takes_nothing)
+{
+	struct sim_disk *disk = sim_disk_new();
+	struct slf_db *db = NULL;
+	struct slab_forger forger;
+	uint8_t *mark;
+	size_t slab = 0;
+
+	must_work(open_three(disk, SLF_CREATE, NULL, &db));
+	commit_one(db, 0);
+	enter_next_extent(db);
+	commit_one(db, 1);
+	must_work(slf_close(db));
+	slab_forger_read(&forger, disk);
+	mark = slab_forger_find(&forger, LOG_MARK, &slab);
+	must(slab == forger.count - 1 && forger.places[slab] > EXTENT_BYTES);
+	put_u64(mark + 40, forger.slabs[slab].number + 1);
+	put_u64(mark + MARK_BODY_BYTES, 1);
+	slab_forger_write(&forger, disk, slab);
+	for (unsigned i = 0; i < 2; i++)
+		cr_assert_eq(open_three(disk, 0, NULL, &db), SLF_ECORRUPT);
+	sim_disk_free(disk);
+}
+
 /* Pages that lead nowhere would be followed, or what they know to have been durable not be missed. */
 Test(recover_forged, pages_that_know_better)
 {
