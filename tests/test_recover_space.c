@@ -90,28 +90,6 @@ Test(recover_space, extents_of_the_log)
 	sim_disk_free(disk);
 }
 
-/* A checkpoint from which nothing is replayed, since it says so: the log would have no extent. */
-Test(recover_space, nothing_to_replay)
-{
-	struct sim_disk *disk;
-	struct slf_db *db = open_new(&disk);
-	size_t slab = 0;
-	uint8_t *mark;
-
-	db_put(db, "key", "1");
-	must_work(slf_checkpoint(db));
-	disk = killed(disk, db);
-	slab_forger_read(&forger, disk);
-	mark = slab_forger_find(&forger, LOG_MARK, &slab);
-	put_u64(mark + 40, get_u64(mark + 40) + 1000);
-	slab_forger_write(&forger, disk, slab);
-	must_work(disk_open(disk, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
-	cr_assert_eq(db->core.log.live_count, 1);
-	must(db_has(db, "key", "1"));
-	must_work(slf_close(db));
-	sim_disk_free(disk);
-}
-
 /* A database whose newest checkpoint has set extents of the log free, and which has announced one of them since. */
 static struct sim_disk *disk_with_free_extents(void)
 {
