@@ -191,7 +191,7 @@ enum action_op { ACTION_PUT = 1, ACTION_PUT_REF = 2, ACTION_DEL = 3 };
  *     8    16  logical digest after it
  *    24     8  search time of it
  *    32     8  replay from: position of the first slab that may hold later commits
- *    40     8  number of that slab
+ *    40     8  number of that slab: this one or an earlier one
  *    48     8  digest of the slab before it
  *    56     8  next of the slab before it: where it lies if not directly behind
  *    64    40  root of the roots tree (tree 0): a TREE_ROOT

@@ -279,6 +279,18 @@ static void on_signal(int number)
 	(void)number;
 }
 
+static void signal_and_pass(struct turn *turn, struct waiter *waiter)
+{
+	for (unsigned i = 0; i < 20; i++) {
+		pthread_kill(waiter->thread, SIGUSR1);
+		nap(MS);
+	}
+	cr_assert(turn_wanted(turn));
+	turn_pass(turn);
+	waiter_join(waiter);
+	cr_assert_eq(waiter->result, 0);
+}
+
 /* A signal would end a wait as if the turn had been given. */
 Test(turn, signals_do_not_end_a_wait)
 {
@@ -291,25 +303,11 @@ Test(turn, signals_do_not_end_a_wait)
 	cr_assert_eq(turn_init(&turn), 0);
 	cr_assert_eq(turn_take(&turn, -1), 0);
 	waiter_start(&waiter, &turn, &order, 60000 * MS);
-	for (unsigned i = 0; i < 20; i++) {
-		pthread_kill(waiter.thread, SIGUSR1);
-		nap(MS);
-	}
-	cr_assert(turn_wanted(&turn));
-	turn_pass(&turn);
-	waiter_join(&waiter);
-	cr_assert_eq(waiter.result, 0);
+	signal_and_pass(&turn, &waiter);
 	/* nor that of one who only tries, and waits for the background */
 	cr_assert_eq(turn_take_service(&turn), 0);
 	waiter_start(&waiter, &turn, &order, 0);
-	for (unsigned i = 0; i < 20; i++) {
-		pthread_kill(waiter.thread, SIGUSR1);
-		nap(MS);
-	}
-	cr_assert(turn_wanted(&turn));
-	turn_pass(&turn);
-	waiter_join(&waiter);
-	cr_assert_eq(waiter.result, 0);
+	signal_and_pass(&turn, &waiter);
 	turn_release_all(&turn);
 }
 
