@@ -180,9 +180,14 @@ static bool may_be_free(const struct mark *mark, uint64_t position)
 	       extent_after(position) <= mark->spindles[0].next_extent;
 }
 
+static bool is_last(int result)
+{
+	return result == 1 || result == -ECANCELED;
+}
+
 /* Calls look for the extents that the log may have gone on in behind the chain's end: which the newest mark sets free, or that were
- * taken after it. Those that the chain has come to since are among them. Ends with the first that is answered by 1; else 0, or the
- * last failure. */
+ * taken after it. Those that the chain has come to since are among them. Ends with the first that is answered by 1, or when the
+ * caller wants it to; else 0, or the last failure. */
 static int look_behind(struct recovery *recovery, int (*look)(struct recovery *recovery, uint64_t extent))
 {
 	const struct mark *mark = &recovery->mark;
@@ -191,12 +196,12 @@ static int look_behind(struct recovery *recovery, int (*look)(struct recovery *r
 	uint64_t next = u64_max(mark->spindles[0].next_extent, 1);
 	int result = 0, failure = 0;
 
-	for (uint32_t i = 0; i < count && result != 1; i++) {
+	for (uint32_t i = 0; i < count && !is_last(result); i++) {
 		if (may_be_free(mark, mark_recyclable(mark, i)))
 			result = look(recovery, mark_recyclable(mark, i));
 		failure = result < 0 ? result : failure;
 	}
-	for (; next <= end / EXTENT_BYTES && next * EXTENT_BYTES < end && result != 1; next++) {
+	for (; next <= end / EXTENT_BYTES && next * EXTENT_BYTES < end && !is_last(result); next++) {
 		result = look(recovery, next * EXTENT_BYTES);
 		failure = result < 0 ? result : failure;
 	}
@@ -361,6 +366,16 @@ static void start_version(struct recovery *recovery, struct version *version)
 	version->user_entries = mark->user_entries;
 }
 
+/* Hostile: another slab may have the number of the newest mark's, and what comes behind it would not be what was found before. */
+static int check_way(const struct recovery *recovery)
+{
+	const struct log_reader *reader = &recovery->reader;
+
+	if (reader->header.number != recovery->mark_slab.number || reader->position == recovery->mark_slab.position)
+		return 0;
+	return store_corrupt(&recovery->core->store, reader->position, 0, 0, "the log does not lead to its newest checkpoint record");
+}
+
 static int replay_chain(struct recovery *recovery, struct replay *replay)
 {
 	struct log_reader *reader = &recovery->reader;
@@ -376,6 +391,8 @@ static int replay_chain(struct recovery *recovery, struct replay *replay)
 		result = log_reader_next(reader, &reason);
 		if (result == SLF_END)
 			return store_corrupt(&core->store, reader->place.position, 0, 0, reason);
+		if (!result)
+			result = check_way(recovery);
 		if (!result && reader->extent != extent)
 			result = log_add_live(&core->log, reader->extent, reader->header.number);
 		if (!result)
@@ -479,30 +496,9 @@ static void restore_extents(struct recovery *recovery)
 		extents->spindles[i].next = u64_min(extents->spindles[i].next, OFFSET_MAX / EXTENT_BYTES / 2);
 }
 
-#define UNTAKEN_MAX 4096 /* extents whose headers are looked for one by one */
-
-/* Where a file cannot be punched. */
-static bool clear_headers(struct core *core, unsigned index, uint64_t from, uint64_t end)
-{
-	struct spindle *spindle = &core->store.spindles[index];
-	bool clear = end - from <= UNTAKEN_MAX * EXTENT_BYTES;
-
-	for (; clear && from + EXTENT_HEADER_BYTES <= end; from += EXTENT_BYTES) {
-		uint8_t bytes[EXTENT_HEADER_BYTES];
-		struct extent_header header;
-
-		clear = spindle_read(spindle, 0, from, bytes, sizeof(bytes)) == 0;
-		if (!clear || extent_header_decode(bytes, core->store.seed, position_make(index, from), &header))
-			continue;
-		memset(bytes, 0, sizeof(bytes));
-		clear = spindle_write(spindle, 0, from, bytes, sizeof(bytes)) == 0;
-	}
-	return clear;
-}
-
 /* What a writer that took extents and then closed without a mark has left where the next ones are taken: an extent is given to one
- * stream for good, and its header is the first that stands there. Before the flush of the opening. What cannot be cleared counts
- * as taken. */
+ * stream for good, and its header is the first that stands there. Reads as zeros before the flush of the opening. What cannot be
+ * punched counts as taken. Hostile: replay may have read there. */
 static void clear_untaken(struct core *core)
 {
 	for (unsigned i = 0; i < core->store.spindle_count; i++) {
@@ -514,8 +510,9 @@ static void clear_untaken(struct core *core)
 			continue;
 		request.length = size - request.offset;
 		io_run(spindle->io, &request, 1);
-		if (request.result && !clear_headers(core, i, request.offset, size))
+		if (request.result)
 			*next = (size + EXTENT_BYTES - 1) / EXTENT_BYTES;
+		verified_clear_all(&core->store.verified);
 	}
 }
 

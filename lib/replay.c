@@ -187,9 +187,11 @@ static int evidence_in_piece(struct log_reader *reader, uint64_t position, uint6
 		    header.durable_seq <= evidence->last_seq)
 			continue;
 		result = log_reader_at(reader, position + at, &reason);
+		if (result == SLF_END)
+			continue;
 		if (!result)
 			result = evidence->found ? evidence->found(evidence->context, position + at) : 1;
-		if (result && result != SLF_END)
+		if (result)
 			return result;
 	}
 	return 0;

@@ -78,3 +78,17 @@ void verified_clear(struct verified *verified, uint64_t position)
 		slot_replace(verified, index, extent);
 	slot_unlock(slot);
 }
+
+void verified_clear_all(struct verified *verified)
+{
+	for (unsigned i = 0; i < VERIFIED_SLOTS; i++) {
+		struct verified_slot *slot = &verified->slots[i];
+		uint64_t tag;
+
+		slot_lock(slot);
+		tag = atomic_load_explicit(&slot->tag, memory_order_relaxed);
+		if (tag)
+			slot_replace(verified, i, tag >> 21);
+		slot_unlock(slot);
+	}
+}

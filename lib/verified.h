@@ -65,5 +65,7 @@ static inline bool verified_test(const struct verified *verified, uint64_t posit
 void verified_set(struct verified *verified, uint64_t position);
 /* Forgets all bits of the extent: before it is punched or taken anew. */
 void verified_clear(struct verified *verified, uint64_t position);
+/* The same for all extents. */
+void verified_clear_all(struct verified *verified);
 
 #endif

@@ -251,3 +251,34 @@ Test(recover_copy, log_ends_with_its_extent)
 	cr_assert(memcmp(found, slab, sizeof(slab)) == 0);
 	sim_disk_free(disk);
 }
+
+/* Who stops an opening is not asked again, nor is anything else read or written, also while the extents behind the log are searched. */
+Test(recover_copy, opening_that_is_stopped)
+{
+	struct slab_forger forger;
+	uint64_t extent;
+	struct sim_disk *disk = disk_with_a_free_extent(&extent), *copy;
+	struct slf_db *db = NULL;
+	struct heard heard = { 0 };
+	unsigned calls;
+	size_t open = 0;
+
+	slab_forger_read(&forger, disk);
+	put_u64(slab_forger_find(&forger, LOG_OPEN, &open) + 8, 77); /* another inode */
+	slab_forger_write(&forger, disk, open);
+	must_work(sim_disk_resize(disk, RIG_PATH, 20 * EXTENT_BYTES));
+	copy = sim_disk_kill(disk);
+	must_work(open_three(copy, 0, &heard, &db));
+	must_work(slf_close(db));
+	sim_disk_free(copy);
+	calls = heard.reading + heard.replaying;
+	cr_assert_gt(calls, 15, "%u calls", calls);
+	for (unsigned i = 1; i <= calls; i++) {
+		heard = (struct heard){ .stop_at = i };
+		copy = sim_disk_kill(disk);
+		cr_assert_eq(open_three(copy, 0, &heard, &db), -ECANCELED, "call %u", i);
+		cr_assert_eq(heard.reading + heard.replaying, i);
+		sim_disk_free(copy);
+	}
+	sim_disk_free(disk);
+}

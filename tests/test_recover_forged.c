@@ -209,6 +209,44 @@ Test(recover_forged, mark_that_takes_nothing)
 	sim_disk_free(disk);
 }
 
+/* A second slab has the number of the newest mark's, in another extent, and the mark has the replay begin there: the extents that the
+ * log is really in would count as free. */
+Test(recover_forged, two_slabs_of_one_number)
+{
+	struct sim_disk *disk = sim_disk_new();
+	struct slab_header twin = { .length = SIM_SECTOR_BYTES };
+	struct slab_forger forger;
+	struct slf_db *db = NULL;
+	uint64_t place, extent;
+	uint8_t *mark;
+	size_t slab = 0;
+
+	must_work(open_three(disk, SLF_CREATE, NULL, &db));
+	commit_one(db, 0);
+	enter_next_extent(db);
+	commit_one(db, 1);
+	must_work(slf_close(db));
+	slab_forger_read(&forger, disk);
+	mark = slab_forger_find(&forger, LOG_MARK, &slab);
+	must(slab == forger.count - 1 && forger.places[slab] > EXTENT_BYTES);
+	place = forger.places[0];
+	extent = forger.places[slab] / EXTENT_BYTES;
+	twin.number = forger.slabs[slab].number;
+	twin.last_seq = forger.slabs[slab].last_seq;
+	memset(forger.bytes + place, 0, twin.length);
+	slab_seal(forger.bytes + place, &twin, forger.seed, place);
+	must_work(sim_disk_poke(disk, RIG_PATH, place, forger.bytes + place, twin.length));
+	put_u64(mark + 32, place);
+	put_u64(mark + 40, twin.number);
+	put_u64(mark + 48, 0);
+	put_u64(mark + 56, 0);
+	put_u64(mark + MARK_BODY_BYTES, extent);
+	slab_forger_write(&forger, disk, slab);
+	for (unsigned i = 0; i < 2; i++)
+		cr_assert_eq(open_three(disk, 0, NULL, &db), SLF_ECORRUPT);
+	sim_disk_free(disk);
+}
+
 /* Pages that lead nowhere would be followed, or what they know to have been durable not be missed. */
 Test(recover_forged, pages_that_know_better)
 {

@@ -65,6 +65,20 @@ Test(verified, clear_forgets_one_extent)
 	cr_assert(!verified_test(&verified, gone + ENTRY_ALIGN));
 }
 
+Test(verified, clear_all_forgets_every_extent)
+{
+	uint64_t first = position_make(0, 0), last = position_make(3, (uint64_t)4000 * EXTENT_BYTES);
+
+	verified_set(&verified, first);
+	verified_set(&verified, last);
+	verified_clear_all(&verified);
+	cr_assert(!verified_test(&verified, first));
+	cr_assert(!verified_test(&verified, last));
+	verified_set(&verified, last + ENTRY_ALIGN);
+	cr_assert(!verified_test(&verified, last));
+	cr_assert(verified_test(&verified, last + ENTRY_ALIGN));
+}
+
 /* Two extents that share a slot would see each other's bits. */
 Test(verified, extents_that_share_a_slot)
 {
