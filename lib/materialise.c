@@ -257,7 +257,7 @@ static int write_root(void *context, uint32_t id, const struct tree_root *at, ui
 {
 	struct forest_work *work = context;
 	struct tree_root root = *at;
-	uint8_t key[4], value[TREE_ROOT_BYTES];
+	uint8_t key[4] = { 0 }, value[TREE_ROOT_BYTES];
 	struct record record = { .key = slice(key, sizeof(key)),
 				 .value = slice(value, sizeof(value)),
 				 .kind = RECORD_INLINE };
