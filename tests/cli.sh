@@ -386,6 +386,24 @@ printf 'VERSION=3\nHEADER=END\n 00\n 0x\nDATA=END\n' | bad "bad digits" "hexadec
 printf 'VERSION=3\nHEADER=END\n00\n 00\nDATA=END\n' | bad "no space" "space"
 printf 'VERSION=3\nHEADER=END\n 00\nDATA=END\n' | bad "a key without a value" "pairs"
 printf 'VERSION=3\nHEADER=END\n 00\n 00\n' | bad "no end" "DATA=END"
+# A data line is never the last of a dump: what is left of one may look like a whole record.
+expect 0 "load a value to keep" load -T whole.db <<<$'k\na good long value'
+for options in "" -p; do
+	# shellcheck disable=SC2086 # a list of words
+	expect 0 "dump a value to cut $options" dump $options whole.db
+	mv out whole.dump
+	size=$(wc -c <whole.dump)
+	for cut in 1 2 8 9 10 14 20 $((size - $(grep -b -m1 -o '^HEADER=END' whole.dump | cut -d: -f1) - 11)); do
+		head -c -$cut whole.dump >cut.dump
+		expect $((cut == 1 ? 0 : 1)) "load a dump $options without its last $cut bytes" load --batch 1 whole.db cut.dump
+		[ $cut -eq 1 ] || says "line [4-7]: .*cut short\|DATA=END" "a dump $options without its last $cut bytes"
+		"$tool" get whole.db k >out
+		[ "$(cat out)" = "a good long value" ]; note "its value stays as it was" $?
+	done
+done
+expect 0 "plain lines may end without a newline" load -T plainer.db < <(printf 'k\nvalue')
+expect 0 "get the last plain value" get plainer.db k
+printf value >want; same want out "the last plain value is whole"
 printf 'VERSION=3\nformat=print\nHEADER=END\n a\\z\n 00\nDATA=END\n' | bad "a bad escape" "backslash"
 printf 'VERSION=3\r\nHEADER=END\r\n 61\r\n 62\r\nDATA=END\r\n' | bad "lines that end in CR LF" "1: the lines end in CR LF"
 printf 'VERSION=3\nHEADER=END\n 61\r\n 62\r\nDATA=END\n' | bad "data that ends in CR LF" "3: the lines end in CR LF"

@@ -62,7 +62,8 @@ static int read_line(struct reader *reader, struct reader_line *line, bool *more
 	reader->line++;
 	reader->bytes += (uint64_t)got;
 	line->size = (size_t)got;
-	if (line->data[line->size - 1] == '\n')
+	line->ended = line->data[line->size - 1] == '\n';
+	if (line->ended)
 		line->data[--line->size] = 0;
 	return EXIT_OK;
 }
@@ -175,6 +176,8 @@ static int decode(struct reader *reader, struct reader_line *line, struct slf_sl
 
 	if (skip && !strcmp(line->data, "DATA=END\r"))
 		return bad_line(reader, crlf);
+	if (skip && !line->ended) /* what is left of it may look like a whole value */
+		return bad_line(reader, "the input ends inside this line; it was cut short");
 	if (skip && (!line->size || line->data[0] != ' '))
 		return bad_line(reader, "a data line begins with a space; DATA=END ends the data");
 	if (reader->print)

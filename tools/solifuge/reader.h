@@ -14,6 +14,7 @@ struct reader_line {
 	char *data;
 	size_t room;
 	size_t size;
+	bool ended; /* by a newline; false: by the end of the input */
 };
 
 struct reader {
