@@ -626,8 +626,84 @@ damage "the list of the trees" <<<listkey
 cp leaf.db list.db
 cp leaf.kept leaf.whole
 expect 4 "rescue without the list" dump --rescue -p list.db
-[ "$(grep -c '^ mainkey' out)" -eq 1 ] && [ "$(grep -c '^DATA=END' out)" -eq 1 ]; note "the main tree is there" $?
-says "cannot read on" "rescue without the list"
+[ "$(grep -c '^ mainkey' out)" -eq 1 ] && [ "$(grep -c '^DATA=END' out)" -eq 2 ]; note "the main tree is there" $?
+says "all names of trees are missing: list.db: offset" "rescue without the list"
+says "has lost its name, and becomes tree 'lost-17'" "rescue without the list"
+# What leads to the trees: the records of their roots are the system's tree 0, those of their names its tree 1.
+expect 0 "create for many trees" create --leaf-bytes 256 trees.db
+{ printf 'VERSION=3\nformat=print\nHEADER=END\n keymain\n of main\nDATA=END\n'
+  for i in $(seq 100 299) lost-20; do
+	printf 'VERSION=3\nformat=print\ndatabase=%s\nHEADER=END\n key%s\n of it\nDATA=END\n' "$i" "$i"
+  done; } >many.dump
+expect 0 "load many trees" load trees.db many.dump
+expect 0 "list many trees" dump -l trees.db
+cp out trees.list
+cp trees.db trees.whole
+# spoil TREE FIRST LAST: trees.db with these leaves of a system tree damaged, in the order of the file; -1 is the last.
+spoil() {
+	python3 - "$@" <<'END'
+import struct, sys
+tree, first, last = map(int, sys.argv[1:])
+data = bytearray(open("trees.whole", "rb").read())
+leaves = []
+for at in range(2 << 20, len(data) - 64, 64):
+    bytes_of, what, kind, level, owner = struct.unpack_from("<IBBBxI", data, at + 16)
+    if what == 2 and kind == level == 0 and owner == tree and 64 < bytes_of <= 1024:
+        leaves.append(at + bytes_of - 1)
+assert len(leaves) > 20
+for at in leaves[first:last + 1 or None]:
+    data[at] ^= 1
+open("trees.db", "wb").write(data)
+END
+	note "spoil $*" $?
+}
+# saved NAME: of the trees all are there, by name or by id, but those that were told; without the option there is no end.
+saved() {
+	expect 4 "a rescue of trees with $1" dump --rescue -p trees.db
+	cp out trees.rescue; cp err trees.said
+	[ "$(grep -c '^HEADER=END' trees.rescue)" -eq "$(grep -c '^DATA=END' trees.rescue)" ]; note "each has its end, with $1" $?
+	[ $(($(grep -c '^ key' trees.rescue) + $(grep -c 'cannot be opened\|is missing, with' err))) -eq 202 ]
+	note "each is written or told, with $1" $?
+	[ -z "$(grep '^ key' trees.rescue | sort | uniq -d)" ]; note "none comes twice, with $1" $?
+	[ "$(tail -n 1 err)" = "solifuge dump: keep the files as they are, and take what was left out from an older copy" ]
+	note "the last word is true, with $1" $?
+	rm -f saved.db saved.db.lock
+	expect 0 "load the trees with $1" load saved.db trees.rescue
+	expect 0 "list the trees with $1" dump -l saved.db
+	cp out saved.list
+	expect 4 "a dump of trees with $1" dump -p trees.db
+	says "older copy\|dump --rescue" "a dump of trees with $1"
+	cp trees.said err
+}
+spoil 0 10 12; saved "roots damaged"
+says "trees.db: tree '[0-9]*' cannot be opened, none of its records were written: trees.db: offset [0-9]" "roots damaged"
+same saved.list trees.list "all names are there when roots are damaged"
+expect 0 "list by damaged roots" dump -l trees.db
+same out trees.list "a list needs no roots but its own"
+expect 4 "a tree with a damaged root" dump --rescue -s "$(sed -n "s/.*tree '\([0-9]*\)' cannot.*/\1/p" trees.said | tail -n 1)" trees.db
+[ "$(tail -n 1 out)" = DATA=END ] && ! grep -q '^ ' out; note "its section is empty" $?
+spoil 0 0 0; saved "the first roots damaged"
+says "the main tree cannot be opened" "the first roots damaged"
+says "the tree with the id 17 is missing, with its name" "the first roots damaged"
+says "the tree with the id 200 has lost its name, and becomes tree 'lost-200'" "the first roots damaged"
+spoil 0 0 -1; saved "all roots damaged"
+for leaves in "0 0" "7 7" "7 9" "-1 -1" "-9 -1" "0 -1"; do
+	# shellcheck disable=SC2086 # two words
+	spoil 1 $leaves; saved "names damaged, $leaves"
+	[ "$(grep -c '^ key' trees.rescue)" -eq 202 ]; note "no record is lost with names, $leaves" $?
+	[ "$(wc -l <saved.list)" -eq 201 ]; note "no tree is lost with names, $leaves" $?
+	comm -23 <(sort saved.list) <(sort trees.list) | while read -r name; do
+		grep -q "has lost its name, and becomes tree '$name'" err || echo "$name is not told" >>err
+	done
+	! grep -q "is not told" err; note "what is lost with names is told, $leaves" $?
+	expect 4 "list by damaged names, $leaves" dump --rescue -l trees.db
+	sort out | cmp -s - <(sort saved.list); note "the list is that of the rescue, $leaves" $?
+	expect 4 "rescue of damaged names for LMDB, $leaves" dump --rescue --lmdb trees.db
+	cmp -s <(sort err) <(sort trees.said); note "each is told once, $leaves" $?
+done
+spoil 1 7 9; saved "names damaged in the middle"
+grep -q "names of trees between '1[0-9]*' and '[12][0-9]*' may be missing" err; note "it is told between which" $?
+[ "$(wc -l <err)" -lt 50 ]; note "not more names are lost than were damaged" $?
 damage "a leaf anew" <<<'leafkey12000'
 echo old >older.dump
 expect 4 "rescue into a file that is there" dump --force --rescue -p -f older.dump leaf.db

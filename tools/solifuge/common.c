@@ -123,7 +123,7 @@ static const char *hint_of(const struct common *common, int code)
 	case SLF_ENOTDB: return "check the path; nothing was changed";
 	case SLF_EINCOMPATIBLE: return "use a newer version of solifuge; nothing was changed";
 	case SLF_ECORRUPT:
-		return common->rescues ? "keep the files as they are; no more can be read: what is missing is in an older copy"
+		return common->rescues ? "keep the files as they are, and take what is missing from an older copy"
 				       : "keep the files as they are, and save what is whole with: solifuge dump --rescue DB";
 	case SLF_ETOOBIG: return "keys end at 65535 bytes, values at 4 GiB - 64 KiB, key and value together below 4 GiB";
 	default: return NULL;

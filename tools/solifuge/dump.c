@@ -9,6 +9,8 @@
 
 #include <string.h>
 
+#include "damage.h"
+#include "names.h"
 #include "rescue.h"
 
 enum key { KEY_LMDB = KEY_OWN, KEY_RESCUE, KEY_ALL = 'a', KEY_FILE = 'f', KEY_LIST = 'l', KEY_PRINT = 'p' };
@@ -18,7 +20,7 @@ struct dump {
 	bool lmdb;
 	bool list;
 	bool print;
-	bool sizes_only; /* the pass before the one that writes */
+	bool quiet;      /* in a pass before the one that writes */
 	bool damaged;    /* records were left out */
 	uint64_t map_bytes; /* for mapsize=, 0: no such line */
 	FILE *out;
@@ -49,7 +51,7 @@ static int walk_damaged(struct dump *dump, struct slf_txn *txn, const char *name
 		.tree = tree,
 		.name = name,
 		.out = dump->out,
-		.quiet = dump->sizes_only,
+		.quiet = dump->quiet,
 		.each = each,
 		.context = dump,
 	};
@@ -154,6 +156,7 @@ static int visit(struct dump *dump, struct slf_txn *txn, const char *name, uint3
 	return pass == PASS_SIZE ? walk(dump, txn, name, tree, add_map_bytes) : write_tree(dump, txn, name, tree);
 }
 
+/* In a rescue it counts as full where nobody can tell. */
 static int visit_main(struct dump *dump, struct slf_txn *txn, enum pass pass)
 {
 	char name[256] = "";
@@ -161,25 +164,26 @@ static int visit_main(struct dump *dump, struct slf_txn *txn, enum pass pass)
 	uint32_t tree = 0;
 	int result = slf_tree_stat(txn, SLF_MAIN, &stat);
 
-	if (result)
-		return result;
-	result = slf_tree_next(txn, name, sizeof(name), &tree);
-	if (result < 0 && !dump->common.rescues)
+	if (!result && !stat.entries)
+		result = slf_tree_next(txn, name, sizeof(name), &tree);
+	if (result < 0 && !(dump->common.rescues && damage_found(result)))
 		return result;
 	return stat.entries || result ? visit(dump, txn, NULL, SLF_MAIN, pass) : 0;
 }
 
 static int visit_all(struct dump *dump, struct slf_txn *txn, enum pass pass)
 {
-	char name[256] = "";
-	uint32_t tree = 0;
-	int result = visit_main(dump, txn, pass);
+	struct names names = { .common = &dump->common, .txn = txn, .quiet = dump->quiet };
+	bool named_only = pass == PASS_LIST || pass == PASS_NAMES;
+	int result = named_only ? 0 : visit_main(dump, txn, pass);
 
 	while (!result) {
-		result = slf_tree_next(txn, name, sizeof(name), &tree);
+		result = names_next(&names);
 		if (!result)
-			result = visit(dump, txn, name, tree, pass);
+			result = visit(dump, txn, names.name, names.tree, pass);
 	}
+	dump->damaged |= names.damaged;
+	names_release(&names);
 	return result == SLF_END ? 0 : result;
 }
 
@@ -204,7 +208,7 @@ static int dump_pass(struct dump *dump, struct slf_txn *txn, enum pass pass)
 
 	if (result)
 		return result;
-	dump->sizes_only = pass == PASS_SIZE;
+	dump->quiet = pass == PASS_NAMES || pass == PASS_SIZE;
 	dump->common.output.keeps_part = dump->common.rescues && pass == PASS_WRITE;
 	result = common->tree_name && !dump->list ? visit_named(dump, txn, tree, pass) : visit_all(dump, txn, pass);
 	if (pass == PASS_NAMES)

@@ -17,6 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "damage.h"
+
 #define DEPTH_MAX 256
 #define GAP_PROBES_MAX 4096
 #define PROBES_MAX (1u << 26)
@@ -30,12 +32,6 @@ struct bound {
 	size_t room;
 	bool closed; /* false: the end of the tree */
 	bool record; /* the key of a record that was read */
-};
-
-struct damage {
-	int spindle;
-	uint64_t offset;
-	char text[512];
 };
 
 struct edge {
@@ -53,26 +49,6 @@ struct rescue_state {
 	struct bound high;
 	struct damage damage;
 };
-
-static bool is_damage(int result)
-{
-	return result == SLF_ECORRUPT || result == -EIO;
-}
-
-static bool is_same(const struct damage *left, const struct damage *right)
-{
-	return left->spindle == right->spindle && left->offset == right->offset;
-}
-
-static void damage_get(struct damage *damage)
-{
-	struct slf_errinfo info = { .size = sizeof(info) };
-
-	slf_errinfo(&info);
-	damage->spindle = info.spindle;
-	damage->offset = info.offset;
-	memcpy(damage->text, info.text, sizeof(damage->text));
-}
 
 static int bound_room(struct bound *bound, size_t size)
 {
@@ -145,6 +121,24 @@ static struct key_shown key_shown(struct slf_slice key)
 	text_escaped(out, key);
 	fclose(out);
 	return shown;
+}
+
+/* The tree in words. */
+static struct text_shown tree_shown(const struct rescue *rescue)
+{
+	struct text_shown shown = { "the main tree" };
+
+	if (rescue->name)
+		snprintf(shown.text, sizeof(shown.text), "tree '%.*s'", (int)sizeof(shown.text) - 8,
+			 text_shown(rescue->name).text);
+	return shown;
+}
+
+static void tell_counts(const struct rescue *rescue, uint64_t entries)
+{
+	tell(rescue->common->command, "%s: %s is damaged: %llu of %llu records were written, %llu were left out",
+	     rescue->common->shown.text, tree_shown(rescue).text, (unsigned long long)rescue->records,
+	     (unsigned long long)entries, (unsigned long long)(entries > rescue->records ? entries - rescue->records : 0));
 }
 
 static void tell_gap(struct rescue *rescue)
@@ -229,14 +223,14 @@ static int run(struct rescue *rescue, bool forward, const struct bound *stop, st
 		bool whole = !result;
 		int order = 0;
 
-		if (is_damage(result)) {
+		if (damage_found(result)) {
 			damage_get(damage);
 			result = step_over(rescue, forward, &key, damage);
 		}
-		if (is_damage(result))
+		if (damage_found(result))
 			damage_get(damage);
 		if (result)
-			return result == SLF_END ? STOP_END : is_damage(result) ? STOP_DAMAGE : result;
+			return result == SLF_END ? STOP_END : damage_found(result) ? STOP_DAMAGE : result;
 		order = stop->closed ? compare(key, bound_slice(stop)) : forward ? -1 : 1;
 		if (forward ? order >= 0 : order <= 0)
 			return STOP_END;
@@ -348,11 +342,11 @@ static int probe(struct rescue *rescue, const struct edge *left, const struct ed
 
 	if (!result)
 		result = slf_cursor_next(cursor, &key, NULL);
-	if (is_damage(result)) {
+	if (damage_found(result)) {
 		damage_get(damage);
-		if (is_same(damage, left->damage))
+		if (damage_is_same(damage, left->damage))
 			return PROBE_LEFT;
-		return is_same(damage, right->damage) ? PROBE_RIGHT : PROBE_OTHER;
+		return damage_is_same(damage, right->damage) ? PROBE_RIGHT : PROBE_OTHER;
 	}
 	if (result < 0)
 		return result;
@@ -398,7 +392,7 @@ static int gap(struct rescue *rescue, const struct edge *left, const struct edge
 	int found = PROBE_LEFT;
 	int result = 0;
 
-	if (is_same(left->damage, right->damage) || rescue->state->depth >= DEPTH_MAX)
+	if (damage_is_same(left->damage, right->damage) || rescue->state->depth >= DEPTH_MAX)
 		return lose(rescue, left, right);
 	rescue->state->depth++;
 	result = bound_copy(&probes[0], left->probe);
@@ -434,6 +428,19 @@ static int reopen(struct rescue *rescue)
 	return slf_cursor_open(rescue->txn, rescue->tree, &range, &rescue->state->cursor);
 }
 
+/* Of a tree whose root is not found nothing is read. */
+static int tell_closed(struct rescue *rescue)
+{
+	struct damage damage = { 0 };
+
+	damage_get(&damage);
+	rescue->closed = rescue->damaged = true;
+	if (!rescue->quiet)
+		tell(rescue->common->command, "%s: %s cannot be opened, none of its records were written: %s",
+		     rescue->common->shown.text, tree_shown(rescue).text, damage.text);
+	return 0;
+}
+
 static int read_all(struct rescue *rescue)
 {
 	struct bound first = { 0 };
@@ -442,6 +449,8 @@ static int read_all(struct rescue *rescue)
 	struct damage behind = { 0 };
 	int result = reopen(rescue);
 
+	if (damage_found(result))
+		return tell_closed(rescue);
 	if (!result)
 		result = run(rescue, true, &last, &first, &before);
 	if (result != STOP_DAMAGE)
@@ -467,15 +476,11 @@ int rescue_tree(struct rescue *rescue)
 	rescue->state = &state;
 	result = read_all(rescue);
 	tell_gap(rescue);
-	if (!result && rescue->damaged && !rescue->quiet)
+	if (!result && rescue->damaged && !rescue->closed && !rescue->quiet) {
 		result = slf_tree_stat(rescue->txn, rescue->tree, &stat);
-	if (!result && rescue->damaged && !rescue->quiet)
-		tell(rescue->common->command,
-		     "%s: %s%s%s is damaged: %llu of %llu records were written, %llu were left out",
-		     rescue->common->shown.text, rescue->name ? "tree '" : "the main tree",
-		     rescue->name ? text_shown(rescue->name).text : "", rescue->name ? "'" : "",
-		     (unsigned long long)rescue->records, (unsigned long long)stat.entries,
-		     (unsigned long long)(stat.entries > rescue->records ? stat.entries - rescue->records : 0));
+		if (!result)
+			tell_counts(rescue, stat.entries);
+	}
 	slf_cursor_close(state.cursor);
 	free(state.low.data);
 	free(state.high.data);

@@ -19,6 +19,7 @@ struct rescue {
 	void *context;
 	uint64_t records; /* given to each */
 	bool damaged;     /* some were left out */
+	bool closed;      /* it could not even be opened */
 	struct rescue_state *state;
 };
 
