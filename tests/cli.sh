@@ -120,6 +120,49 @@ expect 0 "count nothing" scan --count --prefix zz db
 prints 0 "count nothing"
 expect 0 "scan nothing" scan --prefix zz db
 [ ! -s out ]; note "scan nothing prints nothing" $?
+# A record is written in pieces: none may part a character, and no memory grows with the value but that of the value itself.
+python3 - <<'END'
+text = "".join(c * n for n, c in enumerate("a\"\\/\n\0\x1f\x7f\u00e4\u20ac\U0001f600 ")) * 900
+open("odd.text", "w", encoding="utf-8", newline="").write("x" + text + "\u20ac" * 9000 + "\U0001f600" * 9001)
+open("odd.bytes", "wb").write(text.encode() + b"\xff" + text.encode())
+END
+expect 0 "create for json" create json.db
+expect 0 "put a value of odd characters" put --file odd.text json.db $'\xc3\xa4"'
+expect 0 "put a value of odd bytes" put --file odd.bytes json.db $'\xff\\'
+for arguments in "get --json json.db ä\"" "scan --json json.db"; do
+	# shellcheck disable=SC2086 # a list of words
+	expect 0 "large json: $arguments" $arguments
+	python3 - <<'END' 2>>err
+import json
+text, data = open("odd.text", "rb").read(), open("odd.bytes", "rb").read()
+want = [{"key": "\u00e4\"", "value": text.decode()}, {"key_hex": b"\xff\\".hex(), "value_hex": data.hex()}]
+lines = open("out", "rb").read().split(b"\n")
+assert lines.pop() == b"" and 1 <= len(lines) <= 2
+assert [json.loads(line) for line in lines] == want[:len(lines)]
+END
+	note "large json is right: $arguments" $?
+done
+head -c 60000000 /dev/zero | tr '\0' a >plenty
+expect 0 "put a value of plenty" put --file plenty json.db k
+{ printf '{"key":"k","value":"'; cat plenty; printf '"}\n'; } >want
+if { (ulimit -v 150000; exec "$tool" --version); } >/dev/null 2>&1; then
+	for arguments in "get --json json.db k" "scan --json --prefix k json.db"; do
+		# shellcheck disable=SC2086 # a list of words
+		(ulimit -v 150000; exec "$tool" $arguments >out 2>err); code=$?
+		[ $code -eq 0 ] && cmp -s want out; note "json in little memory: $arguments" $?
+		for room in 90000 60000 30000; do
+			# shellcheck disable=SC2086 # a list of words
+			(ulimit -v $room; exec "$tool" $arguments >out 2>err)
+			[ $? -ne 0 ] || cmp -s want out; note "json in too little memory: $room, $arguments" $?
+		done
+	done
+else
+	echo "proof: H json in little memory: not run: under the address sanitizer no memory can be limited"
+	expect 0 "json of plenty" get --json json.db k
+	same want out "json of plenty"
+fi
+rm -f plenty want out json.db json.db.lock
+: >out
 
 # ---- stat and info ----
 expect 0 "stat" stat db

@@ -3,7 +3,6 @@
 #include "tool.h"
 
 #include <errno.h>
-#include <json-c/json.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -65,16 +64,9 @@ static int argument_bytes(const struct point *point, char *argument, struct slf_
 
 static int get_print(const struct point *point, struct slf_slice key, struct slf_slice value)
 {
-	struct json_object *object = NULL;
-
 	if (point->common.json) {
-		object = json_object_new_object();
-		if (!object || text_json_add(object, "key", key, point->common.hex) ||
-		    text_json_add(object, "value", value, point->common.hex)) {
-			json_object_put(object);
+		if (text_json_record(stdout, key, &value, point->common.hex))
 			return fail_plain(&point->common, "no memory for the JSON text; read it without --json");
-		}
-		text_json_line(stdout, object);
 	} else if (point->common.hex) {
 		text_hex(stdout, value);
 		putchar('\n');

@@ -2,7 +2,6 @@
 /* solifuge scan: a range of keys, forwards or backwards. */
 #include "tool.h"
 
-#include <json-c/json.h>
 #include <string.h>
 
 enum key { KEY_PREFIX = KEY_OWN, KEY_FROM, KEY_TO, KEY_REVERSE, KEY_KEYS, KEY_COUNT, KEY_LIMIT = 'n' };
@@ -61,14 +60,8 @@ static int set_bound(const struct scan *scan, char *text, struct slf_slice *boun
 
 static int print_json(const struct scan *scan, struct slf_slice key, struct slf_slice value)
 {
-	struct json_object *object = json_object_new_object();
-
-	if (!object || text_json_add(object, "key", key, scan->common.hex) ||
-	    (!scan->keys_only && text_json_add(object, "value", value, scan->common.hex))) {
-		json_object_put(object);
+	if (text_json_record(stdout, key, scan->keys_only ? NULL : &value, scan->common.hex))
 		return fail_plain(&scan->common, "no memory for the JSON text; scan without --json");
-	}
-	text_json_line(stdout, object);
 	return EXIT_OK;
 }
 

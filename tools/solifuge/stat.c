@@ -120,8 +120,8 @@ static int stat_json(const struct common *common, struct slf_db *db, struct slf_
 	free(text);
 	if (result)
 		json_object_put(object);
-	else
-		text_json_line(stdout, object);
+	else if (text_json_line(stdout, object))
+		result = no_memory(common);
 	return result;
 }
 
@@ -284,8 +284,8 @@ static int info_print(const struct common *common, struct slf_db *db, const stru
 	result = info_spindles(common, db, info->spindle_count, object);
 	if (result)
 		json_object_put(object);
-	else if (object)
-		text_json_line(stdout, object);
+	else if (object && text_json_line(stdout, object))
+		result = no_memory(common);
 	return result;
 no_memory:
 	json_object_put(object);

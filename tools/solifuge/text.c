@@ -243,9 +243,90 @@ int text_json_add(struct json_object *object, const char *name, struct slf_slice
 	return json_object_object_add(object, name, string);
 }
 
-void text_json_line(FILE *out, struct json_object *object)
+#define JSON_FLAGS (JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE)
+
+/* The text of object, which lives as long as that. NULL: no memory, for json-c leaves out what it has no memory for. */
+static const char *json_text(struct json_object *object, size_t *size)
 {
-	fputs(json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE), out);
-	fputc('\n', out);
+	const char *text = object ? json_object_to_json_string_length(object, JSON_FLAGS, size) : NULL;
+	struct json_object *again = text ? json_tokener_parse(text) : NULL;
+	bool whole = again && json_object_equal(object, again);
+
+	json_object_put(again);
+	return whole ? text : NULL;
+}
+
+int text_json_line(FILE *out, struct json_object *object)
+{
+	size_t size = 0;
+	const char *text = json_text(object, &size);
+
+	if (text) {
+		fwrite(text, 1, size, out);
+		fputc('\n', out);
+	}
 	json_object_put(object);
+	return text ? 0 : -1;
+}
+
+/* Of a string that is written in pieces, so that their text needs little memory however long it is. */
+#define PIECE_BYTES_MAX 4096
+
+/* Writes bytes of UTF-8 as they stand in a JSON string, without its quotes. */
+static int write_json_piece(FILE *out, const char *data, size_t size)
+{
+	struct json_object *string = json_object_new_string_len(data, (int)size);
+	size_t length = 0;
+	const char *text = json_text(string, &length);
+
+	if (text)
+		fwrite(text + 1, 1, length - 2, out);
+	json_object_put(string);
+	return text ? 0 : -1;
+}
+
+static int write_json_string(FILE *out, struct slf_slice bytes)
+{
+	const char *data = bytes.data;
+	int result = 0;
+
+	putc_unlocked('"', out);
+	for (size_t left = bytes.size; !result && left && !ferror(out);) {
+		size_t size = left < PIECE_BYTES_MAX ? left : PIECE_BYTES_MAX;
+
+		while (size < left && ((unsigned char)data[size] & 0xc0) == 0x80) /* not inside a character */
+			size--;
+		result = write_json_piece(out, data, size);
+		data += size;
+		left -= size;
+	}
+	putc_unlocked('"', out);
+	return result;
+}
+
+static int write_json_member(FILE *out, const char *name, struct slf_slice bytes, bool hex)
+{
+	bool text = !hex && is_utf8(bytes);
+
+	fprintf(out, "\"%s%s\":", name, text ? "" : "_hex");
+	if (text)
+		return write_json_string(out, bytes);
+	putc_unlocked('"', out);
+	text_hex(out, bytes);
+	putc_unlocked('"', out);
+	return 0;
+}
+
+int text_json_record(FILE *out, struct slf_slice key, const struct slf_slice *value, bool hex)
+{
+	int result = 0;
+
+	putc_unlocked('{', out);
+	result = write_json_member(out, "key", key, hex);
+	if (!result && value) {
+		putc_unlocked(',', out);
+		result = write_json_member(out, "value", *value, hex);
+	}
+	fputs(result ? "\n" : "}\n", out);
+	return result;
 }

@@ -43,7 +43,13 @@ long long text_unprint(const char *input, size_t size, unsigned char *output);
 /* Adds bytes to object as name, a string, or as name_hex where they are not UTF-8 or hex is asked for. -1: no memory. */
 int text_json_add(struct json_object *object, const char *name, struct slf_slice bytes, bool hex);
 
-/* Writes object as one line and frees it. */
-void text_json_line(FILE *out, struct json_object *object);
+/* Writes object as one line and frees it. -1: no memory, nothing is written. */
+int text_json_line(FILE *out, struct json_object *object);
+
+/*
+ * Writes an object with key, and with value where that is not NULL, as one line, the members named as by text_json_add(): in
+ * pieces, so that it takes no memory to speak of. -1: no memory; the line is no JSON then.
+ */
+int text_json_record(FILE *out, struct slf_slice key, const struct slf_slice *value, bool hex);
 
 #endif
