@@ -228,6 +228,12 @@ expect 2 "bad hex" get --hex db 0g
 expect 2 "a tree without a name" get --tree "" db apple
 expect 2 "a leaf too small" create --leaf-bytes 10 never.db
 [ ! -e never.db ]; note "bad options make no database" $?
+mkdir nameless && cd nameless || exit 1
+expect 2 "get into a file without a name" get -o '' ../db apple
+says "name of the output file is empty" "get into a file without a name"
+expect 2 "dump into a file without a name" dump --force -f '' ../db
+[ "$(ls -A)" = "$(printf 'err\nout')" ]; note "nothing is written then" $?
+cd .. || exit 1
 expect 2 "prefix and from" scan --prefix a --from b db
 expect 0 "help" --help
 expect 0 "help of a command" help scan
@@ -444,6 +450,9 @@ for options in "" -p; do
 		[ "$(cat out)" = "a good long value" ]; note "its value stays as it was" $?
 	done
 done
+expect 0 "no plain lines" load -T nolines.db </dev/null
+expect 0 "no records of them" scan nolines.db
+[ ! -s out ]; note "no plain lines make an empty database" $?
 expect 0 "plain lines may end without a newline" load -T plainer.db < <(printf 'k\nvalue')
 expect 0 "get the last plain value" get plainer.db k
 printf value >want; same want out "the last plain value is whole"

@@ -37,6 +37,13 @@ uint64_t parse_number(const char *text, const char *what, const struct argp_stat
 	return (uint64_t)number << shift;
 }
 
+void parse_output(struct common *common, const char *path, const struct argp_state *state)
+{
+	if (!path[0])
+		argp_error(state, "the name of the output file is empty");
+	common->output.path = path;
+}
+
 static int parse_io(const char *arg, const struct argp_state *state)
 {
 	if (!strcmp(arg, "uring"))

@@ -34,7 +34,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case KEY_LMDB: dump->lmdb = true; return 0;
 	case KEY_RESCUE: dump->common.rescues = true; return 0;
 	case KEY_ALL: return 0;
-	case KEY_FILE: dump->common.output.path = arg; return 0;
+	case KEY_FILE: parse_output(&dump->common, arg, state); return 0;
 	case KEY_LIST: dump->list = true; return 0;
 	case KEY_PRINT: dump->print = true; return 0;
 	default: return common_parse(&dump->common, key, arg, state);

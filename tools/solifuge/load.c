@@ -119,7 +119,10 @@ static int load_section(struct load *load)
 	return result;
 }
 
-/* The first header is read before the database is opened: input of another kind makes no empty database. */
+/*
+ * The first header is read before the database is opened: what is no dump makes no empty database. Plain lines have no header,
+ * and may be none: that is no failure.
+ */
 static int load_all(struct load *load)
 {
 	bool more = false;

@@ -28,7 +28,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	}
 	if (key == KEY_OUTPUT) {
-		point->common.output.path = arg;
+		parse_output(&point->common, arg, state);
 		return 0;
 	}
 	result = common_parse(&point->common, key, arg, state);

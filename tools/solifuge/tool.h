@@ -82,6 +82,9 @@ error_t common_parse(struct common *common, int key, char *arg, struct argp_stat
 /* A whole number, with K, M or G for powers of 1024; anything else ends the program with a usage error. */
 uint64_t parse_number(const char *text, const char *what, const struct argp_state *state);
 
+/* The file that output goes to; an empty name ends the program with a usage error. */
+void parse_output(struct common *common, const char *path, const struct argp_state *state);
+
 /* Tells "COMMAND: what" on standard error, as one line and without what a terminal might obey: all messages go through here.
  * From any thread. */
 void tell(const char *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
