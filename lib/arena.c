@@ -11,13 +11,31 @@
 
 struct arena_chunk {
 	struct arena_chunk *next;
-	size_t size;
+	size_t capacity;
+	size_t size; /* what counts of it: as much as was wanted */
 	_Alignas(16) uint8_t bytes[];
 };
 
 void arena_init(struct arena *arena, uint64_t limit)
 {
 	*arena = (struct arena){ .limit = limit };
+}
+
+/* The kept chunk where it is large enough, else it goes. */
+static struct arena_chunk *chunk_take(struct arena *arena, size_t size)
+{
+	struct arena_chunk *chunk = arena->kept;
+
+	arena->kept = NULL;
+	if (!chunk || chunk->capacity < size) {
+		free(chunk);
+		chunk = malloc(sizeof(*chunk) + size);
+		if (!chunk)
+			return NULL;
+		chunk->capacity = size;
+	}
+	chunk->size = size;
+	return chunk;
 }
 
 static int arena_grow(struct arena *arena, size_t size)
@@ -33,11 +51,10 @@ static int arena_grow(struct arena *arena, size_t size)
 	if (bytes < size)
 		bytes = size;
 	bytes = u64_min(bytes, u64_max(arena->limit - arena->total, size));
-	chunk = malloc(sizeof(*chunk) + bytes);
+	chunk = chunk_take(arena, bytes);
 	if (!chunk)
 		return -ENOMEM;
 	chunk->next = arena->chunk;
-	chunk->size = bytes;
 	arena->chunk = chunk;
 	arena->total += bytes;
 	arena->used = 0;
@@ -64,31 +81,22 @@ void *arena_alloc(struct arena *arena, size_t size, int *error)
 
 void arena_reset(struct arena *arena)
 {
-	struct arena_chunk *chunk = arena->chunk, *next;
+	struct arena_chunk *chunk;
 
-	if (!chunk)
-		return;
-	for (; chunk->next || chunk->size > CHUNK_BYTES_KEPT; chunk = next) {
-		next = chunk->next;
-		free(chunk);
-		if (!next) {
-			chunk = NULL;
-			break;
-		}
+	while ((chunk = arena->chunk)) {
+		arena->chunk = chunk->next;
+		if (!chunk->next && chunk->capacity <= CHUNK_BYTES_KEPT)
+			arena->kept = chunk;
+		else
+			free(chunk);
 	}
-	arena->chunk = chunk;
-	arena->total = chunk ? chunk->size : 0;
 	arena->used = 0;
+	arena->total = 0;
 }
 
 void arena_release(struct arena *arena)
 {
-	while (arena->chunk) {
-		struct arena_chunk *next = arena->chunk->next;
-
-		free(arena->chunk);
-		arena->chunk = next;
-	}
-	arena->used = 0;
-	arena->total = 0;
+	arena_reset(arena);
+	free(arena->kept);
+	arena->kept = NULL;
 }

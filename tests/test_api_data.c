@@ -435,6 +435,42 @@ Test(api_data, arena_limit_and_trim)
 	cr_assert_eq(slf_close(db), 0);
 }
 
+/* A transaction would be refused for ever what a new handle gives, since an earlier one has read something small. */
+Test(api_data, arena_limit_after_another_transaction)
+{
+	static const size_t sizes[4] = { 5, 40000, 50000, 62000 };
+	struct slf_options options = SLF_OPTIONS_INIT;
+	struct slf_db *db = NULL;
+	struct slf_slice value = { 0 };
+	char *buffer = calloc(1, 62000);
+	struct slf_txn *txn = NULL;
+
+	cr_assert_not_null(buffer);
+	options.flags = SLF_CREATE | SLF_NO_MAP;
+	options.arena_bytes = 65536;
+	cr_assert_eq(slf_open(scratch.path, &options, &db), 0);
+	txn = txn_begin(db, SLF_WRITE);
+	for (int i = 0; i < 4; i++)
+		cr_assert_eq(slf_put(txn, SLF_MAIN, bytes(&i, sizeof(i)), bytes(buffer, sizes[i])), 0);
+	cr_assert_eq(slf_commit(txn, NULL), 0);
+	cr_assert_eq(slf_close(db), 0);
+	cr_assert_eq(slf_open(scratch.path, &options, &db), 0);
+	for (int before = 0; before < 4; before++)
+		for (int i = 0; i < 4; i++) {
+			txn = txn_begin(db, SLF_READ);
+			cr_assert_eq(slf_get(txn, SLF_MAIN, bytes(&before, sizeof(before)), &value), 0);
+			slf_abort(txn);
+			txn = txn_begin(db, SLF_READ);
+			cr_assert_eq(slf_get(txn, SLF_MAIN, bytes(&i, sizeof(i)), &value), 0, "%zu after %zu", sizes[i],
+				     sizes[before]);
+			cr_assert_eq(slf_txn_trim(txn), 0);
+			cr_assert_eq(slf_get(txn, SLF_MAIN, bytes(&before, sizeof(before)), &value), 0);
+			slf_abort(txn);
+		}
+	free(buffer);
+	cr_assert_eq(slf_close(db), 0);
+}
+
 /* Trimming would take the cursor's place in the tree with the slices. */
 Test(api_data, trim_keeps_cursors)
 {

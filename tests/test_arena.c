@@ -112,27 +112,59 @@ Test(arena, copy_of_nothing)
 Test(arena, reset_keeps_one_small_chunk)
 {
 	struct arena arena;
-	uint64_t first;
+	const void *first;
 	int error = 0;
 
 	arena_init(&arena, 16 * MIB);
 	arena_reset(&arena);
-	cr_assert_not_null(arena_alloc(&arena, 100, &error));
-	first = arena.total;
+	first = arena_alloc(&arena, 100, &error);
+	cr_assert_not_null(first);
 	for (unsigned round = 0; round < 20; round++) {
 		for (unsigned i = 0; i < 20; i++)
 			cr_assert_not_null(arena_alloc(&arena, 100000, &error));
 		arena_reset(&arena);
-		cr_assert_eq(arena.total, first);
+		cr_assert_eq(arena.total, 0);
 		cr_assert_eq(arena.used, 0);
+		cr_assert_eq(arena_alloc(&arena, 100, &error), first, "the kept chunk is not used");
 	}
-	cr_assert_not_null(arena_alloc(&arena, 100, &error));
-	cr_assert_eq(arena.total, first, "the kept chunk is not used");
-	arena_release(&arena);
-	cr_assert_eq(arena.total, 0);
+	arena_reset(&arena);
+	arena_reset(&arena);
+	cr_assert_not_null(arena.kept, "ended by a transaction that needs no memory");
 	cr_assert_not_null(arena_alloc(&arena, 1 << 20, &error));
+	cr_assert_null(arena.kept, "it is too small, and not given back");
 	arena_reset(&arena); /* the only chunk is too large to keep */
 	cr_assert_eq(arena.total, 0);
+	cr_assert_null(arena.kept);
 	cr_assert_not_null(arena_alloc(&arena, 100, &error));
+	arena_reset(&arena);
 	arena_release(&arena);
+	cr_assert_null(arena.kept);
+}
+
+/* Would break if what is kept of a use counted in the next one: that would be refused what a new arena gives, again and
+ * again. */
+Test(arena, reset_is_as_good_as_new)
+{
+	static const size_t before[] = { 5, 5000, 40000, 62000 };
+	static const size_t uses[][3] = { { 62000 }, { 5, 60000 }, { 5, 50000, 50000 }, { 5000, 55000 }, { 5000, 5000, 50000 } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(before); i++)
+		for (size_t use = 0; use < ARRAY_SIZE(uses); use++) {
+			struct arena arena, fresh;
+			int error = 0;
+
+			arena_init(&arena, 65536);
+			arena_init(&fresh, 65536);
+			cr_assert_not_null(arena_alloc(&arena, before[i], &error));
+			arena_reset(&arena);
+			for (size_t k = 0; k < ARRAY_SIZE(uses[use]); k++) {
+				bool given = arena_alloc(&arena, uses[use][k], &error);
+
+				cr_assert_eq(given, arena_alloc(&fresh, uses[use][k], &error) != NULL, "after %zu: %zu, piece %zu",
+					     before[i], uses[use][0], k);
+				cr_assert_eq(arena.total, fresh.total);
+			}
+			arena_release(&arena);
+			arena_release(&fresh);
+		}
 }
