@@ -153,8 +153,10 @@ void cursor_close(struct slf_cursor *cursor)
 	free(cursor->low.bytes);
 	free(cursor->high.bytes);
 	free(cursor->saved.bytes);
-	free(cursor->key_out.bytes);
-	free(cursor->value_out.bytes);
+	for (size_t i = 0; i < ARRAY_SIZE(cursor->key_out); i++) {
+		free(cursor->key_out[i].bytes);
+		free(cursor->value_out[i].bytes);
+	}
 	free(cursor);
 }
 
@@ -222,26 +224,28 @@ int cursor_seek(struct slf_cursor *cursor, struct slf_slice key)
 	return 0;
 }
 
-/* Steps onto the entry, and gives it: both, or neither. */
+/* Steps onto the entry, and gives it: both, or neither. Until both are sure the slices given last stay as they are. */
 static int give(struct slf_cursor *cursor, const struct found *found, int direction, struct slf_slice *key,
 		struct slf_slice *value)
 {
 	bool transient = cursor->flags & SLF_TRANSIENT;
 	value_alloc_fn *alloc = transient ? buffer_alloc : txn_arena_alloc;
 	struct slf_txn *txn = cursor->txn;
+	unsigned other = !cursor->given;
 	struct slf_slice key_out, value_out;
 	int result = 0;
 
 	if (key)
-		result = txn_key(txn, found, alloc, transient ? (void *)&cursor->key_out : txn, &key_out);
+		result = txn_key(txn, found, alloc, transient ? (void *)&cursor->key_out[other] : txn, &key_out);
 	if (!result && value)
-		result = txn_value(txn, found, alloc, transient ? (void *)&cursor->value_out : txn, &value_out);
+		result = txn_value(txn, found, alloc, transient ? (void *)&cursor->value_out[other] : txn, &value_out);
 	if (!result)
 		result = place_on(cursor, found, direction);
 	if (result) {
 		cursor->direction = 0;
 		return result;
 	}
+	cursor->given = other;
 	if (key)
 		*key = key_out;
 	if (value)

@@ -31,7 +31,8 @@ struct slf_cursor {
 	enum cursor_place place;
 	struct slf_slice key;             /* of the place: in saved, or where it lives as long as the snapshot */
 	struct cursor_buffer saved;
-	struct cursor_buffer key_out, value_out; /* slices of transient cursors */
+	struct cursor_buffer key_out[2], value_out[2]; /* slices of transient cursors, those given last and those of the next step */
+	unsigned given;                   /* which of the two were given last */
 	uint64_t changes;                 /* txn->changes when the walk was placed */
 	int direction;                    /* 1: the walk stands behind key, -1: before it, 0: not placed */
 	struct walk walk;

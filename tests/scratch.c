@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
 #ifdef COVERAGE
 #include <gcov.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -126,6 +128,19 @@ void file_write(const char *path, const void *data, size_t size)
 
 	must(file && fwrite(data, 1, size, file) == size);
 	must(fclose(file) == 0);
+}
+
+void file_rot(const char *path, const char *string)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	size_t size = (size_t)lseek(fd, 0, SEEK_END);
+	char *data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), *found;
+
+	must(data != MAP_FAILED);
+	found = memmem(data, size, string, strlen(string));
+	must(found != NULL);
+	*found ^= 1;
+	must(munmap(data, size) == 0 && close(fd) == 0);
 }
 
 struct slf_slice text(const char *string)

@@ -57,6 +57,8 @@ struct file_bytes {
 };
 struct file_bytes file_read(const char *path);
 void file_write(const char *path, const void *data, size_t size);
+/* Changes the first place of the file where the bytes of a string stand; there has to be one. */
+void file_rot(const char *path, const char *string);
 
 /* A slice over a string, without its zero. */
 struct slf_slice text(const char *string);

@@ -414,6 +414,43 @@ Test(api_cursor, outlives_transaction)
 	cr_assert_eq(slf_close(db), 0);
 }
 
+/* A step that fails would end the slices of the entry that the cursor stays on. */
+Test(api_cursor, failed_step_leaves_the_slices)
+{
+	struct slf_range range = { .flags = SLF_TRANSIENT };
+	struct slf_options options = SLF_OPTIONS_INIT;
+	struct slf_slice key = { 0 }, value = { 0 };
+	struct slf_cursor *cursor = NULL;
+	struct slf_txn *txn = NULL;
+	struct slf_db *db = NULL;
+	static char large[60000];
+
+	options.flags = SLF_CREATE;
+	options.compression = SLF_COMPRESSION_NONE;
+	cr_assert_eq(slf_open(scratch.path, &options, &db), 0);
+	txn = txn_begin(db, SLF_WRITE);
+	put_words(txn, "a b");
+	memset(large, 'c', sizeof(large));
+	snprintf(large + sizeof(large) / 2, 100, "what will be damaged");
+	cr_assert_eq(slf_put(txn, SLF_MAIN, bytes(large, sizeof(large) / 2), bytes(large + 1, sizeof(large) - 1)), 0);
+	cr_assert_eq(slf_commit(txn, NULL), 0);
+	cr_assert_eq(slf_close(db), 0);
+	file_rot(scratch.path, large + sizeof(large) / 2);
+	db = open_database(scratch.path, SLF_READONLY | SLF_NO_MAP);
+	txn = txn_begin(db, SLF_READ);
+	cursor = cursor_open(txn, &range);
+	expect(cursor, 1, "a");
+	cr_assert_eq(slf_cursor_next(cursor, &key, &value), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		cr_assert_eq(slf_cursor_next(cursor, &key, &value), SLF_ECORRUPT);
+		cr_assert(slice_is(key, "b", 1) && slice_is(value, "v", 1));
+	}
+	expect(cursor, -1, "a");
+	slf_cursor_close(cursor);
+	slf_abort(txn);
+	cr_assert_eq(slf_close(db), 0);
+}
+
 /* A cursor that is closed would take others of its transaction along, or be met again when that ends. */
 Test(api_cursor, closed_in_any_order)
 {

@@ -2,13 +2,11 @@
 /* The contracts of solifuge.h that concern what the library tells: info, statistics, failures, texts, the callbacks. */
 #include <criterion/criterion.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <linux/io_uring.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -167,20 +165,6 @@ Test(api_report, info_unclean)
 static void hear_damage(void *context, int level, const char *text)
 {
 	*(unsigned *)context += level == 3 && strstr(text, scratch.path) && strstr(text, "the newest good commit is 5");
-}
-
-/* Changes the only place of the file where bytes stand. */
-static void file_rot(const char *path, const char *bytes)
-{
-	int fd = open(path, O_RDWR | O_CLOEXEC);
-	size_t size = (size_t)lseek(fd, 0, SEEK_END);
-	char *data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), *found;
-
-	must(data != MAP_FAILED);
-	found = memmem(data, size, bytes, strlen(bytes));
-	must(found != NULL);
-	*found ^= 1;
-	must(munmap(data, size) == 0 && close(fd) == 0);
 }
 
 /* Acknowledged commits that the damage has taken would just be missing. */
