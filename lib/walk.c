@@ -80,9 +80,10 @@ static int walk_descend(struct walk *walk, unsigned level, const struct child *f
 	walk->lens ^= 1;
 	result = tree_leaf(walk->store, walk->tree, child.word, child.hash, child.length, &walk->lenses[walk->lens],
 			   &walk->leaf);
-	walk->passed_bytes += child.length;
-	if (likely(!result))
-		leaf_place(walk, towards, key);
+	if (unlikely(result))
+		goto out;
+	walk->passed_bytes += child.length + (walk->leaf.base ? node_length(walk->leaf.base) : 0);
+	leaf_place(walk, towards, key);
 out:
 	if (unlikely(result))
 		walk_forget(walk, result);
@@ -172,7 +173,8 @@ static int check_neighbours(struct walk *walk, const struct leaf_view *left, con
 }
 
 /* Where branches lead to one node again and again, all of them with good checksums, a walk of a few nodes could take years. So
- * a walk in one direction passes no more bytes than the files have. What it has passed is first compared with a lower bound. */
+ * a walk in one direction passes no more bytes than the files have, bases of deltas and of overlays among them: each belongs to
+ * one leaf. What it has passed is first compared with a lower bound. */
 static int check_passed(struct walk *walk)
 {
 	walk->passed_max = store_bytes(walk->store);

@@ -31,7 +31,7 @@ struct walk {
 	uint32_t top_count;        /* records of the top; 0 while there is no leaf */
 	uint32_t base_count;       /* records of the base; 0 while there is none */
 	bool forward;              /* the direction of the last crossing */
-	uint64_t passed_bytes;     /* of leaves on disk, in that direction since the walk was sought */
+	uint64_t passed_bytes;     /* of leaves and bases on disk, in that direction since the walk was sought */
 	uint64_t passed_max;       /* up to here they need not be compared with the files */
 };
 
