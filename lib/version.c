@@ -103,19 +103,20 @@ void versions_start(struct versions *versions, struct version *version)
 	version_settle(versions, version);
 }
 
+/* All garbage is unmarked first: blocks in it may have been born in a version before, and go with that. */
 void versions_rollback(struct versions *versions, struct version *last)
 {
-	while (versions->tip != last) {
-		struct version *newest = versions->tip, *before = last;
+	struct version *version, *next;
 
-		while (before->next != newest)
-			before = before->next;
-		garbage_unmark(&newest->garbage);
-		born_free(versions->heap, newest->born);
-		before->next = NULL;
-		versions->tip = before;
-		version_free(versions, newest);
+	for (version = last->next; version; version = version->next)
+		garbage_unmark(&version->garbage);
+	for (version = last->next; version; version = next) {
+		next = version->next;
+		born_free(versions->heap, version->born);
+		version_free(versions, version);
 	}
+	last->next = NULL;
+	versions->tip = last;
 }
 
 /* ---- Sweeping ---------------------------------------------------------------------------------------------------- */

@@ -6,9 +6,9 @@
  * and retirements of blocks are epochs. A block born at b and retired at r is seen by the snapshots in [b, r).
  *
  * Chain: oldest ... visible ... tip. Versions behind visible are pending: sealed, not yet acknowledged; they can be taken
- * back, newest first (versions_rollback). Garbage of a version is looked at when it is visible; blocks that an active
- * snapshot still sees are held in the list of the youngest such snapshot and looked at again when that one is gone (as
- * the deadlists of ZFS: Ahrens, "How ZFS snapshots really work").
+ * back (versions_rollback). Garbage of a version is looked at when it is visible; blocks that an active snapshot still
+ * sees are held in the list of the youngest such snapshot and looked at again when that one is gone (as the deadlists of
+ * ZFS: Ahrens, "How ZFS snapshots really work").
  *
  * Thread rule: the holder of the turn, but for `visible`, `durable` and their epoch, which any thread loads, and
  * version_show/version_settle, which the committer calls under its lock.
@@ -81,8 +81,7 @@ void versions_start(struct versions *versions, struct version *version);
 void version_show(struct versions *versions, struct version *version);
 void version_settle(struct versions *versions, struct version *version);
 
-/* Takes back all versions newer than `last` (a pending suffix), newest first: frees what they bore, revives what they
- * dropped. */
+/* Takes back all versions newer than `last` (a pending suffix): revives what they dropped, frees what they bore. */
 void versions_rollback(struct versions *versions, struct version *last);
 
 /* Retires a block that no version from epoch on leads to. */

@@ -143,6 +143,14 @@ void file_rot(const char *path, const char *string)
 	must(munmap(data, size) == 0 && close(fd) == 0);
 }
 
+uint64_t processor_ns(void)
+{
+	struct timespec now;
+
+	must(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now) == 0);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
 struct slf_slice text(const char *string)
 {
 	return bytes(string, strlen(string));

@@ -60,6 +60,9 @@ void file_write(const char *path, const void *data, size_t size);
 /* Changes the first place of the file where the bytes of a string stand; there has to be one. */
 void file_rot(const char *path, const char *string);
 
+/* What this thread has used of a processor, which does not depend on what else the machine does. */
+uint64_t processor_ns(void);
+
 /* A slice over a string, without its zero. */
 struct slf_slice text(const char *string);
 struct slf_slice bytes(const void *data, size_t size);

@@ -7,7 +7,6 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "crash_rig.h"
@@ -792,14 +791,6 @@ Test(attack_engine, puts_that_the_heap_does_not_have_yet)
 }
 
 /* ---- Many trees -------------------------------------------------------------------------------------------------- */
-
-static uint64_t processor_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-	return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
-}
 
 /* Makes so many trees in one transaction, puts into each, and lets the next opening replay it: how long both take. */
 static uint64_t trees_ns(unsigned count)

@@ -312,6 +312,33 @@ Test(version, rollback)
 	world_free(world);
 }
 
+/* The least of three times that it takes to take so many versions back. */
+static uint64_t rollback_ns(unsigned count)
+{
+	struct world *world = world_new(10);
+	uint64_t least = UINT64_MAX;
+
+	for (unsigned round = 0; round < 3; round++) {
+		uint64_t start;
+
+		for (unsigned i = 0; i < count; i++)
+			append(world, 0, 0);
+		start = processor_ns();
+		take_back(world);
+		least = u64_min(least, processor_ns() - start);
+	}
+	world_free(world);
+	return least;
+}
+
+/* For each version that is taken back all before it would be passed, while nobody can commit. */
+Test(version, rollback_of_many)
+{
+	uint64_t few = rollback_ns(5000), many = rollback_ns(40000);
+
+	cr_assert_lt(many, 24 * few, "%llu and %llu ns", (unsigned long long)few, (unsigned long long)many);
+}
+
 /* A block that is retired when the version without it is out already would be freed under a snapshot before that version. */
 Test(version, retired_late)
 {
