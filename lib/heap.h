@@ -42,7 +42,7 @@ struct heap;
 int heap_new(struct heap **heap);
 void heap_free_all(struct heap *heap); /* unmaps everything; heap may be NULL */
 
-/* A block whose payload has at least size bytes, not zeroed; the header is zeroed but for birth, kind, size and large.
+/* A block whose payload has at least size bytes, not zeroed; the header is zeroed but for birth, kind, size and origin.
  * NULL when there is no memory, or size is above UINT32_MAX. */
 struct block *heap_alloc(struct heap *heap, size_t size, enum block_kind kind, uint64_t birth);
 void heap_free(struct heap *heap, struct block *block);

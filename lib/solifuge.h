@@ -124,8 +124,9 @@ struct slf_options {
 	uint32_t leaf_bytes;         /* target size of a leaf, at creation; default 2048 */
 	uint32_t branch_bytes;       /* target size of a branch, at creation; default 4096 */
 	uint32_t inline_bytes;       /* values up to this size live in their leaf, at creation; default 128 */
-	uint64_t heap_bytes;         /* memory for changed nodes, taken from the system at most; default 256 MiB, or an
-					eighth of the memory where that is less */
+	uint64_t heap_bytes;         /* budget for the memory of changed nodes, as it is taken from the system: it steers, and a
+					large transaction or an old snapshot may exceed it; default 256 MiB, or an eighth of
+					the memory where that is less */
 	uint64_t log_bytes;          /* budget for the log that recovery may have to replay; default 64 MiB, at most 4 GiB */
 	uint64_t arena_bytes;        /* limit of one transaction's arena; default 256 MiB */
 	uint64_t auto_sync_ns;       /* SLF_SYNC_AUTO: flush at the latest after this time; default 100 ms */
