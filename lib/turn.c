@@ -241,13 +241,3 @@ void turn_close(struct turn *turn)
 		futex_wake(tell(turn, turn->first, WAITER_CLOSED), 1);
 	pthread_mutex_unlock(&turn->mutex);
 }
-
-bool turn_wanted(struct turn *turn)
-{
-	bool wanted = false;
-
-	pthread_mutex_lock(&turn->mutex);
-	wanted = turn->first;
-	pthread_mutex_unlock(&turn->mutex);
-	return wanted;
-}

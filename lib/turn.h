@@ -35,8 +35,6 @@ int turn_take_service(struct turn *turn);
 void turn_pass(struct turn *turn);
 /* Sends all waiters home with SLF_EBADHANDLE; later takes fail likewise. The holder keeps its turn. */
 void turn_close(struct turn *turn);
-/* Is anybody waiting? A hint for work that is done under the turn in slices. */
-bool turn_wanted(struct turn *turn);
 
 /* Futex wait and wake on a 32-bit word, shared by turn and the commit groups. wait returns 0, -EAGAIN when the word was
  * not value, -ETIMEDOUT. Bump the word before the wake. */

@@ -75,7 +75,7 @@ Test(turn, taken_once)
 	for (unsigned i = 0; i < 3; i++) {
 		cr_assert_eq(turn_take(&turn, i ? -1 : 0), 0);
 		cr_assert_eq(turn_take(&turn, 0), -EBUSY);
-		cr_assert_not(turn_wanted(&turn));
+		cr_assert_not(queue_last(&turn));
 		turn_pass(&turn);
 	}
 	turn_release_all(&turn);
@@ -93,7 +93,7 @@ Test(turn, timeout)
 	cr_assert_eq(turn_take(&turn, 20 * MS), -ETIMEDOUT);
 	cr_assert_geq(clock_now_ns() - start_ns, 20 * MS);
 	cr_assert_eq(turn_take(&turn, 1), -ETIMEDOUT);
-	cr_assert_not(turn_wanted(&turn));
+	cr_assert_not(queue_last(&turn));
 	turn_pass(&turn);
 	cr_assert_eq(turn_take(&turn, INT64_MAX), 0);
 	turn_pass(&turn);
@@ -160,7 +160,7 @@ Test(turn, order_of_arrival)
 	cr_assert_eq(turn_take(&turn, -1), 0);
 	for (unsigned i = 0; i < 8; i++)
 		waiter_start(&waiters[i], &turn, &order, i % 2 ? -1 : 60000 * MS);
-	cr_assert(turn_wanted(&turn));
+	cr_assert(queue_last(&turn));
 	be_patient();
 	turn_pass(&turn);
 	for (unsigned i = 0; i < 8; i++) {
@@ -192,7 +192,7 @@ Test(turn, no_overtaking_at_the_hand_over)
 	cr_assert_eq(turn_init(&turn), 0);
 	cr_assert_eq(turn_take(&turn, -1), 0);
 	cr_assert_eq(pthread_create(&thread, NULL, hold_a_while, &turn), 0);
-	while (!turn_wanted(&turn))
+	while (!queue_last(&turn))
 		nap(MS / 20);
 	be_patient();
 	turn_pass(&turn);
@@ -265,7 +265,7 @@ Test(turn, close_while_waiting)
 		waiter_join(&waiters[i]);
 		cr_assert_eq(waiters[i].result, SLF_EBADHANDLE);
 	}
-	cr_assert_not(turn_wanted(&turn));
+	cr_assert_not(queue_last(&turn));
 	cr_assert_eq(turn_take(&turn, 0), SLF_EBADHANDLE);
 	cr_assert_eq(turn_take(&turn, -1), SLF_EBADHANDLE);
 	turn_pass(&turn);
@@ -285,7 +285,7 @@ static void signal_and_pass(struct turn *turn, struct waiter *waiter)
 		pthread_kill(waiter->thread, SIGUSR1);
 		nap(MS);
 	}
-	cr_assert(turn_wanted(turn));
+	cr_assert(queue_last(turn));
 	turn_pass(turn);
 	waiter_join(waiter);
 	cr_assert_eq(waiter->result, 0);
@@ -354,7 +354,7 @@ Test(turn, hand_over_meets_timeout)
 		must(turn_take(&edge.turn, 0) == 0);
 		atomic_store(&edge.round, round);
 		futex_wake(&edge.round, 1);
-		while (!turn_wanted(&edge.turn) && atomic_load(&edge.done) != round)
+		while (!queue_last(&edge.turn) && atomic_load(&edge.done) != round)
 			;
 		for (until_ns = clock_now_ns() + delay_ns; clock_now_ns() < until_ns;)
 			;
