@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Failure: a write that fails leaves fill and flushed as they were; the caller gives up what it was writing (a checkpoint,
- * a transaction); entries placed since are dead space, never referred
- * to. Space already handed out is never handed out again (I1).
+ * Failure: the caller gives up what it was writing. A checkpoint, or a transaction that spills, takes back what it has placed
+ * (bulk_undo): nothing has ever led there, so the next attempt may write there again. What else was placed is dead space, never
+ * referred to, and never handed out again (I1).
  */
 #include "bulk.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "error.h"
+
 #define BLOCK_BYTES 4096
+#define ALLOCATE_STEP (64 * KIB)
 
 void bulk_init(struct bulk *bulk, struct extents *extents, bool set_aside)
 {
@@ -21,6 +24,8 @@ void bulk_release(struct bulk *bulk)
 	if (bulk->image)
 		munmap(bulk->image, EXTENT_BYTES);
 	bulk->image = NULL;
+	free(bulk->taken);
+	bulk->taken = NULL;
 }
 
 static struct spindle *spindle_of(struct bulk *bulk, uint64_t position)
@@ -45,31 +50,79 @@ static void start_write_out(struct spindle *spindle, uint64_t offset, uint64_t l
 
 int bulk_flush(struct bulk *bulk)
 {
-	uint64_t end = align_up(bulk->fill, BLOCK_BYTES), offset;
+	uint64_t end = align_up(bulk->at.fill, BLOCK_BYTES), offset;
 	struct spindle *spindle;
 	int result;
 
-	if (!bulk->position || bulk->fill == bulk->flushed)
+	if (!bulk->at.position || bulk->at.fill == bulk->flushed)
 		return 0;
-	spindle = spindle_of(bulk, bulk->position);
-	offset = position_offset(bulk->position) + bulk->flushed;
-	memset(bulk->image + bulk->fill, 0, end - bulk->fill);
-	mark_dirty(bulk, bulk->position);
+	spindle = spindle_of(bulk, bulk->at.position);
+	offset = position_offset(bulk->at.position) + bulk->flushed;
+	memset(bulk->image + bulk->at.fill, 0, end - bulk->at.fill);
+	mark_dirty(bulk, bulk->at.position);
 	result = spindle_write(spindle, 0, offset, bulk->image + bulk->flushed, end - bulk->flushed);
 	if (result) {
-		bulk->position = 0; /* what was placed here is lost; the next entry starts a new extent */
+		bulk->lost = bulk->set_aside;
+		if (!bulk->lost)
+			bulk->at.position = 0; /* the next entry starts a new extent */
 		return result;
 	}
 	start_write_out(spindle, offset, end - bulk->flushed);
 	stats_add(&bulk->extents->store->stats->values.bulk_bytes, end - bulk->flushed);
-	bulk->fill = end;
+	bulk->at.fill = end;
 	bulk->flushed = end;
 	return 0;
 }
 
+/* ---- Extents ----------------------------------------------------------------------------------------------------- */
+
+/* Room to note one more extent: what bulk_undo has to give back must be known. */
+static int reserve_taken(struct bulk *bulk)
+{
+	size_t capacity = u64_max(16, 2 * bulk->taken_capacity);
+	struct bulk_place *taken;
+
+	if (bulk->taken_count < bulk->taken_capacity)
+		return 0;
+	taken = realloc(bulk->taken, capacity * sizeof(*taken));
+	if (!taken)
+		return -ENOMEM;
+	bulk->taken = taken;
+	bulk->taken_capacity = capacity;
+	return 0;
+}
+
+/* The current one is done. */
+static void leave_extent(struct bulk *bulk)
+{
+	if (bulk->taken_count)
+		bulk->taken[bulk->taken_count - 1].allocated = bulk->at.allocated;
+	else
+		bulk->start.allocated = bulk->at.allocated;
+}
+
 /* What its first entry needs is allocated before the extent is taken: on a full disk none is used up in vain. */
+static int take_extent(struct bulk *bulk, uint64_t length, struct bulk_place *place)
+{
+	uint64_t allocate = align_up(EXTENT_DATA + length, BLOCK_BYTES);
+	int result;
+
+	if (!bulk->set_aside)
+		return extents_take(bulk->extents, STREAM_BULK, 1, allocate, &place->position, bulk->image);
+	result = reserve_taken(bulk);
+	if (!result)
+		result = extents_take_set_aside(bulk->extents, allocate, &place->position, &place->allocated, bulk->image);
+	if (result)
+		return result;
+	place->allocated = align_down(place->allocated, BLOCK_BYTES);
+	leave_extent(bulk);
+	bulk->taken[bulk->taken_count++] = *place;
+	return 0;
+}
+
 static int bulk_next_extent(struct bulk *bulk, uint64_t length)
 {
+	struct bulk_place place = { .fill = EXTENT_DATA };
 	int result = bulk_flush(bulk);
 
 	if (result)
@@ -81,44 +134,80 @@ static int bulk_next_extent(struct bulk *bulk, uint64_t length)
 			return -ENOMEM;
 		bulk->image = image;
 	}
-	bulk->position = 0;
-	result = extents_take(bulk->extents, STREAM_BULK, 1, align_up(EXTENT_DATA + length, BLOCK_BYTES), bulk->set_aside,
-			      &bulk->position, bulk->image);
+	result = take_extent(bulk, length, &place);
 	if (result)
 		return result;
 	memset(bulk->image + EXTENT_HEADER_BYTES, 0, EXTENT_DATA - EXTENT_HEADER_BYTES);
-	bulk->fill = EXTENT_DATA;
+	bulk->at = place;
 	bulk->flushed = 0;
 	return 0;
 }
 
+void bulk_begin(struct bulk *bulk)
+{
+	assert(!bulk->at.position || bulk->at.fill == bulk->flushed);
+	bulk->start = bulk->at;
+	bulk->taken_count = 0;
+}
+
+void bulk_undo(struct bulk *bulk)
+{
+	leave_extent(bulk);
+	for (size_t i = bulk->taken_count; i-- > 0;)
+		extents_return(bulk->extents, bulk->taken[i].position, bulk->taken[i].allocated);
+	bulk->taken_count = 0;
+	bulk->at = bulk->start;
+	bulk->flushed = bulk->start.fill;
+	bulk->lost = false;
+	if (bulk->at.position)
+		verified_clear(&bulk->extents->store->verified, bulk->at.position);
+}
+
+/* ---- Entries ----------------------------------------------------------------------------------------------------- */
+
 static uint64_t entry_start(const struct bulk *bulk, uint64_t length, bool node)
 {
-	uint64_t start = align_up(bulk->fill, ENTRY_ALIGN);
+	uint64_t start = align_up(bulk->at.fill, ENTRY_ALIGN);
 
 	if (node && (length > BLOCK_BYTES || start / BLOCK_BYTES != (start + length - 1) / BLOCK_BYTES))
 		start = align_up(start, BLOCK_BYTES);
 	return start;
 }
 
+/* Makes sure of the current extent up to an end: 0, SLF_END where it ends before, or why there is no space. */
+static int reach(struct bulk *bulk, uint64_t end)
+{
+	struct spindle *spindle = spindle_of(bulk, bulk->at.position);
+	uint64_t from = bulk->at.allocated, to = u64_min(align_up(end, ALLOCATE_STEP), EXTENT_BYTES);
+	int result;
+
+	if (!bulk->at.position || end > EXTENT_BYTES)
+		return SLF_END;
+	if (!bulk->set_aside || end <= from)
+		return 0;
+	result = spindle_allocate(spindle, position_offset(bulk->at.position) + from, to - from);
+	if (!result)
+		bulk->at.allocated = to;
+	return result;
+}
+
 int bulk_place(struct bulk *bulk, uint64_t length, bool node, uint64_t *position, void **bytes)
 {
-	uint64_t start = 0;
+	uint64_t start = entry_start(bulk, length, node);
+	int result;
 
-	assert(length <= BULK_ENTRY_BYTES_MAX);
-	if (bulk->position)
-		start = entry_start(bulk, length, node);
-	if (!bulk->position || start + length > EXTENT_BYTES) {
-		int result = bulk_next_extent(bulk, length);
-
-		if (result)
-			return result;
-		start = entry_start(bulk, length, node);
+	assert(length <= BULK_ENTRY_BYTES_MAX && !bulk->lost);
+	result = reach(bulk, start + length);
+	if (result == SLF_END || error_is_space(result)) {
+		result = bulk_next_extent(bulk, length);
+		start = EXTENT_DATA;
 	}
-	memset(bulk->image + bulk->fill, 0, start - bulk->fill);
-	bulk->fill = start + length;
+	if (result)
+		return result;
+	memset(bulk->image + bulk->at.fill, 0, start - bulk->at.fill);
+	bulk->at.fill = start + length;
 	bulk->bytes += length;
-	*position = bulk->position + start;
+	*position = bulk->at.position + start;
 	*bytes = bulk->image + start;
 	return 0;
 }
@@ -126,7 +215,7 @@ int bulk_place(struct bulk *bulk, uint64_t length, bool node, uint64_t *position
 int bulk_take_run(struct bulk *bulk, uint64_t length, uint64_t *position, void *header)
 {
 	uint64_t run = align_up(EXTENT_DATA + length, EXTENT_BYTES) / EXTENT_BYTES, start;
-	int result = extents_take(bulk->extents, STREAM_BULK, (uint32_t)run, EXTENT_DATA + length, bulk->set_aside, &start, header);
+	int result = extents_take(bulk->extents, STREAM_BULK, (uint32_t)run, EXTENT_DATA + length, &start, header);
 
 	if (!result)
 		*position = start + EXTENT_DATA;

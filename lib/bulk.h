@@ -9,13 +9,22 @@
 #include "base.h"
 #include "extent.h"
 
-struct bulk {
-	struct extents *extents;
-	bool set_aside;      /* takes what extents_reserve has set aside */
-	uint8_t *image;      /* EXTENT_BYTES, mapped when first needed */
+struct bulk_place {
 	uint64_t position;   /* of the extent, 0 for none */
 	uint64_t fill;       /* bytes placed, from the start of the extent */
+	uint64_t allocated;  /* bytes that are; of one that takes what is set aside */
+};
+
+struct bulk {
+	struct extents *extents;
+	bool set_aside;      /* takes what extents_reserve has set aside, and places nothing where no space is allocated */
+	uint8_t *image;      /* EXTENT_BYTES, mapped when first needed */
+	struct bulk_place at;
 	uint64_t flushed;    /* bytes written, a multiple of 4096 */
+	bool lost;           /* what was placed could not be written: nothing more is, until bulk_undo */
+	struct bulk_place start;  /* where bulk_begin was called */
+	struct bulk_place *taken; /* the extents that came after it */
+	size_t taken_count, taken_capacity;
 	uint64_t bytes;      /* placed ever */
 	uint64_t dirty[SPINDLE_WORDS]; /* spindles with unsynced writes */
 };
@@ -27,6 +36,11 @@ void bulk_release(struct bulk *bulk);
  * node: placed by the rules for nodes. */
 #define BULK_ENTRY_BYTES_MAX (EXTENT_BYTES - EXTENT_DATA)
 int bulk_place(struct bulk *bulk, uint64_t length, bool node, uint64_t *position, void **bytes);
+
+/* Of one that takes what is set aside: bulk_undo takes back all that has been placed since bulk_begin, to which nothing leads. Its
+ * space, and what more was allocated for it, is there for the next attempt. */
+void bulk_begin(struct bulk *bulk);
+void bulk_undo(struct bulk *bulk);
 
 /* Takes a run of extents for one large entry; the caller has it written by bulk_write_run once it is built. */
 int bulk_take_run(struct bulk *bulk, uint64_t length, uint64_t *position, void *header);

@@ -394,18 +394,19 @@ static int write_version(struct core *core, const struct version *frozen, const 
 	if (!result)
 		result = materialise_flush(materialiser);
 	if (result) {
-		materialise_forget(materialiser);
+		materialise_undo(materialiser);
 		return result;
 	}
 	result = materialise_sync(materialiser);
 	if (result) {
+		materialise_forget(materialiser);
 		commit_poison(&core->commit);
 		return result;
 	}
 	checkpoint_mark(core, &mark, frozen, roots, place, recyclable);
 	result = append_mark(core, &mark, slab);
 	if (result)
-		materialise_forget(materialiser);
+		materialise_undo(materialiser);
 	return result;
 }
 
@@ -429,9 +430,7 @@ static int run_exclusive(struct core *core)
 		goto out; /* nothing has changed since the last checkpoint */
 	}
 	result = write_version(core, frozen, &place, &roots, &slab);
-	if (result)
-		atomic_store(&core->reserved_bytes, 0); /* it has been used, for nothing */
-	atomic_store(&core->checkpoint.failed_space, result == -ENOSPC || result == -EDQUOT || result == -EFBIG);
+	atomic_store(&core->checkpoint.failed_space, error_is_space(result));
 	if (result)
 		goto out;
 	checkpoint_publish(core, &slab, frozen->seq, &place);

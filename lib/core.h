@@ -53,7 +53,6 @@ struct core {
 	bool cut;                     /* the files are a copy that was taken in use: the log ends where it is whole */
 	bool closing;                 /* set by slf_close when nobody else is left */
 	uint64_t install_epoch;       /* frozen epoch of the install under way, 0 for none; guarded by the turn */
-	_Atomic uint64_t reserved_bytes; /* of heap that extents_reserve has promised room for; a checkpoint that fails sets 0 */
 	_Atomic uint32_t *alive;      /* 1 while the database is open; its page is wiped in a forked child */
 	void (*wake_checkpoint)(void *context); /* background threads; NULL without */
 	void *wake_context;

@@ -25,6 +25,12 @@ void error_get(struct slf_errinfo *info);
 /* Puts back a detail that error_get gave, on this or another thread (a group's failure, told to each waiter). */
 void error_restore(const struct slf_errinfo *info);
 
+/* No space is to be had: on the file system, for this user, or below the largest size of a file. */
+static inline bool error_is_space(int code)
+{
+	return code == -ENOSPC || code == -EDQUOT || code == -EFBIG;
+}
+
 const char *error_text(int code);
 /* The calling thread's last failure in words when it was `code`, else error_text(code). Lives until its next failure. */
 const char *error_detail(int code);

@@ -25,6 +25,7 @@ void extents_release(struct extents *extents)
 	if (!extents->spindles)
 		return;
 	free(extents->spindles);
+	free(extents->returned);
 	extents->spindles = NULL;
 	pthread_mutex_destroy(&extents->mutex);
 }
@@ -40,27 +41,37 @@ static unsigned emptiest(const struct extents *extents)
 }
 
 /* Space that is allocated but given to nobody. */
-static uint64_t spindle_reserve(const struct extent_spindle *at)
+static uint64_t frontier_bytes(const struct extent_spindle *at)
 {
 	return at->allocated_end > at->next * EXTENT_BYTES ? at->allocated_end - at->next * EXTENT_BYTES : 0;
 }
 
-static uint64_t reserve_bytes(const struct extents *extents)
+static uint64_t set_aside_bytes(const struct extents *extents)
 {
 	uint64_t sum = 0;
 
 	for (unsigned i = 0; i < extents->store->spindle_count; i++)
-		sum += spindle_reserve(&extents->spindles[i]);
+		sum += frontier_bytes(&extents->spindles[i]);
+	for (size_t i = 0; i < extents->returned_count; i++)
+		sum += extents->returned[i].allocated;
 	return sum;
 }
 
+/* Of what is set aside, so much may not go to others. */
+static uint64_t owed_bytes(const struct extents *extents)
+{
+	uint64_t promised = atomic_load_explicit(&extents->promised, memory_order_relaxed);
+
+	return promised - u64_min(promised, extents->spent);
+}
+
 /* Where most is set aside. */
-static unsigned fullest_reserve(const struct extents *extents)
+static unsigned fullest_frontier(const struct extents *extents)
 {
 	unsigned best = emptiest(extents);
 
 	for (unsigned i = 0; i < extents->store->spindle_count; i++)
-		if (spindle_reserve(&extents->spindles[i]) > spindle_reserve(&extents->spindles[best]))
+		if (frontier_bytes(&extents->spindles[i]) > frontier_bytes(&extents->spindles[best]))
 			best = i;
 	return best;
 }
@@ -96,37 +107,115 @@ static uint64_t run_start(uint64_t next, uint32_t run)
 	return next;
 }
 
-int extents_take(struct extents *extents, enum stream stream, uint32_t run, uint64_t allocate, bool set_aside,
-		 uint64_t *position, void *header)
+/* A run on this spindle, so that `left` bytes behind it are allocated besides. */
+static int take_on(struct extents *extents, unsigned spindle, struct extent_header *info, uint64_t allocate, uint64_t left,
+		   uint64_t *position)
 {
-	struct extent_header info = { .salt = extents->salt, .stream = stream, .run = run };
+	struct extent_spindle *at = &extents->spindles[spindle];
 	struct slf_stats *stats = &extents->store->stats->values;
-	uint64_t first, reserve;
-	unsigned spindle;
+	uint64_t first = run_start(at->next, info->run), end = first * EXTENT_BYTES + allocate;
 	int result;
 
+	if (left)
+		end = u64_max(end, (first + info->run) * EXTENT_BYTES + left);
+	result = allocate_to(extents, spindle, first * EXTENT_BYTES, end);
+	if (result)
+		return result;
+	at->next = first + info->run;
+	if (info->stream == STREAM_BULK)
+		at->bulk_bytes += info->run * EXTENT_BYTES;
+	stats_add(info->stream == STREAM_LOG ? &stats->log_extents : &stats->bulk_extents, info->run);
+	*position = position_make(spindle, first * EXTENT_BYTES);
+	return 0;
+}
+
+static void make_header(struct extents *extents, struct extent_header *info, uint64_t position, void *header)
+{
+	info->salt = extents->salt;
+	info->number = info->stream == STREAM_LOG ? extents->log_count++ : extents->bulk_count++;
+	info->seq = atomic_load_explicit(&extents->seq, memory_order_relaxed);
+	memcpy(info->uuid, extents->store->uuid, sizeof(info->uuid));
+	extent_header_encode(header, info, extents->store->seed, position);
+	verified_clear(&extents->store->verified, position);
+}
+
+int extents_take(struct extents *extents, enum stream stream, uint32_t run, uint64_t allocate, uint64_t *position, void *header)
+{
+	struct extent_header info = { .stream = stream, .run = run };
+	unsigned first, count = stream == STREAM_LOG ? 1 : extents->store->spindle_count;
+	int result = -ENOSPC;
+
 	pthread_mutex_lock(&extents->mutex);
-	spindle = stream == STREAM_LOG ? 0 : set_aside ? fullest_reserve(extents) : emptiest(extents);
-	first = run_start(extents->spindles[spindle].next, run);
-	reserve = spindle_reserve(&extents->spindles[spindle]);
-	result = allocate_to(extents, spindle, first * EXTENT_BYTES, first * EXTENT_BYTES + allocate);
-	if (!result) {
-		extents->spindles[spindle].next = first + run;
-		if (!set_aside)
-			atomic_fetch_add(&extents->drawn,
-					 reserve - u64_min(reserve, spindle_reserve(&extents->spindles[spindle])));
-		if (stream == STREAM_BULK)
-			extents->spindles[spindle].bulk_bytes += run * EXTENT_BYTES;
-		info.number = stream == STREAM_LOG ? extents->log_count++ : extents->bulk_count++;
-		info.seq = atomic_load_explicit(&extents->seq, memory_order_relaxed);
-		stats_add(stream == STREAM_LOG ? &stats->log_extents : &stats->bulk_extents, run);
-		memcpy(info.uuid, extents->store->uuid, sizeof(info.uuid));
-		*position = position_make(spindle, first * EXTENT_BYTES);
-		extent_header_encode(header, &info, extents->store->seed, *position);
-		verified_clear(&extents->store->verified, *position);
+	first = stream == STREAM_LOG ? 0 : emptiest(extents);
+	for (unsigned i = 0; i < count && error_is_space(result); i++) {
+		unsigned spindle = (first + i) % extents->store->spindle_count;
+		uint64_t owed = owed_bytes(extents);
+		uint64_t others = set_aside_bytes(extents) - frontier_bytes(&extents->spindles[spindle]);
+
+		result = take_on(extents, spindle, &info, allocate, owed - u64_min(owed, others), position);
 	}
+	if (!result)
+		make_header(extents, &info, *position, header);
 	pthread_mutex_unlock(&extents->mutex);
 	return result;
+}
+
+static int take_new(struct extents *extents, struct extent_header *info, uint64_t allocate, uint64_t *position,
+		    uint64_t *allocated)
+{
+	unsigned first = fullest_frontier(extents), spindle = first;
+	uint64_t before = frontier_bytes(&extents->spindles[first]);
+	int result = take_on(extents, first, info, allocate, 0, position);
+
+	for (unsigned i = 0; i < extents->store->spindle_count && error_is_space(result); i++) {
+		spindle = i;
+		before = frontier_bytes(&extents->spindles[i]);
+		result = take_on(extents, i, info, allocate, 0, position);
+	}
+	if (result)
+		return result;
+	extents->spent += before - frontier_bytes(&extents->spindles[spindle]);
+	*allocated = u64_min(extents->spindles[spindle].allocated_end - position_offset(*position), EXTENT_BYTES);
+	return 0;
+}
+
+int extents_take_set_aside(struct extents *extents, uint64_t allocate, uint64_t *position, uint64_t *allocated, void *header)
+{
+	struct extent_header info = { .stream = STREAM_BULK, .run = 1 };
+	int result = 0;
+
+	pthread_mutex_lock(&extents->mutex);
+	if (extents->returned_count && extents->returned[extents->returned_count - 1].allocated >= allocate) {
+		const struct extent_returned *last = &extents->returned[--extents->returned_count];
+
+		*position = last->position;
+		*allocated = last->allocated;
+		extents->spent += last->allocated;
+	} else {
+		result = take_new(extents, &info, allocate, position, allocated);
+	}
+	if (!result)
+		make_header(extents, &info, *position, header);
+	pthread_mutex_unlock(&extents->mutex);
+	return result;
+}
+
+void extents_return(struct extents *extents, uint64_t position, uint64_t allocated)
+{
+	pthread_mutex_lock(&extents->mutex);
+	extents->spent -= u64_min(extents->spent, allocated);
+	if (extents->returned_count == extents->returned_capacity) {
+		size_t capacity = u64_max(16, 2 * extents->returned_capacity);
+		struct extent_returned *grown = realloc(extents->returned, capacity * sizeof(*grown));
+
+		if (grown) {
+			extents->returned = grown;
+			extents->returned_capacity = capacity;
+		}
+	}
+	if (extents->returned_count < extents->returned_capacity) /* else it is lost until it is compacted */
+		extents->returned[extents->returned_count++] = (struct extent_returned){ position, allocated };
+	pthread_mutex_unlock(&extents->mutex);
 }
 
 void extents_note(struct extents *extents, uint64_t seq)
@@ -134,48 +223,65 @@ void extents_note(struct extents *extents, uint64_t seq)
 	atomic_store_explicit(&extents->seq, seq, memory_order_relaxed);
 }
 
+static void give_back(struct extents *extents, unsigned spindle, uint64_t offset, uint64_t length)
+{
+	struct spindle *file = &extents->store->spindles[spindle];
+	struct io_request request = { .op = IO_PUNCH, .file = file->file, .offset = offset, .length = length };
+
+	io_run(file->io, &request, 1);
+}
+
 void extents_trim(struct extents *extents)
 {
 	pthread_mutex_lock(&extents->mutex);
 	for (unsigned i = 0; i < extents->store->spindle_count; i++) {
 		struct extent_spindle *at = &extents->spindles[i];
-		struct spindle *spindle = &extents->store->spindles[i];
-		struct io_request request = { .op = IO_PUNCH, .file = spindle->file, .offset = at->next * EXTENT_BYTES };
+		uint64_t frontier = at->next * EXTENT_BYTES;
 
-		if (at->allocated_end <= request.offset)
-			continue;
-		request.length = at->allocated_end - request.offset;
-		io_run(spindle->io, &request, 1);
-		at->allocated_end = request.offset;
+		if (frontier_bytes(at))
+			give_back(extents, i, frontier, frontier_bytes(at));
+		at->allocated_end = u64_min(at->allocated_end, frontier);
 	}
+	for (size_t i = 0; i < extents->returned_count; i++)
+		give_back(extents, position_spindle(extents->returned[i].position),
+			  position_offset(extents->returned[i].position), extents->returned[i].allocated);
+	extents->returned_count = 0;
 	pthread_mutex_unlock(&extents->mutex);
+}
+
+/* So many bytes more on this spindle, and a step ahead where there is space for it. */
+static int reserve_on(struct extents *extents, unsigned spindle, uint64_t more, uint64_t step)
+{
+	struct extent_spindle *at = &extents->spindles[spindle];
+	uint64_t frontier = at->next * EXTENT_BYTES, end = u64_max(at->allocated_end, frontier);
+	int result = allocate_to(extents, spindle, frontier, end + align_up(more + step, RESERVE_STEP_MIN));
+
+	return result ? allocate_to(extents, spindle, frontier, end + align_up(more, META_PAGE_BYTES)) : 0;
 }
 
 int extents_reserve(struct extents *extents, uint64_t bytes)
 {
-	int result = 0;
-	uint64_t have;
+	uint64_t step = u64_min(u64_max(bytes / 4, RESERVE_STEP_MIN), RESERVE_STEP_MAX), have;
+	unsigned first;
+	int result = -ENOSPC;
 
 	pthread_mutex_lock(&extents->mutex);
-	have = reserve_bytes(extents);
-	if (have < bytes) {
-		unsigned spindle = emptiest(extents);
-		struct extent_spindle *at = &extents->spindles[spindle];
-		uint64_t frontier = at->next * EXTENT_BYTES, step = bytes / 4;
-
-		step = u64_min(u64_max(step, RESERVE_STEP_MIN), RESERVE_STEP_MAX);
-		result = allocate_to(extents, spindle, frontier,
-				     u64_max(at->allocated_end, frontier) + align_up(bytes - have + step, RESERVE_STEP_MIN));
-		if (result) /* without the step */
-			result = allocate_to(extents, spindle, frontier,
-					     u64_max(at->allocated_end, frontier) +
-						     align_up(bytes - have, META_PAGE_BYTES));
-	}
+	first = emptiest(extents);
+	have = set_aside_bytes(extents) + extents->spent;
+	if (have >= bytes)
+		result = 0;
+	for (unsigned i = 0; i < extents->store->spindle_count && error_is_space(result); i++)
+		result = reserve_on(extents, (first + i) % extents->store->spindle_count, bytes - have, step);
+	if (!result && bytes > extents_promised(extents))
+		atomic_store_explicit(&extents->promised, bytes, memory_order_relaxed);
 	pthread_mutex_unlock(&extents->mutex);
 	return result;
 }
 
-uint64_t extents_drawn(struct extents *extents)
+void extents_redeem(struct extents *extents)
 {
-	return atomic_load_explicit(&extents->drawn, memory_order_relaxed) ? atomic_exchange(&extents->drawn, 0) : 0;
+	pthread_mutex_lock(&extents->mutex);
+	atomic_store_explicit(&extents->promised, 0, memory_order_relaxed);
+	extents->spent = 0;
+	pthread_mutex_unlock(&extents->mutex);
 }

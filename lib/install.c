@@ -198,7 +198,7 @@ static int publish(struct install *install, struct edit *edit)
 	edit->garbage = empty;
 	edit->born = NULL;
 	core->epoch++;
-	core->reserved_bytes = 0; /* what was reserved has been used */
+	extents_redeem(&core->extents);
 	commit_install(&core->commit, version);
 	install->published = version->epoch;
 	return 0;

@@ -202,7 +202,7 @@ static int take_extent(struct log *log, uint64_t *position, uint8_t *header)
 	memcpy(header, log->bare_header, EXTENT_HEADER_BYTES);
 	log->bare = 0;
 	pthread_mutex_unlock(&log->mutex);
-	return *position ? 0 : extents_take(log->extents, STREAM_LOG, 1, EXTENT_BYTES, false, position, header);
+	return *position ? 0 : extents_take(log->extents, STREAM_LOG, 1, EXTENT_BYTES, position, header);
 }
 
 static void keep_bare(struct log *log, uint64_t position, const uint8_t *header)

@@ -8,6 +8,8 @@
 
 #include <stdlib.h>
 
+#include "error.h"
+
 #define AHEAD_BYTES 3072 /* of the next node, on their way to the cache while this one is written */
 
 int materialiser_init(struct materialiser *materialiser, struct store *store, struct extents *extents)
@@ -33,6 +35,8 @@ void materialise_begin(struct materialiser *materialiser)
 {
 	materialiser->written.count = 0;
 	materialiser->bytes = 0;
+	bulk_begin(&materialiser->nodes);
+	bulk_begin(&materialiser->values);
 }
 
 void materialise_forget(struct materialiser *materialiser)
@@ -40,6 +44,25 @@ void materialise_forget(struct materialiser *materialiser)
 	for (size_t i = 0; i < materialiser->written.count; i++)
 		materialiser->written.blocks[i]->position = 0;
 	materialiser->written.count = 0;
+}
+
+void materialise_undo(struct materialiser *materialiser)
+{
+	materialise_forget(materialiser);
+	bulk_undo(&materialiser->nodes);
+	bulk_undo(&materialiser->values);
+}
+
+/* In extents of its own kind, or where there is no space for them among those of the other one. */
+static int place(struct materialiser *materialiser, bool node, uint64_t length, uint64_t *position, void **bytes)
+{
+	struct bulk *bulk = node ? &materialiser->nodes : &materialiser->values;
+	struct bulk *other = node ? &materialiser->values : &materialiser->nodes;
+	int result = bulk_place(bulk, length, node, position, bytes);
+
+	if (!error_is_space(result) || bulk->lost)
+		return result;
+	return bulk_place(other, length, node, position, bytes);
 }
 
 static int scratch_need(struct materialiser *materialiser, size_t bytes)
@@ -80,7 +103,7 @@ static int write_value(struct materialiser *materialiser, uint32_t tree, struct 
 		}
 	}
 	length = value_entry_bytes(key.size, stored_bytes);
-	result = bulk_place(&materialiser->values, length, false, &position, &entry);
+	result = place(materialiser, false, length, &position, &entry);
 	if (result)
 		return result;
 	result = garbage_add(&materialiser->written, block);
@@ -177,7 +200,7 @@ static int write_leaf(struct materialiser *materialiser, uint32_t tree, struct c
 	if (delta)
 		node_delta_base(leaf, &base);
 	bytes = node_leaf_bytes(records->items, records->count, records->count, fence.size, delta);
-	result = bulk_place(&materialiser->nodes, bytes, true, &position, &image);
+	result = place(materialiser, true, bytes, &position, &image);
 	if (result)
 		return result;
 	node_leaf_build(image, bytes, tree, fence, delta ? &base : NULL, records->items, records->count, records->count,
@@ -206,7 +229,7 @@ static int write_branch(struct materialiser *materialiser, uint32_t tree, unsign
 	if (result)
 		goto out;
 	bytes = node_branch_bytes(children.items, children.count, fence.size);
-	result = bulk_place(&materialiser->nodes, bytes, true, &position, &image);
+	result = place(materialiser, true, bytes, &position, &image);
 	if (result)
 		goto out;
 	node_branch_build(image, bytes, tree, level, fence, children.items, children.count);

@@ -28,7 +28,7 @@ void materialiser_release(struct materialiser *materialiser);
 
 void materialise_begin(struct materialiser *materialiser);
 /* Writes what of the tree is on the heap; *root becomes its place on disk. On failure the caller calls
- * materialise_forget. */
+ * materialise_undo. */
 int materialise_tree(struct materialiser *materialiser, uint32_t tree, struct tree_root *root);
 /* Writes all trees of the forest and the roots tree that leads to them; *roots becomes the new root of the roots tree. */
 int materialise_forest(struct materialiser *materialiser, const struct forest *forest, struct tree_root *roots);
@@ -38,6 +38,8 @@ int materialise_flush(struct materialiser *materialiser);
 int materialise_sync(struct materialiser *materialiser);
 /* Takes back the notes of everything written since materialise_begin. */
 void materialise_forget(struct materialiser *materialiser);
+/* And what was written, to which nothing leads: the space is set aside again. */
+void materialise_undo(struct materialiser *materialiser);
 
 /* Takes blocks that have been retired by others out of the written list, which afterwards can be left to itself: from
  * *at on, until the time is up; 0 when it is done, SLF_END when there is more. */

@@ -326,8 +326,8 @@ int txn_key(struct slf_txn *txn, const struct found *found, value_alloc_fn *allo
 
 static int flush_large(struct bulk *large, uint64_t position)
 {
-	if (!large->position || position < large->position + large->flushed ||
-	    position >= large->position + large->fill)
+	if (!large->at.position || position < large->at.position + large->flushed ||
+	    position >= large->at.position + large->at.fill)
 		return 0;
 	return bulk_flush(large);
 }
@@ -560,23 +560,11 @@ static int reserve_space(struct slf_txn *txn, uint64_t bytes)
 {
 	struct core *core = txn->core;
 	uint64_t used = heap_used(core->heap) + txn->pending_bytes + bytes;
-	uint64_t drawn = extents_drawn(&core->extents), wanted, reserved;
-	int result;
 
 	if (unlikely(txn->starved) && atomic_load(&core->checkpoint.failed_space))
 		return error_set(-ENOSPC, core->store.spindles[0].path, 0, OFFSET_NONE,
 				 "no space to write the changes gathered in memory: delete something or make space");
-	reserved = core->reserved_bytes;
-	while (unlikely(drawn) && !atomic_compare_exchange_weak(&core->reserved_bytes, &reserved, reserved - u64_min(reserved, drawn)))
-		; /* a checkpoint that has failed has set 0 */
-	if (likely(used <= core->reserved_bytes))
-		return 0;
-	wanted = used + used / 4;
-	result = extents_reserve(&core->extents, wanted);
-	if (result)
-		return result;
-	core->reserved_bytes = wanted;
-	return 0;
+	return likely(used <= extents_promised(&core->extents)) ? 0 : extents_reserve(&core->extents, used + used / 4);
 }
 
 /* The record that an action's value becomes. ref_bytes: room for a reference. */

@@ -65,10 +65,12 @@ static int spill_trees(struct slf_txn *txn)
 		result = materialise_flush(materialiser);
 	if (!result)
 		result = drop_written(txn);
+	if (result) {
+		materialise_undo(materialiser);
+		return result;
+	}
 	/* The notes are of no use to us, and blocks that we share with the version below may come back to it. */
 	materialise_forget(materialiser);
-	if (result)
-		return result;
 	born_free(txn->edit.heap, txn->edit.born);
 	edit_written(&txn->edit);
 	txn->spilled = true;
@@ -84,7 +86,7 @@ int txn_spill(struct slf_txn *txn)
 	materialise_begin(&txn->core->checkpoint.materialiser);
 	result = spill_trees(txn);
 	checkpoint_leave_private(txn->core);
-	txn->core->reserved_bytes = 0; /* what was reserved has been used */
+	extents_redeem(&txn->core->extents);
 	txn->heap_start = heap_used(txn->core->heap);
 	return result;
 }
@@ -137,9 +139,11 @@ static int make_checkpoint(struct slf_txn *txn, struct version *version, struct 
 		result = forest_drop(&txn->edit, version->forest);
 	if (!result)
 		result = drop_written(txn);
-	materialise_forget(materialiser); /* as in spill_trees */
-	if (result)
+	if (result) {
+		materialise_undo(materialiser);
 		return result;
+	}
+	materialise_forget(materialiser); /* as in spill_trees */
 	result = materialise_sync(materialiser);
 	if (!result)
 		result = bulk_sync(&core->large);
@@ -156,7 +160,7 @@ static int make_checkpoint(struct slf_txn *txn, struct version *version, struct 
 	version->forest = NULL;
 	version->roots = roots;
 	version->roots_epoch = version->epoch;
-	core->reserved_bytes = 0; /* what was reserved has been used */
+	extents_redeem(&core->extents);
 	return 0;
 }
 

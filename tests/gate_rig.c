@@ -106,6 +106,12 @@ void enter_next_extent(struct slf_db *db)
 		put_blob(db);
 }
 
+void promise_space(struct slf_db *db)
+{
+	db->core.extents.promised = 64 * MIB;
+	db->core.extents.spent = 64 * MIB;
+}
+
 bool has_key(struct slf_db *db, const char *key)
 {
 	struct slf_txn *txn = txn_begin(db, SLF_READ);

@@ -59,6 +59,8 @@ uint64_t put_async(struct rig *rig, const char *key, size_t size);
 void put_blob(struct slf_db *db);
 /* Goes on to the next extent of the log, which is made ready. */
 void enter_next_extent(struct slf_db *db);
+/* What is put finds its space in bulk promised, and nothing is set aside for it. */
+void promise_space(struct slf_db *db);
 bool has_key(struct slf_db *db, const char *key);
 /* Does a power cut that takes all it can leave the key? */
 bool survives(struct rig *rig, const char *key);

@@ -372,7 +372,8 @@ static void *commit_twenty_kilobytes(void *context)
 /* Only the log is to find the disk full, and only when it writes: its reserve is gone. */
 static void forget_reserves(struct slf_db *db)
 {
-	db->core.reserved_bytes = MIB;
+	db->core.extents.promised = MIB;
+	db->core.extents.spent = MIB;
 	db->core.commit.reserved_bytes = MIB;
 	db->core.log.space.allocated_end = db->core.log.space.position;
 }
@@ -753,7 +754,7 @@ Test(attack_engine, spill_uses_the_space_ahead)
 		must(i < 10000);
 		must_work(slf_put(txn, SLF_MAIN, number_key(i, buffer), slice(large, 1000)));
 	}
-	cr_assert_eq(db->core.reserved_bytes, 0);
+	cr_assert_eq(extents_promised(&db->core.extents), 0);
 	must_work(slf_commit(txn, NULL));
 	must_work(slf_close(db));
 	sim_disk_free(disk);

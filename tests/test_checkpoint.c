@@ -669,17 +669,109 @@ Test(checkpoint, what_snapshots_keep)
 	rig_close(&rig);
 }
 
-/* A checkpoint that fails has used the space that was allocated ahead: the next puts would not be told that there is none. */
-Test(checkpoint, failure_uses_the_space_ahead)
+/* ---- Full disks -------------------------------------------------------------------------------------------------- */
+
+static uint64_t allocated(struct slf_db *db)
 {
+	struct io_info info;
+
+	must_work(io_info(db->core.store.spindles[0].file, &info));
+	return info.allocated_bytes;
+}
+
+/* A commit of ten puts of so many bytes. */
+static int put_ten(struct slf_db *db, unsigned first, size_t bytes)
+{
+	static uint8_t value[2000];
+	struct slf_txn *txn = txn_begin(db, SLF_WRITE);
+	int result = 0;
+
+	bytes_fill(value, sizeof(value), first, false);
+	for (unsigned i = 0; i < 10 && !result; i++) {
+		char key[32];
+
+		snprintf(key, sizeof(key), "put %08u", (first + i) * 7919 % 100000);
+		result = slf_put(txn, SLF_MAIN, text(key), slice(value, bytes));
+	}
+	if (!result)
+		return slf_commit(txn, NULL);
+	slf_abort(txn);
+	return result;
+}
+
+/* What the heap holds has its place when puts are refused, whatever extents were begun, and whichever kind comes to it first. */
+static void fill_and_write(size_t bytes, uint64_t room)
+{
+	unsigned count = 0;
 	struct rig rig;
 
 	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
-	stamp_keys(rig.db, 0, KEYS, 1);
-	cr_assert_gt(rig.db->core.reserved_bytes, 0);
-	sim_disk_add_fault(rig.disk, &(struct sim_fault){ .call = SIM_WRITE, .nth = 2, .error = -ENOSPC });
-	cr_assert_neq(slf_checkpoint(rig.db), 0);
-	cr_assert_eq(rig.db->core.reserved_bytes, 0);
+	must_work(put_ten(rig.db, 90000, bytes));
+	must_work(slf_checkpoint(rig.db));
+	sim_disk_set_capacity(rig.disk, allocated(rig.db) + room);
+	while (put_ten(rig.db, count, bytes) == 0)
+		count += 10;
+	cr_assert_gt(count, 0);
+	must_work(slf_checkpoint(rig.db));
+	rig_close(&rig);
+}
+
+Test(checkpoint, has_its_space_when_puts_are_refused)
+{
+	static const size_t sizes[] = { 20, 50, 300, 1000, 2000 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++)
+		for (uint64_t room = MIB; room <= 6 * MIB; room += 700 * KIB)
+			fill_and_write(sizes[i], room);
+}
+
+/* A checkpoint that fails gives back what it has taken: else each attempt would eat what space there is, and none succeed. */
+Test(checkpoint, failure_gives_the_space_back)
+{
+	struct sim_fault fault = { .call = SIM_WRITE, .error = -ENOSPC };
+	uint64_t promised, next, taken = 0;
+	struct rig rig;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	stamp_keys(rig.db, 0, 10 * KEYS, 1);
+	promised = extents_promised(&rig.db->core.extents);
+	cr_assert_gt(promised, 0);
+	sim_disk_set_capacity(rig.disk, allocated(rig.db));
+	for (unsigned i = 0; i < 20; i++) {
+		sim_disk_add_fault(rig.disk, &fault);
+		cr_assert_eq(slf_checkpoint(rig.db), -ENOSPC);
+		next = rig.db->core.extents.spindles[0].next;
+		cr_assert(!i || next == taken, "attempt %u", i);
+		taken = next;
+		cr_assert_eq(extents_promised(&rig.db->core.extents), promised);
+		cr_assert_eq(rig.db->core.extents.spent, 0);
+	}
+	must_work(slf_checkpoint(rig.db));
+	cr_assert_eq(rig.db->core.extents.returned_count, 0);
+	cr_assert_eq(rig.db->core.extents.spindles[0].next, taken);
+	must(comes_back(&rig, "key0000"));
+	rig_close(&rig);
+}
+
+/* A little space comes, and the checkpoint needs more: what it was given must be there the next time. */
+Test(checkpoint, space_that_comes_in_pieces)
+{
+	struct rig rig;
+	uint64_t limit, begin;
+	unsigned attempts = 0;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	promise_space(rig.db); /* nothing is set aside */
+	for (unsigned i = 0; i < 100; i++)
+		must_work(put_ten(rig.db, 10 * i, 1000));
+	begin = limit = allocated(rig.db);
+	sim_disk_set_capacity(rig.disk, limit);
+	while (slf_checkpoint(rig.db)) {
+		limit += 60 * KIB;
+		sim_disk_set_capacity(rig.disk, limit);
+		cr_assert_lt(++attempts, 100);
+	}
+	cr_assert_lt(limit - begin, 2 * MIB, "%u attempts took %llu KiB", attempts, (unsigned long long)(limit - begin) / KIB);
 	rig_close(&rig);
 }
 

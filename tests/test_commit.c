@@ -163,7 +163,7 @@ Test(commit, no_room_beside_a_flight)
 		atomic_store(&rig.gate.shut, true);
 		callers_start(&rig, &leader, 1, "", caller_wait);
 		wait_until_stopped(&rig);
-		rig.db->core.reserved_bytes = 64 * MIB; /* only the log is to find the disk full */
+		promise_space(rig.db); /* only the log is to find the disk full */
 		rig.commit->reserved_bytes = 0;
 		rig.db->core.log.space.allocated_end = rig.db->core.log.space.position;
 		rig_fail(&rig, SIM_ALLOCATE, -ENOSPC, true);
@@ -574,7 +574,7 @@ Test(commit, no_sync_space_is_reserved)
 
 	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_NONE);
 	db_put(rig.db, "warm", "1");
-	rig.db->core.reserved_bytes = 64 * MIB; /* only the log is to find the disk full */
+	promise_space(rig.db); /* only the log is to find the disk full */
 	rig_fail(&rig, SIM_ALLOCATE, -ENOSPC, true);
 	while (!result && made < 10000) {
 		struct slf_txn *txn = txn_begin(rig.db, SLF_WRITE);
@@ -611,7 +611,7 @@ Test(commit, puts_leave_room_for_deletes)
 			snprintf(name, sizeof(name), "key %u", n);
 			db_put(rig.db, name, "value");
 		}
-		rig.db->core.reserved_bytes = 64 * MIB; /* only the log is to find the disk full */
+		promise_space(rig.db); /* only the log is to find the disk full */
 		rig_fail(&rig, SIM_ALLOCATE, -ENOSPC, true);
 		for (n = 0; !result; n++) {
 			must(n < 10000);

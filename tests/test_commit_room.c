@@ -346,7 +346,7 @@ static void wait_for_log(uint64_t room, int error, bool poison, int expected)
 	db_put(rig.db, "warm", "1");
 	must_work(slf_sync(rig.db, NULL));
 	log = &rig.db->core.log;
-	rig.db->core.reserved_bytes = 64 * MIB; /* only the log is to find the disk full */
+	promise_space(rig.db); /* only the log is to find the disk full */
 	must_work(put_medium(rig.db, NULL));
 	log->space.allocated_end = log->space.position + room;
 	rig_fail(&rig, SIM_ALLOCATE, error, true);
@@ -388,7 +388,7 @@ Test(commit_room, room_that_is_set_aside)
 		rig_open(&rig, SLF_NO_THREADS, modes[i]);
 		db_put(rig.db, "warm", "1");
 		must_work(slf_sync(rig.db, NULL));
-		rig.db->core.reserved_bytes = 64 * MIB;
+		promise_space(rig.db);
 		rig.db->core.log.space.allocated_end = rig.db->core.log.space.position + ROOM_BYTES - 20 * KIB;
 		rig_fail(&rig, SIM_ALLOCATE, -ENOSPC, true);
 		cr_assert_eq(put_medium(rig.db, NULL), modes[i] == SLF_SYNC_NONE ? -ENOSPC : 0);
@@ -403,7 +403,7 @@ Test(commit_room, refused_beside_a_large_one)
 
 	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
 	db_put(rig.db, "before", "1");
-	rig.db->core.reserved_bytes = 64 * MIB;
+	promise_space(rig.db);
 	rig.db->core.log.space.allocated_end = rig.db->core.log.space.position;
 	rig_fail(&rig, SIM_ALLOCATE, -ENOSPC, true);
 	rig.db->core.checkpoint.private = true;

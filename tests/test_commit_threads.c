@@ -401,7 +401,7 @@ Test(commit_threads, no_sync_space_for_two_full_groups)
 	start_flight(&rig, &leader);
 	fill_group_up(&rig, "b");
 	land(&rig, &leader);
-	rig.db->core.reserved_bytes = 64 * MIB; /* only the log is to find the disk full, */
+	promise_space(rig.db); /* only the log is to find the disk full, */
 	rig.db->core.extents.spindles[0].allocated_end = 0; /* and not what is allocated ahead for the heap */
 	rig_fail(&rig, SIM_ALLOCATE, -ENOSPC, true);
 	cr_assert_lt(log_room(&rig.db->core.log), GROUP_BYTES);

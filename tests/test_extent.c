@@ -13,7 +13,7 @@ static uint64_t take(struct space_rig *rig, enum stream stream, uint32_t run, ui
 {
 	uint64_t position = 0;
 
-	must_work(extents_take(&rig->core.extents, stream, run, allocate, false, &position, header));
+	must_work(extents_take(&rig->core.extents, stream, run, allocate, &position, header));
 	return position;
 }
 
@@ -131,7 +131,7 @@ static void *take_many(void *context)
 	uint8_t own[EXTENT_HEADER_BYTES];
 
 	for (unsigned i = 0; i < TAKES; i++)
-		must_work(extents_take(&taker->rig->core.extents, taker->log ? STREAM_LOG : STREAM_BULK, 1, 0, false,
+		must_work(extents_take(&taker->rig->core.extents, taker->log ? STREAM_LOG : STREAM_BULK, 1, 0,
 				       &taker->positions[i], own));
 	return NULL;
 }
@@ -176,7 +176,7 @@ Test(extent, reserve_keeps_its_promise)
 	struct extents *extents = &rig->core.extents;
 	struct spindle *spindle = &rig->core.store.spindles[0];
 	static uint8_t data[3 * MIB];
-	uint64_t position, allocates;
+	uint64_t position, length, allocates;
 
 	must_work(extents_reserve(extents, sizeof(data)));
 	cr_assert_geq(space_info(rig, 0).allocated_bytes, sizeof(data));
@@ -185,44 +185,116 @@ Test(extent, reserve_keeps_its_promise)
 	must_work(extents_reserve(extents, 100));
 	cr_assert_eq(sim_disk_calls(rig->disk, SIM_ALLOCATE), allocates);
 	space_leave(rig, 0);
-	position = take(rig, STREAM_BULK, 1, 0);
+	must_work(extents_take_set_aside(extents, 4096, &position, &length, header));
 	must_work(spindle_write(spindle, 0, position_offset(position), data, EXTENT_BYTES));
-	position = take(rig, STREAM_BULK, 1, 0);
+	must_work(extents_take_set_aside(extents, 4096, &position, &length, header));
 	must_work(spindle_write(spindle, 0, position_offset(position), data, sizeof(data) - EXTENT_BYTES));
-	/* what has been taken is no reserve any more */
+	extents_redeem(extents); /* what has been taken is no reserve any more */
 	cr_assert_eq(extents_reserve(extents, sizeof(data)), -ENOSPC);
 	space_free(rig);
 }
 
-/* What log and values take of it would be missing when the heap is written, and nobody would know; or what is set aside on one
- * spindle be of no use, for the heap is written to another. */
-Test(extent, reserve_that_others_draw_on)
+static uint64_t allocated(struct space_rig *rig)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < rig->core.store.spindle_count; i++)
+		sum += space_info(rig, i).allocated_bytes;
+	return sum;
+}
+
+/* What log and values take would be missing when the heap is written, and nobody would know; or what is set aside on one spindle be
+ * of no use, for the heap is written to another. */
+Test(extent, others_leave_what_is_promised)
 {
 	struct space_rig *rig = space_new(3, 512);
 	struct extents *extents = &rig->core.extents;
-	uint64_t position;
+	uint64_t position, have, length;
 
 	take(rig, STREAM_BULK, 2, 0);
 	take(rig, STREAM_BULK, 3, 0); /* on spindle 1; then 2 is the emptiest */
-	cr_assert_eq(extents_drawn(extents), 0);
 	must_work(extents_reserve(extents, 8 * MIB));
 	cr_assert_eq(take(rig, STREAM_BULK, 1, 0), at(2, 1));
-	cr_assert_eq(extents_drawn(extents), EXTENT_BYTES);
-	cr_assert_eq(extents_drawn(extents), 0);
-	take(rig, STREAM_LOG, 1, 0); /* of spindle 0, where nothing is set aside */
-	cr_assert_eq(extents_drawn(extents), 0);
+	take(rig, STREAM_LOG, 1, 0);
 	take(rig, STREAM_BULK, 5, 0); /* makes another one the emptiest */
-	must_work(extents_reserve(extents, 8 * MIB));
-	extents_drawn(extents);
+	have = allocated(rig);
 	for (unsigned i = 0; i < 4; i++) {
-		uint64_t have = space_info(rig, 0).allocated_bytes + space_info(rig, 1).allocated_bytes +
-				space_info(rig, 2).allocated_bytes;
-
-		must_work(extents_take(extents, STREAM_BULK, 1, EXTENT_BYTES, true, &position, header));
-		cr_assert_eq(space_info(rig, 0).allocated_bytes + space_info(rig, 1).allocated_bytes +
-				     space_info(rig, 2).allocated_bytes, have, "extent %u", i);
+		must_work(extents_take_set_aside(extents, 4096, &position, &length, header));
+		cr_assert_eq(length, EXTENT_BYTES);
+		cr_assert_eq(allocated(rig), have, "extent %u", i);
 	}
-	cr_assert_eq(extents_drawn(extents), 0);
+	extents_redeem(extents);
+	cr_assert_eq(extents_promised(extents), 0);
+	space_free(rig);
+}
+
+/* On a full disk the log and values are refused as long as what there is has been promised. */
+Test(extent, what_is_promised_and_no_more)
+{
+	struct space_rig *rig = space_new(2, 512);
+	struct extents *extents = &rig->core.extents;
+	uint64_t position, length;
+
+	must_work(extents_reserve(extents, 4 * MIB));
+	space_leave(rig, 0);
+	cr_assert_eq(extents_take(extents, STREAM_LOG, 1, EXTENT_BYTES, &position, header), -ENOSPC);
+	cr_assert_eq(extents_take(extents, STREAM_BULK, 2, 3 * MIB, &position, header), -ENOSPC);
+	must_work(extents_take_set_aside(extents, 4096, &position, &length, header));
+	cr_assert_eq(extents_take(extents, STREAM_BULK, 2, 3 * MIB, &position, header), -ENOSPC);
+	extents_return(extents, position, length);
+	must_work(extents_take_set_aside(extents, 4096, &position, &length, header));
+	must_work(extents_take_set_aside(extents, 4096, &position, &length, header));
+	extents_redeem(extents); /* the rest was the step ahead */
+	cr_assert_eq(extents_take(extents, STREAM_LOG, 1, EXTENT_BYTES, &position, header), -ENOSPC);
+	space_free(rig);
+}
+
+/* What was given back is taken before anything new, and counts as set aside. */
+Test(extent, given_back)
+{
+	struct space_rig *rig = space_new(1, 512);
+	struct extents *extents = &rig->core.extents;
+	uint64_t position[3], length, again;
+
+	for (unsigned i = 0; i < 3; i++)
+		must_work(extents_take_set_aside(extents, EXTENT_BYTES, &position[i], &length, header));
+	for (unsigned i = 0; i < 3; i++)
+		extents_return(extents, position[i], length);
+	space_leave(rig, 0);
+	must_work(extents_reserve(extents, 3 * EXTENT_BYTES));
+	cr_assert_eq(extents_reserve(extents, 3 * EXTENT_BYTES + 1), -ENOSPC);
+	for (unsigned i = 3; i-- > 0;) {
+		must_work(extents_take_set_aside(extents, 4096, &again, &length, header));
+		cr_assert_eq(again, position[i]);
+		header_is(STREAM_BULK, 1, 3 + 2 - i, 0, again);
+	}
+	cr_assert_eq(extents_take_set_aside(extents, 4096, &again, &length, header), -ENOSPC);
+	extents_return(extents, position[0], EXTENT_BYTES);
+	extents_trim(extents);
+	cr_assert_eq(allocated(rig), 2 * EXTENT_BYTES);
+	space_free(rig);
+}
+
+/* One spindle is full, and others have room. */
+Test(extent, another_spindle_has_room)
+{
+	struct space_rig *rig = space_new(3, 512);
+	struct extents *extents = &rig->core.extents;
+	uint64_t position, length;
+
+	for (unsigned i = 0; i < 2; i++)
+		rig->core.store.spindles[i].info.size_max = 3 * EXTENT_BYTES;
+	for (unsigned i = 0; i < 10; i++)
+		take(rig, STREAM_BULK, 1, EXTENT_BYTES);
+	must_work(extents_reserve(extents, 8 * MIB));
+	for (unsigned i = 0; i < 4; i++)
+		must_work(extents_take_set_aside(extents, EXTENT_BYTES, &position, &length, header));
+	rig->core.store.spindles[2].info.size_max = 3 * EXTENT_BYTES;
+	extents_trim(extents);
+	extents_redeem(extents);
+	cr_assert_eq(extents_take(extents, STREAM_BULK, 1, EXTENT_BYTES, &position, header), -EFBIG);
+	cr_assert_eq(extents_take_set_aside(extents, EXTENT_BYTES, &position, &length, header), -EFBIG);
+	cr_assert_eq(extents_reserve(extents, 80 * MIB), -EFBIG);
 	space_free(rig);
 }
 
@@ -286,7 +358,7 @@ static void refused(struct space_rig *rig, enum stream stream, uint32_t run, uin
 
 	memset(untouched, 0xa5, sizeof(untouched));
 	memset(header, 0xa5, sizeof(header));
-	cr_assert_eq(extents_take(&rig->core.extents, stream, run, allocate, false, &position, header), error);
+	cr_assert_eq(extents_take(&rig->core.extents, stream, run, allocate, &position, header), error);
 	cr_assert_eq(position, 12345);
 	cr_assert_eq(memcmp(header, untouched, sizeof(header)), 0);
 	after = state_of(rig);
@@ -326,7 +398,7 @@ Test(extent, near_the_size_limit)
 	uint64_t size_max = 100 * EXTENT_BYTES;
 
 	rig->core.store.spindles[0].info.size_max = size_max;
-	rig->core.store.spindles[1].info.size_max = size_max;
+	rig->core.store.spindles[1].info.size_max = EXTENT_BYTES;
 	cr_assert_eq(take(rig, STREAM_LOG, 87, 0), at(0, 1));
 	cr_assert_eq(take(rig, STREAM_LOG, 1, EXTENT_BYTES), at(0, 88));
 	cr_assert_eq(take(rig, STREAM_LOG, 1, EXTENT_BYTES), at(0, 89)); /* ends at nine tenths */
@@ -336,7 +408,7 @@ Test(extent, near_the_size_limit)
 	cr_assert_eq(info.spindle, 0);
 	refused(rig, STREAM_BULK, 3, 3 * EXTENT_BYTES, -EFBIG);
 	cr_assert_eq(extents_reserve(&rig->core.extents, MIB), -EFBIG);
-	rig->core.extents.spindles[0].bulk_bytes = MIB; /* now the other one is the least filled */
+	rig->core.store.spindles[1].info.size_max = size_max;
 	cr_assert_eq(take(rig, STREAM_BULK, 3, 3 * EXTENT_BYTES), at(1, 1));
 	space_free(rig);
 }
