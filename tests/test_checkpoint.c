@@ -740,6 +740,7 @@ Test(checkpoint, failure_gives_the_space_back)
 	for (unsigned i = 0; i < 20; i++) {
 		sim_disk_add_fault(rig.disk, &fault);
 		cr_assert_eq(slf_checkpoint(rig.db), -ENOSPC);
+		sim_disk_clear_faults(rig.disk);
 		next = rig.db->core.extents.spindles[0].next;
 		cr_assert(!i || next == taken, "attempt %u", i);
 		taken = next;
