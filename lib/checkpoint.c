@@ -430,9 +430,9 @@ static int run_exclusive(struct core *core)
 		goto out; /* nothing has changed since the last checkpoint */
 	}
 	result = write_version(core, frozen, &place, &roots, &slab);
-	atomic_store(&core->checkpoint.failed_space, error_is_space(result));
 	if (result)
 		goto out;
+	atomic_store(&core->checkpoint.failed, 0); /* who waits for space need not wait for the install */
 	checkpoint_publish(core, &slab, frozen->seq, &place);
 	set_state(&core->checkpoint, CHECKPOINT_INSTALLING);
 	if (!core->closing) /* else the heap goes as a whole */
@@ -440,6 +440,19 @@ static int run_exclusive(struct core *core)
 out:
 	atomic_store(&core->versions.pinned, 0);
 	return result;
+}
+
+/* A disk that stays full is told once, not with each attempt. */
+static void note_result(struct core *core, int result)
+{
+	struct checkpoint *checkpoint = &core->checkpoint;
+	int before = atomic_exchange(&checkpoint->failed, result);
+	uint64_t pause_ns = (uint64_t)CHECKPOINT_RETRY_NS << u64_min(checkpoint->failures, 4);
+
+	checkpoint->failures = result ? checkpoint->failures + 1 : 0;
+	atomic_store(&checkpoint->retry_ns, result ? clock_now_ns() + pause_ns : 0);
+	if (result && result != before)
+		core_log(core, 3, "checkpoint failed: %s", error_detail(result));
 }
 
 int checkpoint_run(struct core *core)
@@ -453,25 +466,29 @@ int checkpoint_run(struct core *core)
 	checkpoint->state = CHECKPOINT_WRITING;
 	pthread_mutex_unlock(&checkpoint->mutex);
 	result = run_exclusive(core);
-	if (result && result != checkpoint->told) /* a disk that stays full is told once, not with each attempt */
-		core_log(core, 3, "checkpoint failed: %s", error_detail(result));
-	checkpoint->told = result;
+	note_result(core, result);
 	tell_snapshots(core);
 	set_state(checkpoint, CHECKPOINT_IDLE);
 	return result;
 }
 
-/* After one that found no space the next is tried when the heap is full: then only deletes could go on without it. */
+/* Is the next one not to be tried as yet? When the heap is full it is: only deletes could go on without it. */
+static bool pauses(struct core *core)
+{
+	struct heap_load heap = checkpoint_heap(core);
+
+	return atomic_load(&core->checkpoint.failed) && heap.used <= heap.budget &&
+	       clock_now_ns() < atomic_load(&core->checkpoint.retry_ns);
+}
+
 static bool run_when_due(struct core *core)
 {
 	struct slf_errinfo info = { .size = sizeof(info) };
-	struct heap_load heap;
 	uint64_t start;
 
 	if (core->tuning.threads || core->tuning.readonly || atomic_load(&core->commit.poisoned))
 		return false;
-	heap = checkpoint_heap(core);
-	if (!checkpoint_due(core) || (atomic_load(&core->checkpoint.failed_space) && heap.used <= heap.budget))
+	if (!checkpoint_due(core) || pauses(core))
 		return false;
 	start = clock_now_ns();
 	error_get(&info); /* of the transaction, which the caller is still to be told */
@@ -483,12 +500,12 @@ static bool run_when_due(struct core *core)
 
 void checkpoint_alone(struct core *core)
 {
-	if (!atomic_exchange(&core->checkpoint.tried_again, false) || !atomic_load(&core->checkpoint.failed_space))
+	if (!atomic_exchange(&core->checkpoint.tried_again, false) || !atomic_load(&core->checkpoint.failed))
 		run_when_due(core);
 }
 
 void checkpoint_again(struct core *core)
 {
-	if (unlikely(atomic_load_explicit(&core->checkpoint.failed_space, memory_order_relaxed))) /* a hint, as the other */
+	if (unlikely(atomic_load_explicit(&core->checkpoint.failed, memory_order_relaxed))) /* a hint, as the other */
 		atomic_store(&core->checkpoint.tried_again, run_when_due(core));
 }

@@ -37,9 +37,10 @@ struct checkpoint {
 	struct garbage set_aside; /* the written list of an install under way, meanwhile */
 	struct materialiser materialiser;
 	_Atomic uint64_t seq;   /* root_seq of the newest checkpoint */
-	_Atomic bool failed_space; /* the last one failed for want of space */
+	_Atomic int failed;       /* how the last one did, 0: it did not */
+	unsigned failures;        /* in a row */
+	_Atomic uint64_t retry_ns; /* none is tried again before, unless the heap is full */
 	_Atomic bool tried_again; /* by checkpoint_again, before the transaction that runs, which need not do it at its end */
-	int told;             /* how the last one failed, which the log has been told; 0 when it did not */
 	bool snapshots_told;  /* that they keep much of the heap */
 	struct meta meta;     /* the newest metadata page */
 	uint16_t slot;        /* that it stands in */
@@ -52,6 +53,8 @@ void checkpoint_release(struct checkpoint *checkpoint);
 /* Writes a checkpoint of the newest durable version (in the no-sync modes: makes the newest version durable first), and
  * waits for a running one before. The calling thread must not hold the turn. */
 int checkpoint_run(struct core *core);
+#define CHECKPOINT_RETRY_NS 200000000u /* behind one that was of no use; behind failures up to 16 times as long */
+
 /* Is it time: two thirds of the heap's budget are used, or half of the log's. */
 bool checkpoint_due(struct core *core);
 

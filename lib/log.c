@@ -186,12 +186,35 @@ static int find_spare(struct log *log)
 	if (!result && !log->spare && log->free_count) {
 		log->spare = log->free[--log->free_count];
 		log->spare_written = true;
+		log->spare_allocated = true;
 		stats_add(&log->store->stats->values.log_extents_recycled, 1);
 	}
 	if (!result)
 		result = log->spare != 0;
 	pthread_mutex_unlock(&log->mutex);
 	return result;
+}
+
+/* One that a slab of an earlier opening has announced: a power cut may have left it without its space. */
+static int allocate_spare(struct log *log)
+{
+	uint64_t position;
+	bool allocated;
+	int result;
+
+	pthread_mutex_lock(&log->mutex);
+	position = log->spare;
+	allocated = log->spare_allocated;
+	pthread_mutex_unlock(&log->mutex);
+	if (allocated)
+		return 0;
+	result = spindle_allocate(&log->store->spindles[0], position_offset(position), EXTENT_BYTES);
+	if (result)
+		return result;
+	pthread_mutex_lock(&log->mutex);
+	log->spare_allocated |= log->spare == position;
+	pthread_mutex_unlock(&log->mutex);
+	return 0;
 }
 
 /* A new extent, or the one that got no header when it was taken. */
@@ -221,7 +244,7 @@ int log_spare(struct log *log, bool prepare)
 	int result = find_spare(log);
 
 	if (result)
-		return result < 0 ? result : 0;
+		return result < 0 ? result : allocate_spare(log);
 	result = take_extent(log, &position, header);
 	if (result)
 		return result;
@@ -239,6 +262,7 @@ int log_spare(struct log *log, bool prepare)
 	if (!log->spare) {
 		log->spare = position;
 		log->spare_written = written;
+		log->spare_allocated = true;
 	} else if (free_add(log, position)) {
 		result = -ENOMEM; /* the extent is lost until the next full compaction */
 	}
@@ -313,7 +337,6 @@ int log_reserve(struct log *log, uint64_t bytes)
 	pthread_mutex_lock(&log->mutex);
 	fits = log->space.position + bytes + log->pad <= log->space.end;
 	result = allocate_space(log, fits ? log->space.position + bytes : log->space.end);
-	fits |= log->spare != 0 && !log->space.announced;
 	pthread_mutex_unlock(&log->mutex);
 	return result || fits ? result : log_spare(log, false);
 }
@@ -322,7 +345,7 @@ int log_reserve(struct log *log, uint64_t bytes)
 static int enter_next(struct log *log)
 {
 	uint64_t next = log->end.next;
-	bool written;
+	bool written, allocated;
 	int result = log_add_live(log, next, log->end.number);
 
 	if (result)
@@ -331,10 +354,11 @@ static int enter_next(struct log *log)
 	assert(log->spare == next);
 	log->spare = 0;
 	written = log->spare_written;
+	allocated = log->spare_allocated;
 	pthread_mutex_unlock(&log->mutex);
 	log->end.position = next + EXTENT_DATA;
 	log->end.next = 0;
-	enter_extent(log, next, written, next + EXTENT_BYTES); /* spare extents are allocated whole */
+	enter_extent(log, next, written, allocated ? next + EXTENT_BYTES : next);
 	return 0;
 }
 

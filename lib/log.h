@@ -66,7 +66,8 @@ struct log {
 		bool announced;         /* its successor is known */
 	} space;
 	uint64_t spare;            /* an extent ready to be announced, 0 for none */
-	bool spare_written;
+	bool spare_written;        /* all over */
+	bool spare_allocated;      /* all of it */
 	uint64_t bare;             /* an extent taken, whose header could not be written yet; 0 for none */
 	uint8_t bare_header[EXTENT_HEADER_BYTES];
 	struct log_extent *live;   /* in the order of use; the last is the current one */

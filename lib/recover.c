@@ -744,8 +744,11 @@ static int start_writing(struct recovery *recovery, uint64_t salt)
 	struct checkpoint *checkpoint = &core->checkpoint;
 	int result = restore_oldest(recovery);
 
-	if (!result && core->log.spare)
+	if (!result && core->log.spare) {
 		result = log_spare(&core->log, false); /* it is there, and gets room among the live ones */
+		if (error_is_space(result))
+			result = 0;
+	}
 	if (!result)
 		result = claim_extents(recovery);
 	if (!result && is_elsewhere(recovery)) {

@@ -11,7 +11,6 @@
 #include "error.h"
 
 #define WRITE_OUT_NS ((uint64_t)4000000) /* no-sync commits reach the page cache after this time at the latest */
-#define RETRY_NS ((int64_t)200000000)    /* behind a checkpoint that failed, or was of no use */
 
 static void worker_wake(void *context)
 {
@@ -32,10 +31,8 @@ static void worker_sleep(struct worker *worker, uint32_t seen, int64_t timeout_n
 }
 
 /* Whoever asks for a checkpoint meanwhile is heard afterwards. */
-static void worker_pause(struct worker *worker, uint64_t pause_ns)
+static void worker_pause(struct worker *worker, uint64_t end_ns)
 {
-	uint64_t end_ns = clock_now_ns() + pause_ns;
-
 	for (;;) {
 		uint32_t seen = atomic_load(&worker->word);
 		uint64_t now_ns = clock_now_ns();
@@ -131,10 +128,10 @@ static void *checkpointer_main(void *context)
 
 		if (!atomic_load(&core->commit.poisoned) && checkpoint_due(core)) {
 			if (checkpoint_run(core)) {
-				worker_pause(worker, (uint64_t)RETRY_NS);
+				worker_pause(worker, atomic_load(&core->checkpoint.retry_ns));
 				continue;
 			}
-			timeout_ns = checkpoint_due(core) ? RETRY_NS : 0; /* old snapshots may hold it */
+			timeout_ns = checkpoint_due(core) ? CHECKPOINT_RETRY_NS : 0; /* old snapshots may hold it */
 		}
 		if (timeout_ns)
 			worker_sleep(worker, seen, timeout_ns);

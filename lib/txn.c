@@ -109,12 +109,12 @@ int txn_begin_read(struct slf_txn *txn, bool durable)
 	return 0;
 }
 
-/* At the limit after a checkpoint that found no space only deletes go on. */
+/* At the limit after a checkpoint that failed only deletes go on. */
 static bool starves(struct core *core)
 {
 	struct heap_load heap;
 
-	if (likely(!atomic_load(&core->checkpoint.failed_space)))
+	if (likely(!atomic_load(&core->checkpoint.failed)))
 		return false;
 	heap = checkpoint_heap(core);
 	return heap.used > heap.budget;
@@ -555,15 +555,26 @@ static int write_large(struct slf_txn *txn, struct action *action)
 	return result;
 }
 
+static int refuse_put(struct core *core, int failed)
+{
+	const char *path = core->store.spindles[0].path;
+
+	if (error_is_space(failed))
+		return error_set(-ENOSPC, path, 0, OFFSET_NONE,
+				 "no space to write the changes gathered in memory: delete something or make space");
+	return error_set(failed, path, 0, OFFSET_NONE, "the changes gathered in memory cannot be written, and it is full (%s)",
+			 error_text(failed));
+}
+
 /* Room on the disks for what the heap holds, and for `bytes` more, raised in steps. */
 static int reserve_space(struct slf_txn *txn, uint64_t bytes)
 {
 	struct core *core = txn->core;
 	uint64_t used = heap_used(core->heap) + txn->pending_bytes + bytes;
+	int failed = unlikely(txn->starved) ? atomic_load(&core->checkpoint.failed) : 0;
 
-	if (unlikely(txn->starved) && atomic_load(&core->checkpoint.failed_space))
-		return error_set(-ENOSPC, core->store.spindles[0].path, 0, OFFSET_NONE,
-				 "no space to write the changes gathered in memory: delete something or make space");
+	if (unlikely(failed))
+		return refuse_put(core, failed);
 	return likely(used <= extents_promised(&core->extents)) ? 0 : extents_reserve(&core->extents, used + used / 4);
 }
 

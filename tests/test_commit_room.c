@@ -595,7 +595,7 @@ Test(commit_room, mark_given_up_with_another)
 	cr_assert_eq(leader.result, -ENOSPC);
 	cr_assert_eq(checkpointer.result, -ENOSPC);
 	cr_assert_eq(checkpointer.told, -ENOSPC);
-	must(atomic_load(&rig.db->core.checkpoint.failed_space));
+	must(atomic_load(&rig.db->core.checkpoint.failed));
 	must_work(slf_checkpoint(rig.db));
 	cr_assert_eq(atomic_load(&rig.db->core.checkpoint.seq), root);
 	rig_close(&rig);

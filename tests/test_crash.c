@@ -125,7 +125,8 @@ static int fill_log(struct rig *rig)
 {
 	int result = 0;
 
-	atomic_store(&rig->db->core.checkpoint.failed_space, true); /* so that no checkpoint comes by itself */
+	atomic_store(&rig->db->core.checkpoint.failed, -ENOSPC); /* so that no checkpoint comes by itself */
+	atomic_store(&rig->db->core.checkpoint.retry_ns, UINT64_MAX);
 	rig->blob_bytes = UINT16_MAX;
 	for (unsigned i = 0; i < 40 && !result; i++)
 		result = rig_commit(rig, i % 8 == 0, false);

@@ -96,7 +96,8 @@ static struct sim_disk *disk_with_free_extents(void)
 	struct sim_disk *disk;
 	struct slf_db *db = open_new(&disk);
 
-	atomic_store(&db->core.checkpoint.failed_space, true); /* so none comes by itself */
+	atomic_store(&db->core.checkpoint.failed, -ENOSPC); /* so none comes by itself */
+	atomic_store(&db->core.checkpoint.retry_ns, UINT64_MAX);
 	fill_extents(db, 12);
 	must_work(slf_checkpoint(db));
 	must(db->core.log.free_count >= 10);
@@ -358,6 +359,57 @@ Test(recover_space, headers_of_the_logs_extents)
 		sim_disk_free(disk);
 	}
 	sim_disk_free(origin);
+}
+
+static enum sim_fate lose_allocations(void *context, const struct sim_unit *unit)
+{
+	(void)context;
+	return unit->kind == SIM_UNIT_ALLOCATE ? SIM_LOST : SIM_KEPT;
+}
+
+static int put_until_refused(struct slf_db *db)
+{
+	static uint8_t value[4000];
+	int result = 0;
+
+	for (unsigned i = 0; i < 1000 && !result; i++) {
+		struct slf_txn *txn = txn_begin(db, SLF_WRITE);
+
+		must_work(slf_put(txn, SLF_MAIN, text("key"), slice(value, sizeof(value))));
+		result = slf_commit(txn, NULL);
+	}
+	return result;
+}
+
+/* A power cut takes the space of the extent that the log has announced. When the disk is full at the opening, or behind it, a commit
+ * would meet that as it writes, and be in doubt, instead of being refused before. */
+Test(recover_space, announced_extent_without_its_space)
+{
+	struct sim_fault full = { .call = SIM_ALLOCATE, .error = -ENOSPC };
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct sim_disk *disk, *crashed;
+		struct slf_db *db = open_new(&disk);
+
+		must_work(log_spare(&db->core.log, false));
+		while (!db->core.log.end.next)
+			put_blob(db);
+		crashed = sim_disk_crash(disk, lose_allocations, NULL);
+		must_work(slf_close(db));
+		sim_disk_free(disk);
+		if (i)
+			sim_disk_add_fault(crashed, &full);
+		must_work(disk_open(crashed, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
+		db_put(db, "key", "1");
+		promise_space(db);
+		sim_disk_set_capacity(crashed, 0); /* what is allocated stays */
+		cr_assert_eq(put_until_refused(db), -ENOSPC);
+		cr_assert(!atomic_load(&db->core.commit.poisoned));
+		sim_disk_set_capacity(crashed, UINT64_MAX);
+		db_put(db, "key", "2");
+		must_work(slf_close(db));
+		sim_disk_free(crashed);
+	}
 }
 
 /* ---- Extents that were taken for nothing ------------------------------------------------------------------------- */
