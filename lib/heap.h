@@ -55,5 +55,7 @@ static inline struct block *block_of(const void *payload) { return (struct block
 /* Bytes of live blocks with headers and rounding; bytes that the heap has mapped from the system. */
 uint64_t heap_used(const struct heap *heap);
 uint64_t heap_held(const struct heap *heap);
+/* What is used where each node of more than half a page, and less than one, has one of its own: on disk none crosses a page. */
+uint64_t heap_paged(const struct heap *heap);
 
 #endif

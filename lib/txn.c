@@ -570,7 +570,7 @@ static int refuse_put(struct core *core, int failed)
 static int reserve_space(struct slf_txn *txn, uint64_t bytes)
 {
 	struct core *core = txn->core;
-	uint64_t used = heap_used(core->heap) + txn->pending_bytes + bytes;
+	uint64_t used = heap_paged(core->heap) + txn->pending_bytes + bytes;
 	int failed = unlikely(txn->starved) ? atomic_load(&core->checkpoint.failed) : 0;
 
 	if (unlikely(failed))

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "codec.h"
 #include "gate_rig.h"
 
 #define KEYS 400
@@ -679,19 +680,18 @@ static uint64_t allocated(struct slf_db *db)
 	return info.allocated_bytes;
 }
 
-/* A commit of ten puts of so many bytes. */
-static int put_ten(struct slf_db *db, unsigned first, size_t bytes)
+/* A commit of ten puts. */
+static int put_ten(struct slf_db *db, unsigned first, size_t key_bytes, size_t bytes)
 {
-	static uint8_t value[2000];
+	static uint8_t value[2000], key[4000];
 	struct slf_txn *txn = txn_begin(db, SLF_WRITE);
 	int result = 0;
 
 	bytes_fill(value, sizeof(value), first, false);
 	for (unsigned i = 0; i < 10 && !result; i++) {
-		char key[32];
-
-		snprintf(key, sizeof(key), "put %08u", (first + i) * 7919 % 100000);
-		result = slf_put(txn, SLF_MAIN, text(key), slice(value, bytes));
+		put_be32(key, (first + i) * 7919 % 100000);
+		bytes_fill(key + 4, sizeof(key) - 4, first + i, false);
+		result = slf_put(txn, SLF_MAIN, slice(key, key_bytes), slice(value, bytes));
 	}
 	if (!result)
 		return slf_commit(txn, NULL);
@@ -700,16 +700,16 @@ static int put_ten(struct slf_db *db, unsigned first, size_t bytes)
 }
 
 /* What the heap holds has its place when puts are refused, whatever extents were begun, and whichever kind comes to it first. */
-static void fill_and_write(size_t bytes, uint64_t room)
+static void fill_and_write(size_t key_bytes, size_t bytes, uint64_t room)
 {
 	unsigned count = 0;
 	struct rig rig;
 
 	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
-	must_work(put_ten(rig.db, 90000, bytes));
+	must_work(put_ten(rig.db, 90000, key_bytes, bytes));
 	must_work(slf_checkpoint(rig.db));
 	sim_disk_set_capacity(rig.disk, allocated(rig.db) + room);
-	while (put_ten(rig.db, count, bytes) == 0)
+	while (put_ten(rig.db, count, key_bytes, bytes) == 0)
 		count += 10;
 	cr_assert_gt(count, 0);
 	must_work(slf_checkpoint(rig.db));
@@ -718,11 +718,13 @@ static void fill_and_write(size_t bytes, uint64_t room)
 
 Test(checkpoint, has_its_space_when_puts_are_refused)
 {
-	static const size_t sizes[] = { 20, 50, 300, 1000, 2000 };
+	static const struct { size_t key_bytes, bytes; } sizes[] = {
+		{ 12, 20 }, { 12, 50 }, { 12, 300 }, { 12, 1000 }, { 12, 2000 }, { 1500, 1 }, { 2100, 1 }, { 2200, 1 }, { 3000, 1 },
+	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++)
 		for (uint64_t room = MIB; room <= 6 * MIB; room += 700 * KIB)
-			fill_and_write(sizes[i], room);
+			fill_and_write(sizes[i].key_bytes, sizes[i].bytes, room);
 }
 
 /* A checkpoint that fails gives back what it has taken: else each attempt would eat what space there is, and none succeed. */
@@ -764,7 +766,7 @@ Test(checkpoint, space_that_comes_in_pieces)
 	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
 	promise_space(rig.db); /* nothing is set aside */
 	for (unsigned i = 0; i < 100; i++)
-		must_work(put_ten(rig.db, 10 * i, 1000));
+		must_work(put_ten(rig.db, 10 * i, 12, 1000));
 	begin = limit = allocated(rig.db);
 	sim_disk_set_capacity(rig.disk, limit);
 	while (slf_checkpoint(rig.db)) {
