@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Failure points of a checkpoint: bulk cannot be written (soft: the notes are taken back, the old checkpoint stays, the
- * next attempt starts anew) · the flush of bulk fails (poison) · the MARK's slab is aborted (soft) or in doubt (poison, by
+ * Failure points of a checkpoint: bulk cannot be written (soft: notes and space are taken back, the old checkpoint stays,
+ * the next attempt starts anew) · the flush of bulk fails (poison) · the MARK's slab is aborted (soft) or in doubt (poison, by
  * commit.c) · a page cannot be written (soft: the log is not recycled until one can).
  * Only when both pages lead to the new mark, the log before it is recycled (I6).
  */
