@@ -350,14 +350,15 @@ void checkpoint_publish(struct core *core, const struct log_slab *slab, uint64_t
 /* ---- The checkpoint ---------------------------------------------------------------------------------------------- */
 
 /* Appends the mark and waits until it is durable. When another thread had to give up the slab it was in: for what reason. A failure
- * may be that of commits behind it: then it counts as not written, and is written again. */
-static int append_mark(struct core *core, const struct mark *mark, struct log_slab *slab)
+ * may be that of commits behind it: then another one is to be written, and yet this one may be found. *gone: it is not in the log. */
+static int append_mark(struct core *core, const struct mark *mark, struct log_slab *slab, bool *gone)
 {
 	size_t bytes = mark_bytes(mark);
 	void *body = malloc(bytes);
 	uint64_t before;
 	int result;
 
+	*gone = true;
 	if (!body)
 		return -ENOMEM;
 	mark_encode(body, mark);
@@ -370,6 +371,7 @@ static int append_mark(struct core *core, const struct mark *mark, struct log_sl
 		result = commit_sync(&core->commit, NULL);
 	pthread_mutex_lock(&core->commit.lock);
 	*slab = core->commit.mark_slab;
+	*gone = slab->number == before && !atomic_load(&core->commit.poisoned);
 	if (!result && slab->number == before) {
 		assert(core->commit.aborted);
 		error_restore(&core->commit.aborted_info);
@@ -386,6 +388,7 @@ static int write_version(struct core *core, const struct version *frozen, const 
 	struct materialiser *materialiser = &core->checkpoint.materialiser;
 	uint64_t recyclable[MARK_RECYCLABLE_MAX];
 	struct mark mark;
+	bool gone;
 	int result;
 
 	materialise_begin(materialiser);
@@ -404,9 +407,11 @@ static int write_version(struct core *core, const struct version *frozen, const 
 		return result;
 	}
 	checkpoint_mark(core, &mark, frozen, roots, place, recyclable);
-	result = append_mark(core, &mark, slab);
-	if (result)
+	result = append_mark(core, &mark, slab, &gone);
+	if (result && gone)
 		materialise_undo(materialiser);
+	else if (result)
+		materialise_forget(materialiser);
 	return result;
 }
 

@@ -113,3 +113,35 @@ Test(checkpoint_space, space_that_comes_in_pieces)
 	cr_assert_lt(limit - begin, 2 * MIB, "%u attempts took %llu KiB", attempts, (unsigned long long)(limit - begin) / KIB);
 	rig_close(&rig);
 }
+
+/* A transaction that commits as a checkpoint, and fails, has used nothing either: what is acknowledged next has its space. */
+Test(checkpoint_space, large_commit_that_fails)
+{
+	static uint8_t value[20000];
+	struct slf_options options = SLF_OPTIONS_INIT;
+	struct sim_fault fault = { .call = SIM_WRITE, .nth = 2, .error = -ENOSPC };
+	struct slf_txn *txn;
+	struct rig rig;
+
+	options.flags = SLF_CREATE | SLF_NO_THREADS;
+	options.log_bytes = 256 * KIB;
+	options.compression = SLF_COMPRESSION_NONE;
+	rig_open_with(&rig, &options);
+	db_put(rig.db, "old", "1");
+	txn = txn_begin(rig.db, SLF_WRITE);
+	for (unsigned i = 0; i < 40; i++) { /* above a quarter of the log's budget */
+		char key[16];
+
+		snprintf(key, sizeof(key), "large%u", i);
+		must_work(slf_put(txn, SLF_MAIN, text(key), slice(value, sizeof(value))));
+	}
+	sim_disk_add_fault(rig.disk, &fault);
+	cr_assert_eq(slf_commit(txn, NULL), -ENOSPC);
+	sim_disk_clear_faults(rig.disk);
+	cr_assert_eq(rig.db->core.extents.spent, 0);
+	sim_disk_set_capacity(rig.disk, allocated(rig.db) + 200 * KIB);
+	for (unsigned i = 0; put_ten(rig.db, 10 * i, 12, 2000) == 0; i++)
+		must(i < 1000);
+	must_work(slf_checkpoint(rig.db));
+	rig_close(&rig);
+}
