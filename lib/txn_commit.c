@@ -86,7 +86,8 @@ int txn_spill(struct slf_txn *txn)
 	materialise_begin(&txn->core->checkpoint.materialiser);
 	result = spill_trees(txn);
 	checkpoint_leave_private(txn->core);
-	extents_redeem(&txn->core->extents);
+	if (!result)
+		extents_redeem(&txn->core->extents);
 	txn->heap_start = heap_used(txn->core->heap);
 	return result;
 }
