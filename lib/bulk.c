@@ -153,9 +153,11 @@ void bulk_begin(struct bulk *bulk)
 void bulk_undo(struct bulk *bulk)
 {
 	leave_extent(bulk);
-	for (size_t i = bulk->taken_count; i-- > 0;)
-		extents_return(bulk->extents, bulk->taken[i].position, bulk->taken[i].allocated);
-	bulk->taken_count = 0;
+	while (bulk->taken_count) {
+		const struct bulk_place *last = &bulk->taken[--bulk->taken_count];
+
+		extents_return(bulk->extents, last->position, last->allocated);
+	}
 	bulk->at = bulk->start;
 	bulk->flushed = bulk->start.fill;
 	bulk->lost = false;
