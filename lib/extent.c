@@ -163,20 +163,21 @@ int extents_take(struct extents *extents, enum stream stream, uint32_t run, uint
 static int take_new(struct extents *extents, struct extent_header *info, uint64_t allocate, uint64_t *position,
 		    uint64_t *allocated)
 {
-	unsigned first = fullest_frontier(extents), spindle = first;
-	uint64_t before = frontier_bytes(&extents->spindles[first]);
-	int result = take_on(extents, first, info, allocate, 0, position);
+	unsigned first = fullest_frontier(extents), count = extents->store->spindle_count;
+	int result = -ENOSPC;
 
-	for (unsigned i = 0; i < extents->store->spindle_count && error_is_space(result); i++) {
-		spindle = i;
-		before = frontier_bytes(&extents->spindles[i]);
-		result = take_on(extents, i, info, allocate, 0, position);
+	for (unsigned i = 0; i < count && error_is_space(result); i++) {
+		unsigned spindle = (first + i) % count;
+		const struct extent_spindle *at = &extents->spindles[spindle];
+		uint64_t before = frontier_bytes(at);
+
+		result = take_on(extents, spindle, info, allocate, 0, position);
+		if (result)
+			continue;
+		extents->spent += before - frontier_bytes(at);
+		*allocated = u64_min(at->allocated_end - position_offset(*position), EXTENT_BYTES);
 	}
-	if (result)
-		return result;
-	extents->spent += before - frontier_bytes(&extents->spindles[spindle]);
-	*allocated = u64_min(extents->spindles[spindle].allocated_end - position_offset(*position), EXTENT_BYTES);
-	return 0;
+	return result;
 }
 
 int extents_take_set_aside(struct extents *extents, uint64_t allocate, uint64_t *position, uint64_t *allocated, void *header)
