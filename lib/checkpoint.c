@@ -349,29 +349,32 @@ void checkpoint_publish(struct core *core, const struct log_slab *slab, uint64_t
 
 /* ---- The checkpoint ---------------------------------------------------------------------------------------------- */
 
-/* Appends the mark and waits until it is durable. When another thread had to give up the slab it was in: for what reason. A failure
- * may be that of commits behind it: then another one is to be written, and yet this one may be found. *gone: it is not in the log. */
-static int append_mark(struct core *core, const struct mark *mark, struct log_slab *slab, bool *gone)
+/* Gives the mark to the group that fills. *before: the number of the slab that the last one is in. */
+static int append_mark(struct core *core, const struct mark *mark, uint64_t *before)
 {
 	size_t bytes = mark_bytes(mark);
 	void *body = malloc(bytes);
-	uint64_t before;
 	int result;
 
-	*gone = true;
 	if (!body)
 		return -ENOMEM;
 	mark_encode(body, mark);
 	pthread_mutex_lock(&core->commit.lock);
-	before = core->commit.mark_slab.number;
+	*before = core->commit.mark_slab.number;
 	pthread_mutex_unlock(&core->commit.lock);
 	result = commit_record(&core->commit, LOG_MARK, slice(body, bytes));
 	free(body);
-	if (!result)
-		result = commit_sync(&core->commit, NULL);
+	return result;
+}
+
+/* Waits until the mark is durable. When another thread had to give up the slab it was in: for what reason. A failure may be that of
+ * commits behind it: then another one is to be written, and yet this one may be found. */
+static int await_mark(struct core *core, uint64_t before, struct log_slab *slab)
+{
+	int result = commit_sync(&core->commit, NULL);
+
 	pthread_mutex_lock(&core->commit.lock);
 	*slab = core->commit.mark_slab;
-	*gone = slab->number == before && !atomic_load(&core->commit.poisoned);
 	if (!result && slab->number == before) {
 		assert(core->commit.aborted);
 		error_restore(&core->commit.aborted_info);
@@ -388,7 +391,7 @@ static int write_version(struct core *core, const struct version *frozen, const 
 	struct materialiser *materialiser = &core->checkpoint.materialiser;
 	uint64_t recyclable[MARK_RECYCLABLE_MAX];
 	struct mark mark;
-	bool gone;
+	uint64_t before;
 	int result;
 
 	materialise_begin(materialiser);
@@ -407,10 +410,13 @@ static int write_version(struct core *core, const struct version *frozen, const 
 		return result;
 	}
 	checkpoint_mark(core, &mark, frozen, roots, place, recyclable);
-	result = append_mark(core, &mark, slab, &gone);
-	if (result && gone)
+	result = append_mark(core, &mark, &before);
+	if (result) {
 		materialise_undo(materialiser);
-	else if (result)
+		return result;
+	}
+	result = await_mark(core, before, slab);
+	if (result) /* what a mark that may be found leads to stays */
 		materialise_forget(materialiser);
 	return result;
 }
