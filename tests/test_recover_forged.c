@@ -184,29 +184,44 @@ Test(recover_forged, pages_that_lead_to_a_commit)
 	sim_disk_free(disk);
 }
 
-/* A mark that has nothing replayed, not even its own slab, and says that no extent was taken: the opening would clear it away. */
-Test(recover_forged, mark_that_takes_nothing)
+/* Of a closed database: the mark stands in the log's last slab, in another extent than the log's beginning. */
+static uint8_t *mark_in_a_later_extent(struct sim_disk *disk, struct slab_forger *forger, size_t *slab)
 {
-	struct sim_disk *disk = sim_disk_new();
 	struct slf_db *db = NULL;
-	struct slab_forger forger;
 	uint8_t *mark;
-	size_t slab = 0;
 
 	must_work(open_three(disk, SLF_CREATE, NULL, &db));
 	commit_one(db, 0);
 	enter_next_extent(db);
 	commit_one(db, 1);
 	must_work(slf_close(db));
-	slab_forger_read(&forger, disk);
-	mark = slab_forger_find(&forger, LOG_MARK, &slab);
-	must(slab == forger.count - 1 && forger.places[slab] > EXTENT_BYTES);
-	put_u64(mark + 40, forger.slabs[slab].number + 1);
-	put_u64(mark + MARK_BODY_BYTES, 1);
-	slab_forger_write(&forger, disk, slab);
+	slab_forger_read(forger, disk);
+	mark = slab_forger_find(forger, LOG_MARK, slab);
+	must(*slab == forger->count - 1 && forger->places[*slab] > EXTENT_BYTES);
+	return mark;
+}
+
+static void stays_refused(struct sim_disk *disk)
+{
+	struct slf_db *db = NULL;
+
 	for (unsigned i = 0; i < 2; i++)
 		cr_assert_eq(open_three(disk, 0, NULL, &db), SLF_ECORRUPT);
 	sim_disk_free(disk);
+}
+
+/* A mark that has nothing replayed, not even its own slab, and says that no extent was taken: the opening would clear it away. */
+Test(recover_forged, mark_that_takes_nothing)
+{
+	struct sim_disk *disk = sim_disk_new();
+	struct slab_forger forger;
+	size_t slab = 0;
+	uint8_t *mark = mark_in_a_later_extent(disk, &forger, &slab);
+
+	put_u64(mark + 40, forger.slabs[slab].number + 1);
+	put_u64(mark + MARK_BODY_BYTES, 1);
+	slab_forger_write(&forger, disk, slab);
+	stays_refused(disk);
 }
 
 /* A second slab has the number of the newest mark's, in another extent, and the mark has the replay begin there: the extents that the
@@ -216,19 +231,10 @@ Test(recover_forged, two_slabs_of_one_number)
 	struct sim_disk *disk = sim_disk_new();
 	struct slab_header twin = { .length = SIM_SECTOR_BYTES };
 	struct slab_forger forger;
-	struct slf_db *db = NULL;
-	uint64_t place, extent;
-	uint8_t *mark;
 	size_t slab = 0;
+	uint8_t *mark = mark_in_a_later_extent(disk, &forger, &slab);
+	uint64_t place, extent;
 
-	must_work(open_three(disk, SLF_CREATE, NULL, &db));
-	commit_one(db, 0);
-	enter_next_extent(db);
-	commit_one(db, 1);
-	must_work(slf_close(db));
-	slab_forger_read(&forger, disk);
-	mark = slab_forger_find(&forger, LOG_MARK, &slab);
-	must(slab == forger.count - 1 && forger.places[slab] > EXTENT_BYTES);
 	place = forger.places[0];
 	extent = forger.places[slab] / EXTENT_BYTES;
 	twin.number = forger.slabs[slab].number;
@@ -242,9 +248,7 @@ Test(recover_forged, two_slabs_of_one_number)
 	put_u64(mark + 56, 0);
 	put_u64(mark + MARK_BODY_BYTES, extent);
 	slab_forger_write(&forger, disk, slab);
-	for (unsigned i = 0; i < 2; i++)
-		cr_assert_eq(open_three(disk, 0, NULL, &db), SLF_ECORRUPT);
-	sim_disk_free(disk);
+	stays_refused(disk);
 }
 
 /* Pages that lead nowhere would be followed, or what they know to have been durable not be missed. */

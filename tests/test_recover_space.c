@@ -441,6 +441,25 @@ static unsigned durable_stream(struct sim_disk *disk, uint64_t seed, uint64_t ex
 	return extent_header_decode(bytes, seed, extent, &header) ? 0 : header.stream;
 }
 
+/* A closed database: a transaction took extents, wrote to them, and was aborted. The close found nothing new to be marked. extent, if
+ * not NULL: the first of them. */
+static struct sim_disk *disk_with_an_aborted_value(uint64_t *extent)
+{
+	struct sim_disk *disk;
+	struct slf_db *db = open_new(&disk);
+	uint64_t seed = db->core.store.seed, first;
+
+	stamp_keys(db, 0, 10, 1);
+	must_work(slf_checkpoint(db));
+	first = db->core.extents.spindles[0].next * EXTENT_BYTES;
+	put_large(db, false);
+	must_work(slf_close(db));
+	cr_assert_eq(durable_stream(disk, seed, first), STREAM_BULK);
+	if (extent)
+		*extent = first;
+	return disk;
+}
+
 /* Everything survives a power cut but the header of one extent. */
 static enum sim_fate lose_header(void *context, const struct sim_unit *unit)
 {
@@ -449,26 +468,17 @@ static enum sim_fate lose_header(void *context, const struct sim_unit *unit)
 	return unit->kind == SIM_UNIT_WRITE && unit->offset == *extent ? SIM_LOST : SIM_KEPT;
 }
 
-/* A transaction took extents, wrote to them, and was aborted; the close found nothing new to be marked. When the log took one of
- * them, and the power went before its header was durable, the header would still speak of values, and every writer be refused. */
+/* When the log took one of the extents of an aborted transaction, and the power went before its header was durable, the header would
+ * still speak of values, and every writer be refused. */
 Test(recover_space, log_goes_on_where_an_aborted_value_was)
 {
-	struct sim_disk *disk, *crashed;
-	struct slf_db *db = open_new(&disk);
-	uint64_t seed = db->core.store.seed, extent, log;
-
-	stamp_keys(db, 0, 10, 1);
-	must_work(slf_checkpoint(db));
-	extent = db->core.extents.spindles[0].next * EXTENT_BYTES;
-	put_large(db, false);
-	must_work(slf_close(db));
-	cr_assert_eq(durable_stream(disk, seed, extent), STREAM_BULK);
+	uint64_t extent;
+	struct sim_disk *crashed, *disk = disk_with_an_aborted_value(&extent);
+	struct slf_db *db = NULL;
 
 	must_work(disk_open(disk, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
-	cr_assert_eq(durable_stream(disk, seed, extent), 0);
-	log = db->core.log.extent;
-	while (db->core.log.extent == log)
-		put_blob(db);
+	cr_assert_eq(durable_stream(disk, db->core.store.seed, extent), 0);
+	fill_extents(db, 1);
 	cr_assert_eq(db->core.log.extent, extent);
 	stamp_keys(db, 10, 20, 2);
 	crashed = sim_disk_crash(disk, NULL, NULL);
@@ -520,22 +530,15 @@ Test(recover_space, value_goes_where_the_log_never_came)
  * header on the disk says that it holds values. */
 static void lose_what_was_cleared(bool punches)
 {
-	struct sim_disk *disk, *crashed;
-	struct slf_db *db = open_new(&disk);
-	uint64_t log;
+	struct sim_disk *crashed, *disk = disk_with_an_aborted_value(NULL);
+	struct slf_db *db = NULL;
 
-	stamp_keys(db, 0, 10, 1);
-	must_work(slf_checkpoint(db));
-	put_large(db, false);
-	must_work(slf_close(db));
 	if (!punches)
 		sim_disk_add_fault(disk, &(struct sim_fault){ .call = SIM_PUNCH, .error = -EOPNOTSUPP, .sticky = true });
 	sim_disk_add_fault(disk, &(struct sim_fault){ .call = SIM_SYNC, .error = -EIO, .drop = true });
 	cr_assert_eq(disk_open(disk, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db), SLF_EUNKNOWN);
 	must_work(disk_open(disk, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
-	log = db->core.log.extent;
-	while (db->core.log.extent == log)
-		put_blob(db);
+	fill_extents(db, 1);
 	stamp_keys(db, 10, 20, 2);
 	crashed = sim_disk_crash(disk, NULL, NULL);
 	must_work(slf_close(db));
@@ -592,15 +595,10 @@ Test(recover_space, checked_before_it_was_cleared)
 /* Where nothing can be punched, what lies behind counts as taken. */
 Test(recover_space, extents_that_cannot_be_cleared)
 {
-	struct sim_disk *disk;
-	struct slf_db *db = open_new(&disk);
 	uint64_t extent;
+	struct sim_disk *disk = disk_with_an_aborted_value(&extent);
+	struct slf_db *db = NULL;
 
-	stamp_keys(db, 0, 10, 1);
-	must_work(slf_checkpoint(db));
-	extent = db->core.extents.spindles[0].next * EXTENT_BYTES;
-	put_large(db, false);
-	must_work(slf_close(db));
 	sim_disk_add_fault(disk, &(struct sim_fault){ .call = SIM_PUNCH, .error = -EOPNOTSUPP, .sticky = true });
 	must_work(disk_open(disk, SLF_NO_THREADS, SLF_SYNC_COMMIT, &db));
 	cr_assert_geq(db->core.extents.spindles[0].next * EXTENT_BYTES, extent + LARGE_BYTES);
