@@ -509,13 +509,6 @@ Test(attack_engine, checkpoint_without_threads_is_tried_again)
 	sim_disk_free(disk);
 }
 
-static void hear_failure(void *context, int level, const char *line)
-{
-	_Atomic unsigned *failed = context;
-
-	*failed += level == 3 && strstr(line, "checkpoint failed") != NULL;
-}
-
 static uint64_t checkpoints_ended(struct slf_db *db)
 {
 	struct checkpoint *checkpoint = &db->core.checkpoint;
@@ -525,6 +518,45 @@ static uint64_t checkpoints_ended(struct slf_db *db)
 	ended = checkpoint->ended;
 	pthread_mutex_unlock(&checkpoint->mutex);
 	return ended;
+}
+
+/* Without threads one that had found no space was the last until the heap was full, however long the log became. */
+Test(attack_engine, checkpoint_without_threads_for_the_logs_sake)
+{
+	struct sim_disk *disk = sim_disk_new();
+	struct sim_fault fault = { .call = SIM_WRITE, .error = -ENOSPC };
+	struct slf_options options = SLF_OPTIONS_INIT;
+	static struct stats unused;
+	struct slf_db *db = NULL;
+	uint64_t ended;
+	struct io *io;
+
+	options.flags = SLF_CREATE | SLF_NO_THREADS;
+	options.log_bytes = 64 * KIB;
+	must_work(sim_disk_io(disk, &unused, &io));
+	must_work(db_open_io(PATH, &options, io, &db));
+	db_put(db, "key", "1");
+	sim_disk_add_fault(disk, &fault);
+	cr_assert_eq(slf_checkpoint(db), -ENOSPC);
+	sim_disk_clear_faults(disk);
+	atomic_store(&db->core.checkpoint.retry_ns, UINT64_MAX); /* the pause lasts */
+	ended = checkpoints_ended(db);
+	blob_commit(db, 40000); /* more than half of the log's budget */
+	blob_commit(db, 1);
+	cr_assert_eq(checkpoints_ended(db), ended);
+	atomic_store(&db->core.checkpoint.retry_ns, clock_now_ns()); /* and is over */
+	blob_commit(db, 1);
+	cr_assert_eq(checkpoints_ended(db), ended + 1);
+	cr_assert_eq(db->core.checkpoint.failed, 0);
+	must_work(slf_close(db));
+	sim_disk_free(disk);
+}
+
+static void hear_failure(void *context, int level, const char *line)
+{
+	_Atomic unsigned *failed = context;
+
+	*failed += level == 3 && strstr(line, "checkpoint failed") != NULL;
 }
 
 /* Where checkpoints fail one would follow the other for as long as writers go on. The log is told once, and again when it is
@@ -572,9 +604,9 @@ Test(attack_engine, pause_behind_a_checkpoint_that_fails)
 
 /* Without threads the first transaction behind a checkpoint that found no space would be refused where the heap is full, although
  * space has come. */
-Test(attack_engine, space_has_come)
+static void fail_and_recover(int error)
 {
-	struct sim_fault fault = { .call = SIM_WRITE, .error = -ENOSPC, .sticky = true };
+	struct sim_fault fault = { .call = SIM_WRITE, .error = error, .sticky = true };
 	struct sim_disk *disk = sim_disk_new();
 	struct slf_db *db = open_alone(disk);
 	struct slf_txn *txn = txn_begin(db, SLF_WRITE);
@@ -589,14 +621,14 @@ Test(attack_engine, space_has_come)
 	must_work(slf_commit(txn, NULL));
 	db->core.tuning.heap_bytes = 4 * KIB;
 	sim_disk_add_fault(disk, &fault);
-	cr_assert_eq(slf_checkpoint(db), -ENOSPC);
+	cr_assert_eq(slf_checkpoint(db), error);
 	sim_disk_clear_faults(disk);
-	cr_assert(db->core.checkpoint.failed);
+	cr_assert_eq(db->core.checkpoint.failed, error);
 	must_work(slf_begin(db, SLF_WRITE | SLF_TRY, &txn)); /* who has no time does not write it, and is refused */
-	cr_assert(db->core.checkpoint.failed);
-	cr_assert_eq(slf_put(txn, SLF_MAIN, text("more"), text("of it")), -ENOSPC);
+	cr_assert_eq(db->core.checkpoint.failed, error);
+	cr_assert_eq(slf_put(txn, SLF_MAIN, text("more"), text("of it")), error);
 	sim_disk_add_fault(disk, &fault);
-	slf_abort(txn); /* tries it, and finds no space */
+	slf_abort(txn); /* tries it, and fails */
 	sim_disk_clear_faults(disk);
 	txn = txn_begin(db, SLF_WRITE);
 	cr_assert(!db->core.checkpoint.failed);
@@ -605,6 +637,17 @@ Test(attack_engine, space_has_come)
 	alarm(0);
 	must_work(slf_close(db));
 	sim_disk_free(disk);
+}
+
+Test(attack_engine, space_has_come)
+{
+	fail_and_recover(-ENOSPC);
+}
+
+/* Where checkpoints fail for another reason the heap would grow without a bound. */
+Test(attack_engine, checkpoints_fail_at_a_full_heap)
+{
+	fail_and_recover(-EIO);
 }
 
 /* The beginning of a writer waits for the checkpoint at the limit of the heap, and this for the turn, which the same thread may

@@ -55,11 +55,11 @@ static void fill_and_write(size_t key_bytes, size_t bytes, uint64_t room)
 Test(checkpoint_space, has_its_space_when_puts_are_refused)
 {
 	static const struct { size_t key_bytes, bytes; } sizes[] = {
-		{ 12, 20 }, { 12, 50 }, { 12, 300 }, { 12, 1000 }, { 12, 2000 }, { 1500, 1 }, { 2100, 1 }, { 2200, 1 }, { 3000, 1 },
+		{ 12, 20 }, { 12, 50 }, { 12, 300 }, { 12, 1000 }, { 12, 2000 }, { 2000, 1 }, { 2040, 1 }, { 2100, 1 }, { 3000, 1 },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++)
-		for (uint64_t room = MIB; room <= 6 * MIB; room += 700 * KIB)
+		for (uint64_t room = MIB; room <= 9 * MIB; room += 2200 * KIB)
 			fill_and_write(sizes[i].key_bytes, sizes[i].bytes, room);
 }
 
@@ -67,7 +67,7 @@ Test(checkpoint_space, has_its_space_when_puts_are_refused)
 Test(checkpoint_space, failure_gives_the_space_back)
 {
 	struct sim_fault fault = { .call = SIM_WRITE, .error = -ENOSPC };
-	uint64_t promised, next, taken = 0;
+	uint64_t promised, next, taken = 0, pause_ns = 0;
 	struct rig rig;
 
 	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
@@ -84,8 +84,12 @@ Test(checkpoint_space, failure_gives_the_space_back)
 		taken = next;
 		cr_assert_eq(extents_promised(&rig.db->core.extents), promised);
 		cr_assert_eq(rig.db->core.extents.spent, 0);
+		pause_ns = rig.db->core.checkpoint.retry_ns - clock_now_ns();
+		cr_assert(pause_ns <= (uint64_t)CHECKPOINT_RETRY_NS << u64_min(i, 4));
 	}
+	cr_assert_gt(pause_ns, (uint64_t)CHECKPOINT_RETRY_NS << 3);
 	must_work(slf_checkpoint(rig.db));
+	cr_assert_eq(rig.db->core.checkpoint.failures, 0);
 	cr_assert_eq(rig.db->core.extents.returned_count, 0);
 	cr_assert_eq(rig.db->core.extents.spindles[0].next, taken);
 	must(comes_back(&rig, "key0000"));
@@ -142,6 +146,41 @@ Test(checkpoint_space, large_commit_that_fails)
 	sim_disk_set_capacity(rig.disk, allocated(rig.db) + 200 * KIB);
 	for (unsigned i = 0; put_ten(rig.db, 10 * i, 12, 2000) == 0; i++)
 		must(i < 1000);
+	must_work(slf_checkpoint(rig.db));
+	rig_close(&rig);
+}
+
+/* So has one that spills. */
+Test(checkpoint_space, spill_that_fails)
+{
+	static uint8_t value[1000];
+	struct slf_options options = SLF_OPTIONS_INIT;
+	struct sim_fault fault = { .call = SIM_WRITE, .error = -ENOSPC };
+	struct slf_txn *txn;
+	uint64_t promised;
+	struct rig rig;
+	int result = 0;
+
+	options.flags = SLF_CREATE | SLF_NO_THREADS;
+	options.heap_bytes = 64 * KIB;
+	rig_open_with(&rig, &options);
+	db_put(rig.db, "old", "1");
+	txn = txn_begin(rig.db, SLF_WRITE);
+	sim_disk_add_fault(rig.disk, &fault);
+	for (unsigned i = 0; !result; i++) {
+		char key[16];
+
+		promised = extents_promised(&rig.db->core.extents);
+		snprintf(key, sizeof(key), "key%u", i);
+		result = slf_put(txn, SLF_MAIN, text(key), slice(value, sizeof(value)));
+		must(i < 1000);
+	}
+	cr_assert_eq(result, -ENOSPC);
+	cr_assert_gt(promised, 0);
+	cr_assert_geq(extents_promised(&rig.db->core.extents), promised);
+	cr_assert_eq(rig.db->core.extents.spent, 0);
+	slf_abort(txn);
+	sim_disk_set_capacity(rig.disk, allocated(rig.db));
 	must_work(slf_checkpoint(rig.db));
 	rig_close(&rig);
 }
