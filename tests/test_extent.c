@@ -272,6 +272,13 @@ Test(extent, given_back)
 	extents_return(extents, position[0], EXTENT_BYTES);
 	extents_trim(extents);
 	cr_assert_eq(allocated(rig), 2 * EXTENT_BYTES);
+	space_leave(rig, UINT64_MAX / 2);
+	extents_return(extents, position[1], 4096); /* too little of it is allocated */
+	must_work(extents_take_set_aside(extents, 8192, &again, &length, header));
+	cr_assert_gt(again, position[2]);
+	must_work(extents_take_set_aside(extents, 4096, &again, &length, header));
+	cr_assert_eq(again, position[1]);
+	cr_assert_eq(length, 4096);
 	space_free(rig);
 }
 
