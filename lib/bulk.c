@@ -71,6 +71,7 @@ int bulk_flush(struct bulk *bulk)
 	stats_add(&bulk->extents->store->stats->values.bulk_bytes, end - bulk->flushed);
 	bulk->at.fill = end;
 	bulk->flushed = end;
+	bulk->gap = 0;
 	return 0;
 }
 
@@ -140,6 +141,7 @@ static int bulk_next_extent(struct bulk *bulk, uint64_t length)
 	memset(bulk->image + EXTENT_HEADER_BYTES, 0, EXTENT_DATA - EXTENT_HEADER_BYTES);
 	bulk->at = place;
 	bulk->flushed = 0;
+	bulk->gap = 0;
 	return 0;
 }
 
@@ -160,9 +162,19 @@ void bulk_undo(struct bulk *bulk)
 	}
 	bulk->at = bulk->start;
 	bulk->flushed = bulk->start.fill;
+	bulk->gap = 0;
 	bulk->lost = false;
 	if (bulk->at.position)
 		verified_clear(&bulk->extents->store->verified, bulk->at.position);
+}
+
+void bulk_trim(struct bulk *bulk)
+{
+	uint64_t from = align_up(bulk->at.fill, BLOCK_BYTES);
+
+	if (bulk->at.position && bulk->at.allocated > from)
+		extents_give_back(bulk->extents, bulk->at.position + from, bulk->at.allocated - from);
+	bulk->at.allocated = from;
 }
 
 /* ---- Entries ----------------------------------------------------------------------------------------------------- */
@@ -174,6 +186,25 @@ static uint64_t entry_start(const struct bulk *bulk, uint64_t length, bool node)
 	if (node && (length > BLOCK_BYTES || start / BLOCK_BYTES != (start + length - 1) / BLOCK_BYTES))
 		start = align_up(start, BLOCK_BYTES);
 	return start;
+}
+
+static uint64_t block_rest(uint64_t at)
+{
+	return align_up(at, BLOCK_BYTES) - at;
+}
+
+/* A node that is to begin with a block leaves room in the one before: the larger such gap is kept for small ones. */
+static void note_gap(struct bulk *bulk, uint64_t start)
+{
+	uint64_t gap = align_up(bulk->at.fill, ENTRY_ALIGN);
+
+	if (start > gap && block_rest(gap) > block_rest(bulk->gap))
+		bulk->gap = gap;
+}
+
+static bool fits_gap(const struct bulk *bulk, uint64_t length, bool node)
+{
+	return node && length <= block_rest(bulk->gap);
 }
 
 /* Makes sure of the current extent up to an end: 0, SLF_END where it ends before, or why there is no space. */
@@ -199,6 +230,13 @@ int bulk_place(struct bulk *bulk, uint64_t length, bool node, uint64_t *position
 	int result;
 
 	assert(length <= BULK_ENTRY_BYTES_MAX && !bulk->lost);
+	if (fits_gap(bulk, length, node)) {
+		*position = bulk->at.position + bulk->gap;
+		*bytes = bulk->image + bulk->gap;
+		bulk->gap += align_up(length, ENTRY_ALIGN);
+		bulk->bytes += length;
+		return 0;
+	}
 	result = reach(bulk, start + length);
 	if (result == SLF_END || error_is_space(result)) {
 		result = bulk_next_extent(bulk, length);
@@ -206,6 +244,7 @@ int bulk_place(struct bulk *bulk, uint64_t length, bool node, uint64_t *position
 	}
 	if (result)
 		return result;
+	note_gap(bulk, start);
 	memset(bulk->image + bulk->at.fill, 0, start - bulk->at.fill);
 	bulk->at.fill = start + length;
 	bulk->bytes += length;

@@ -21,6 +21,7 @@ struct bulk {
 	uint8_t *image;      /* EXTENT_BYTES, mapped when first needed */
 	struct bulk_place at;
 	uint64_t flushed;    /* bytes written, a multiple of 4096 */
+	uint64_t gap;        /* where a block has room for small nodes yet, behind flushed; 0 for none */
 	bool lost;           /* what was placed could not be written: nothing more is, until bulk_undo */
 	struct bulk_place start;  /* where bulk_begin was called */
 	struct bulk_place *taken; /* the extents that came after it */
@@ -41,6 +42,9 @@ int bulk_place(struct bulk *bulk, uint64_t length, bool node, uint64_t *position
  * space, and what more was allocated for it, is there for the next attempt. */
 void bulk_begin(struct bulk *bulk);
 void bulk_undo(struct bulk *bulk);
+
+/* Gives back what has been allocated behind the last entry: nothing more will be placed. */
+void bulk_trim(struct bulk *bulk);
 
 /* Takes a run of extents for one large entry; the caller has it written by bulk_write_run once it is built. */
 int bulk_take_run(struct bulk *bulk, uint64_t length, uint64_t *position, void *header);

@@ -416,8 +416,11 @@ static int write_version(struct core *core, const struct version *frozen, const 
 		return result;
 	}
 	result = await_mark(core, before, slab);
-	if (result) /* what a mark that may be found leads to stays */
+	core->checkpoint.owed = materialiser->owed;
+	if (result) { /* what a mark that may be found leads to stays */
 		materialise_forget(materialiser);
+		extents_redeem(&core->extents, heap_owed(core->heap));
+	}
 	return result;
 }
 

@@ -36,6 +36,7 @@ struct checkpoint {
 	bool list_lent;       /* and materialiser.written is its */
 	struct garbage set_aside; /* the written list of an install under way, meanwhile */
 	struct materialiser materialiser;
+	uint64_t owed;        /* by what has been written and is to be installed */
 	_Atomic uint64_t seq;   /* root_seq of the newest checkpoint */
 	_Atomic int failed;       /* how the last one did, 0: it did not */
 	unsigned failures;        /* in a row */

@@ -751,8 +751,10 @@ static int settle_all(struct core *core)
 		core_log(core, 4, "no checkpoint at close: the next open replays the log");
 	else if (checkpoint_write_pages(core, true))
 		core_log(core, 4, "the clean flag could not be written");
-	else
+	else {
+		materialise_trim(&core->checkpoint.materialiser);
 		extents_trim(&core->extents);
+	}
 	return 0;
 }
 

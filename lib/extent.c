@@ -7,6 +7,8 @@
 
 #define RESERVE_STEP_MIN (64 * KIB)
 #define RESERVE_STEP_MAX (8 * MIB)
+#define PIECE_LOSS (EXTENT_DATA + 64 * KIB) /* header, and a rest that the next entry does not fit in, see store_room() */
+#define LEAST_LOSS (EXTENT_DATA + 3 * META_PAGE_BYTES) /* header, and what is flushed begins with a page */
 
 int extents_init(struct extents *extents, struct store *store)
 {
@@ -57,12 +59,40 @@ static uint64_t set_aside_bytes(const struct extents *extents)
 	return sum;
 }
 
+/* What a piece that is less than an extent may be short of. */
+static uint64_t piece_loss(uint64_t bytes)
+{
+	return u64_min(bytes % EXTENT_BYTES, PIECE_LOSS);
+}
+
+/* Of what is set aside, so much is certain to hold entries, whatever their sizes: in one piece all of it but for what begins and
+ * ends an extent, in each other piece less than its header and an entry. */
+static uint64_t usable_bytes(const struct extents *extents)
+{
+	uint64_t sum = set_aside_bytes(extents), loss = 0, most = 0, piece;
+
+	for (unsigned i = 0; i < extents->store->spindle_count; i++) {
+		piece = piece_loss(frontier_bytes(&extents->spindles[i]));
+		loss += piece;
+		most = u64_max(most, piece);
+	}
+	for (size_t i = 0; i < extents->returned_count; i++) {
+		piece = piece_loss(extents->returned[i].allocated);
+		loss += piece;
+		most = u64_max(most, piece);
+	}
+	loss += LEAST_LOSS + (sum > EXTENT_BYTES ? PIECE_LOSS : 0) - most;
+	return sum - u64_min(sum, loss);
+}
+
 /* Of what is set aside, so much may not go to others. */
 static uint64_t owed_bytes(const struct extents *extents)
 {
-	uint64_t promised = atomic_load_explicit(&extents->promised, memory_order_relaxed);
+	uint64_t promised = extents_promised(extents);
 
-	return promised - u64_min(promised, extents->spent);
+	if (promised <= extents->spent)
+		return 0;
+	return promised - extents->spent + set_aside_bytes(extents) - usable_bytes(extents);
 }
 
 /* Where most is set aside. */
@@ -84,6 +114,7 @@ static int allocate_to(struct extents *extents, unsigned spindle, uint64_t from,
 	int result;
 
 	from = u64_max(from, at->allocated_end);
+	end = align_up(end, META_PAGE_BYTES);
 	if (end <= from)
 		return 0;
 	if (end > size_max - size_max / 10)
@@ -95,6 +126,16 @@ static int allocate_to(struct extents *extents, unsigned spindle, uint64_t from,
 	if (!result)
 		at->allocated_end = end;
 	return result;
+}
+
+void extents_give_back(struct extents *extents, uint64_t position, uint64_t length)
+{
+	struct spindle *spindle = &extents->store->spindles[position_spindle(position)];
+	struct io_request request = {
+		.op = IO_PUNCH, .file = spindle->file, .offset = position_offset(position), .length = length
+	};
+
+	io_run(spindle->io, &request, 1);
 }
 
 /* First extent of a run: runs that fit in a window do not cross one. */
@@ -114,6 +155,7 @@ static int take_on(struct extents *extents, unsigned spindle, struct extent_head
 	struct extent_spindle *at = &extents->spindles[spindle];
 	struct slf_stats *stats = &extents->store->stats->values;
 	uint64_t first = run_start(at->next, info->run), end = first * EXTENT_BYTES + allocate;
+	uint64_t skipped = at->next * EXTENT_BYTES, allocated = at->allocated_end;
 	int result;
 
 	if (left)
@@ -121,6 +163,8 @@ static int take_on(struct extents *extents, unsigned spindle, struct extent_head
 	result = allocate_to(extents, spindle, first * EXTENT_BYTES, end);
 	if (result)
 		return result;
+	if (first * EXTENT_BYTES > skipped && allocated > skipped)
+		extents_give_back(extents, position_make(spindle, skipped), u64_min(allocated, first * EXTENT_BYTES) - skipped);
 	at->next = first + info->run;
 	if (info->stream == STREAM_BULK)
 		at->bulk_bytes += info->run * EXTENT_BYTES;
@@ -180,20 +224,49 @@ static int take_new(struct extents *extents, struct extent_header *info, uint64_
 	return result;
 }
 
+/* Of those that were given back the last one in which so many bytes are allocated: false when there is none. */
+static bool take_returned(struct extents *extents, uint64_t allocate, uint64_t *position, uint64_t *allocated)
+{
+	struct extent_returned *at = extents->returned + extents->returned_count, *end = at;
+
+	while (at > extents->returned && at[-1].allocated < allocate)
+		at--;
+	if (at == extents->returned)
+		return false;
+	*position = at[-1].position;
+	*allocated = at[-1].allocated;
+	extents->spent += at[-1].allocated;
+	memmove(at - 1, at, (size_t)(end - at) * sizeof(*at));
+	extents->returned_count--;
+	return true;
+}
+
+/* On a full disk: there may be as much as one of them lacks. */
+static bool grow_returned(struct extents *extents, uint64_t allocate)
+{
+	for (size_t i = extents->returned_count; i > 0; i--) {
+		struct extent_returned *at = &extents->returned[i - 1];
+		struct spindle *spindle = &extents->store->spindles[position_spindle(at->position)];
+		uint64_t end = align_up(allocate, META_PAGE_BYTES);
+
+		if (spindle_allocate(spindle, position_offset(at->position) + at->allocated, end - at->allocated) == 0) {
+			at->allocated = end;
+			return true;
+		}
+	}
+	return false;
+}
+
 int extents_take_set_aside(struct extents *extents, uint64_t allocate, uint64_t *position, uint64_t *allocated, void *header)
 {
 	struct extent_header info = { .stream = STREAM_BULK, .run = 1 };
 	int result = 0;
 
 	pthread_mutex_lock(&extents->mutex);
-	if (extents->returned_count && extents->returned[extents->returned_count - 1].allocated >= allocate) {
-		const struct extent_returned *last = &extents->returned[--extents->returned_count];
-
-		*position = last->position;
-		*allocated = last->allocated;
-		extents->spent += last->allocated;
-	} else {
+	if (!take_returned(extents, allocate, position, allocated)) {
 		result = take_new(extents, &info, allocate, position, allocated);
+		if (error_is_space(result) && grow_returned(extents, allocate))
+			result = !take_returned(extents, allocate, position, allocated);
 	}
 	if (!result)
 		make_header(extents, &info, *position, header);
@@ -224,14 +297,6 @@ void extents_note(struct extents *extents, uint64_t seq)
 	atomic_store_explicit(&extents->seq, seq, memory_order_relaxed);
 }
 
-static void give_back(struct extents *extents, unsigned spindle, uint64_t offset, uint64_t length)
-{
-	struct spindle *file = &extents->store->spindles[spindle];
-	struct io_request request = { .op = IO_PUNCH, .file = file->file, .offset = offset, .length = length };
-
-	io_run(file->io, &request, 1);
-}
-
 void extents_trim(struct extents *extents)
 {
 	pthread_mutex_lock(&extents->mutex);
@@ -240,12 +305,11 @@ void extents_trim(struct extents *extents)
 		uint64_t frontier = at->next * EXTENT_BYTES;
 
 		if (frontier_bytes(at))
-			give_back(extents, i, frontier, frontier_bytes(at));
+			extents_give_back(extents, position_make(i, frontier), frontier_bytes(at));
 		at->allocated_end = u64_min(at->allocated_end, frontier);
 	}
 	for (size_t i = 0; i < extents->returned_count; i++)
-		give_back(extents, position_spindle(extents->returned[i].position),
-			  position_offset(extents->returned[i].position), extents->returned[i].allocated);
+		extents_give_back(extents, extents->returned[i].position, extents->returned[i].allocated);
 	extents->returned_count = 0;
 	pthread_mutex_unlock(&extents->mutex);
 }
@@ -260,29 +324,47 @@ static int reserve_on(struct extents *extents, unsigned spindle, uint64_t more, 
 	return result ? allocate_to(extents, spindle, frontier, end + align_up(more, META_PAGE_BYTES)) : 0;
 }
 
+/* The mutex is held. */
+static void promise(struct extents *extents, uint64_t bytes)
+{
+	atomic_store_explicit(&extents->promised, bytes, memory_order_relaxed);
+}
+
 int extents_reserve(struct extents *extents, uint64_t bytes)
 {
 	uint64_t step = u64_min(u64_max(bytes / 4, RESERVE_STEP_MIN), RESERVE_STEP_MAX), have;
-	unsigned first;
-	int result = -ENOSPC;
+	unsigned first, tried = 0, count = extents->store->spindle_count;
+	int result = 0;
 
 	pthread_mutex_lock(&extents->mutex);
 	first = emptiest(extents);
-	have = set_aside_bytes(extents) + extents->spent;
-	if (have >= bytes)
+	have = usable_bytes(extents) + extents->spent;
+	while (have < bytes && tried < count && (!result || error_is_space(result))) { /* not all that is new need be usable */
+		result = reserve_on(extents, (first + tried) % count, bytes - have, step);
+		tried += result != 0;
+		have = usable_bytes(extents) + extents->spent;
+	}
+	if (have >= bytes) {
+		promise(extents, u64_max(extents_promised(extents), u64_min(have, bytes + bytes / 4)));
 		result = 0;
-	for (unsigned i = 0; i < extents->store->spindle_count && error_is_space(result); i++)
-		result = reserve_on(extents, (first + i) % extents->store->spindle_count, bytes - have, step);
-	if (!result && bytes > extents_promised(extents))
-		atomic_store_explicit(&extents->promised, bytes, memory_order_relaxed);
+	}
 	pthread_mutex_unlock(&extents->mutex);
 	return result;
 }
 
-void extents_redeem(struct extents *extents)
+void extents_relax(struct extents *extents, uint64_t bytes)
+{
+	if (likely(extents_promised(extents) <= bytes))
+		return;
+	pthread_mutex_lock(&extents->mutex);
+	promise(extents, u64_min(extents_promised(extents), bytes));
+	pthread_mutex_unlock(&extents->mutex);
+}
+
+void extents_redeem(struct extents *extents, uint64_t bytes)
 {
 	pthread_mutex_lock(&extents->mutex);
-	atomic_store_explicit(&extents->promised, 0, memory_order_relaxed);
 	extents->spent = 0;
+	promise(extents, u64_min(bytes, usable_bytes(extents)));
 	pthread_mutex_unlock(&extents->mutex);
 }

@@ -97,7 +97,7 @@ struct heap {
 	struct chunk *first, *last; /* all chunks: those with free pages before those without */
 	struct mapping *mappings;
 	unsigned idle_count;        /* chunks without live blocks */
-	_Atomic uint64_t used_bytes, held_bytes, tail_bytes;
+	_Atomic uint64_t used_bytes, held_bytes, owed_bytes;
 };
 
 /* Only one thread at a time changes a counter, so it needs no locked instruction. */
@@ -585,14 +585,6 @@ void heap_free_all(struct heap *heap)
 	free(heap);
 }
 
-/* What a node of more than half a page lacks to a whole one. */
-static uint64_t tail_bytes(const struct block *block)
-{
-	bool alone = block->kind == BLOCK_NODE && block->size > PAGE_BYTES / 2 && block->size < PAGE_BYTES;
-
-	return alone ? PAGE_BYTES - block->size : 0;
-}
-
 struct block *heap_alloc(struct heap *heap, size_t size, enum block_kind kind, uint64_t birth)
 {
 	size_t total = sizeof(struct block) + size;
@@ -615,13 +607,13 @@ struct block *heap_alloc(struct heap *heap, size_t size, enum block_kind kind, u
 	*block = (struct block){
 		.birth = birth, .size = (uint32_t)size, .kind = (uint8_t)kind, .origin = (uint8_t)origin,
 	};
-	counter_add(&heap->tail_bytes, tail_bytes(block));
 	return block;
 }
 
 void heap_free(struct heap *heap, struct block *block)
 {
-	counter_subtract(&heap->tail_bytes, tail_bytes(block));
+	if (!block->settled)
+		counter_subtract(&heap->owed_bytes, block->owed);
 	switch ((enum origin)block->origin) { /* GCOVR_EXCL_BR_LINE each value has its case */
 	case ORIGIN_SPAN:
 		small_free(heap, block);
@@ -658,12 +650,32 @@ uint64_t heap_used(const struct heap *heap)
 	return atomic_load_explicit(&heap->used_bytes, memory_order_relaxed);
 }
 
-uint64_t heap_paged(const struct heap *heap)
-{
-	return heap_used(heap) + atomic_load_explicit(&heap->tail_bytes, memory_order_relaxed);
-}
-
 uint64_t heap_held(const struct heap *heap)
 {
 	return atomic_load_explicit(&heap->held_bytes, memory_order_relaxed);
+}
+
+void heap_owe(struct heap *heap, struct block *block, uint64_t bytes)
+{
+	assert(!block->settled && bytes <= UINT32_MAX - block->owed);
+	block->owed += (uint32_t)bytes;
+	counter_add(&heap->owed_bytes, bytes);
+}
+
+void heap_waive(struct heap *heap, struct block *block)
+{
+	if (block->settled)
+		return;
+	block->settled = 1;
+	counter_subtract(&heap->owed_bytes, block->owed);
+}
+
+void heap_settle(struct heap *heap, uint64_t bytes)
+{
+	counter_subtract(&heap->owed_bytes, bytes);
+}
+
+uint64_t heap_owed(const struct heap *heap)
+{
+	return atomic_load_explicit(&heap->owed_bytes, memory_order_relaxed);
 }

@@ -24,11 +24,11 @@ struct block {
 	uint32_t stored;   /* of a value: stored bytes there */
 	uint32_t raw;      /* of a value: bytes */
 	uint32_t size;     /* of the payload as asked for, bytes */
-	uint32_t tree;     /* owner */
+	uint32_t owed;     /* bytes that its entry may need in bulk, see heap_owe */
 	uint8_t kind;      /* enum block_kind */
 	uint8_t retired;   /* it stands on a list of garbage */
 	uint8_t origin;    /* heap's own: how it was allocated */
-	uint8_t spare;
+	uint8_t settled;   /* what it owes counts no more, or will not when its checkpoint is done; written as position is */
 	uint64_t born_next; /* address of the block that the same transaction has made before it; 0: none */
 	union {
 		uint64_t born_previous; /* of the one made after it; while the transaction is open */
@@ -55,7 +55,13 @@ static inline struct block *block_of(const void *payload) { return (struct block
 /* Bytes of live blocks with headers and rounding; bytes that the heap has mapped from the system. */
 uint64_t heap_used(const struct heap *heap);
 uint64_t heap_held(const struct heap *heap);
-/* What is used where each node of more than half a page, and less than one, has one of its own: on disk none crosses a page. */
-uint64_t heap_paged(const struct heap *heap);
+
+/* The next checkpoint needs room for so many bytes more, until the block is freed or they are settled. */
+void heap_owe(struct heap *heap, struct block *block, uint64_t bytes);
+/* No checkpoint will write the block. */
+void heap_waive(struct heap *heap, struct block *block);
+/* A checkpoint has written blocks, and marked them as settled, that owed so many bytes. */
+void heap_settle(struct heap *heap, uint64_t bytes);
+uint64_t heap_owed(const struct heap *heap);
 
 #endif

@@ -24,6 +24,7 @@ struct install {
 	uint8_t *key;
 	size_t key_bytes, key_capacity;
 	uint32_t rollbacks; /* commit.rollbacks when the walk began */
+	bool settled;       /* what has been written owes nothing any more */
 	bool done;
 	uint64_t published; /* epoch of the version without frozen nodes, 0 before */
 	size_t at, left;    /* progress in the written list */
@@ -198,7 +199,6 @@ static int publish(struct install *install, struct edit *edit)
 	edit->garbage = empty;
 	edit->born = NULL;
 	core->epoch++;
-	extents_redeem(&core->extents);
 	commit_install(&core->commit, version);
 	install->published = version->epoch;
 	return 0;
@@ -235,9 +235,15 @@ static int finish(struct install *install)
 
 static int walk_slice(struct install *install, uint64_t deadline_ns)
 {
+	struct core *core = install->core;
 	int result = 0;
 
-	commit_rollback(&install->core->commit);
+	if (!install->settled) {
+		heap_settle(core->heap, core->checkpoint.owed);
+		extents_redeem(&core->extents, heap_owed(core->heap));
+		install->settled = true;
+	}
+	commit_rollback(&core->commit);
 	while (!result && !install->done && clock_now_ns() < deadline_ns)
 		result = step(install);
 	if (!result && install->done)

@@ -35,14 +35,17 @@ void materialise_begin(struct materialiser *materialiser)
 {
 	materialiser->written.count = 0;
 	materialiser->bytes = 0;
+	materialiser->owed = 0;
 	bulk_begin(&materialiser->nodes);
 	bulk_begin(&materialiser->values);
 }
 
 void materialise_forget(struct materialiser *materialiser)
 {
-	for (size_t i = 0; i < materialiser->written.count; i++)
+	for (size_t i = 0; i < materialiser->written.count; i++) {
 		materialiser->written.blocks[i]->position = 0;
+		materialiser->written.blocks[i]->settled = 0;
+	}
 	materialiser->written.count = 0;
 }
 
@@ -51,6 +54,12 @@ void materialise_undo(struct materialiser *materialiser)
 	materialise_forget(materialiser);
 	bulk_undo(&materialiser->nodes);
 	bulk_undo(&materialiser->values);
+}
+
+void materialise_trim(struct materialiser *materialiser)
+{
+	bulk_trim(&materialiser->nodes);
+	bulk_trim(&materialiser->values);
 }
 
 /* In extents of its own kind, or where there is no space for them among those of the other one. */
@@ -78,6 +87,15 @@ static int scratch_need(struct materialiser *materialiser, size_t bytes)
 	materialiser->scratch = scratch;
 	materialiser->scratch_capacity = bytes;
 	return 0;
+}
+
+/* The block has a place now. */
+static void note_place(struct materialiser *materialiser, struct block *block, uint64_t position)
+{
+	block->position = position;
+	block->settled = 1;
+	materialiser->owed += block->owed;
+	materialiser->bytes += block->length;
 }
 
 /* Writes a heap value where nobody did; its block then holds the reference. */
@@ -113,8 +131,7 @@ static int write_value(struct materialiser *materialiser, uint32_t tree, struct 
 	block->hash = ref.hash;
 	block->stored = ref.stored;
 	block->length = (uint32_t)length;
-	block->position = position;
-	materialiser->bytes += length;
+	note_place(materialiser, block, position);
 	stats_add(&stats->bulk_values, 1);
 	stats_add(&stats->bulk_value_raw_bytes, block->raw);
 	stats_add(&stats->bulk_value_stored_bytes, stored_bytes);
@@ -169,11 +186,10 @@ static int note(struct materialiser *materialiser, struct child *child, const st
 		return result;
 	block->hash = node_hash(image);
 	block->length = node_length(image);
-	block->position = position;
+	note_place(materialiser, block, position);
 	child->word = position;
 	child->hash = block->hash;
 	child->length = block->length;
-	materialiser->bytes += block->length;
 	stats_add(&materialiser->store->stats->values.bulk_nodes, 1);
 	store_node_vouch(materialiser->store, position, block->length); /* nobody is led to it before it is in the file */
 	return 0;
@@ -200,6 +216,7 @@ static int write_leaf(struct materialiser *materialiser, uint32_t tree, struct c
 	if (delta)
 		node_delta_base(leaf, &base);
 	bytes = node_leaf_bytes(records->items, records->count, records->count, fence.size, delta);
+	assert(store_room(bytes, true) <= block_of(leaf)->owed);
 	result = place(materialiser, true, bytes, &position, &image);
 	if (result)
 		return result;
@@ -229,6 +246,7 @@ static int write_branch(struct materialiser *materialiser, uint32_t tree, unsign
 	if (result)
 		goto out;
 	bytes = node_branch_bytes(children.items, children.count, fence.size);
+	assert(store_room(bytes, true) <= block_of(branch)->owed);
 	result = place(materialiser, true, bytes, &position, &image);
 	if (result)
 		goto out;
@@ -301,15 +319,18 @@ static int write_root(void *context, uint32_t id, const struct tree_root *at, ui
 int materialise_forest(struct materialiser *materialiser, const struct forest *forest, struct tree_root *roots)
 {
 	struct forest_work work = { .materialiser = materialiser, .roots = roots };
+	uint64_t owed;
 	size_t noted;
 	int result;
 
 	edit_init(&work.edit, materialiser->store, materialiser->heap, 1);
 	result = forest_each(forest, 0, write_root, &work);
 	noted = materialiser->written.count;
+	owed = materialiser->owed;
 	if (!result)
 		result = materialise_tree(materialiser, TREE_ROOTS, roots);
-	materialiser->written.count = noted; /* the roots tree's heap nodes end here */
+	materialiser->written.count = noted; /* the roots tree's heap nodes end here, and owed nothing to the heap of the others */
+	materialiser->owed = owed;
 	edit_undo(&work.edit);
 	edit_release(&work.edit);
 	return result;

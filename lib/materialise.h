@@ -20,7 +20,7 @@ struct materialiser {
 	struct records records;  /* scratch */
 	uint8_t *scratch;        /* references of a leaf, compressed values */
 	size_t scratch_capacity;
-	uint64_t bytes;          /* written since materialise_begin */
+	uint64_t bytes, owed;    /* written since materialise_begin; what the blocks noted since then owed */
 };
 
 int materialiser_init(struct materialiser *materialiser, struct store *store, struct extents *extents);
@@ -40,6 +40,8 @@ int materialise_sync(struct materialiser *materialiser);
 void materialise_forget(struct materialiser *materialiser);
 /* And what was written, to which nothing leads: the space is set aside again. */
 void materialise_undo(struct materialiser *materialiser);
+/* Gives back the space behind what was written. */
+void materialise_trim(struct materialiser *materialiser);
 
 /* Takes blocks that have been retired by others out of the written list, which afterwards can be left to itself: from
  * *at on, until the time is up; 0 when it is done, SLF_END when there is more. */

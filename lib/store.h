@@ -23,6 +23,20 @@ struct settings {
 
 #define NODE_BLOCK_BYTES 4096 /* small nodes lie within one, larger ones start on one */
 
+/* Bytes of bulk that an entry takes at most, with what stays empty because of it (bulk.c places them). A node of more than half a
+ * block has its blocks to itself. A smaller one may leave as much empty in the block before as it takes; where all are tiny, only
+ * a seventh. And one of up to 64 KiB leaves less than a sixteenth of an extent empty, a larger one as much as it takes. */
+static inline uint64_t store_room(uint64_t length, bool node)
+{
+	uint64_t room = align_up(length, ENTRY_ALIGN);
+
+	if (node && length > NODE_BLOCK_BYTES / 2)
+		room = align_up(length, NODE_BLOCK_BYTES);
+	else if (node)
+		room = u64_min(NODE_BLOCK_BYTES, room <= NODE_BLOCK_BYTES / 8 ? room + room / 7 : 2 * room + room / 7);
+	return room + room / 16 + (length > 64 * KIB ? room : 0);
+}
+
 struct store {
 	struct io *io;
 	struct stats *stats;

@@ -212,6 +212,10 @@ struct block *edit_alloc(struct edit *edit, size_t size, enum block_kind kind)
 	if (edit->born)
 		edit->born->born_previous = (uint64_t)(uintptr_t)block;
 	edit->born = block;
+	if (kind == BLOCK_NODE)
+		heap_owe(edit->heap, block, store_room(heap_room(block), true));
+	else if (kind == BLOCK_ROOT)
+		heap_owe(edit->heap, block, store_room(edit->store->settings.leaf_bytes, true)); /* of the roots tree */
 	return block;
 }
 

@@ -566,16 +566,32 @@ static int refuse_put(struct core *core, int failed)
 			 error_text(failed));
 }
 
-/* Room on the disks for what the heap holds, and for `bytes` more, raised in steps. */
+/* Room on the disks for what the heap holds, and for `bytes` more, raised in steps: not for what only snapshots keep. */
 static int reserve_space(struct slf_txn *txn, uint64_t bytes)
 {
 	struct core *core = txn->core;
-	uint64_t used = heap_paged(core->heap) + txn->pending_bytes + bytes;
+	uint64_t more = txn->pending_bytes + bytes;
 	int failed = unlikely(txn->starved) ? atomic_load(&core->checkpoint.failed) : 0;
 
 	if (unlikely(failed))
 		return refuse_put(core, failed);
-	return likely(used <= extents_promised(&core->extents)) ? 0 : extents_reserve(&core->extents, used + used / 4);
+	if (likely(heap_owed(core->heap) + more <= extents_promised(&core->extents)))
+		return 0;
+	while (commit_sweep(&core->commit))
+		;
+	return extents_reserve(&core->extents, heap_owed(core->heap) + more);
+}
+
+/* What a put may add to what is to be written: a leaf and branches that are changed, a leaf that is split off, and the value. */
+static uint64_t put_room(const struct settings *settings, unsigned height, size_t key_bytes, size_t value_bytes)
+{
+	uint64_t room = 2 * store_room(settings->leaf_bytes + key_bytes, true);
+
+	if (height > 1)
+		room += (height - 1) * store_room(settings->branch_bytes + key_bytes, true);
+	if (value_bytes < settings->bulk_bytes) /* else it takes its own space */
+		room += store_room(value_entry_bytes(key_bytes, value_bytes), false);
+	return room;
 }
 
 /* The record that an action's value becomes. ref_bytes: room for a reference. */
@@ -600,7 +616,7 @@ static int make_record(struct slf_txn *txn, const struct action *action, struct 
 		return -ENOMEM;
 	memcpy(block_payload(block), value.data, value.size);
 	block->raw = (uint32_t)value.size;
-	block->tree = action->tree;
+	heap_owe(txn->edit.heap, block, store_room(value_entry_bytes(action->key.size, value.size), false));
 	heap_ref_encode(ref_bytes, block);
 	record->kind = RECORD_HEAP;
 	return 0;
@@ -716,15 +732,16 @@ int txn_put(struct slf_txn *txn, uint32_t id, struct slf_slice key, struct slf_s
 	struct action action = { .op = ACTION_PUT, .tree = id, .key = key, .value = value };
 	struct txn_tree *tree = NULL;
 	const struct settings *settings = &txn->core->store.settings;
-	/* a leaf that is changed, and the entry; a value for bulk takes its own space */
-	uint64_t bytes = settings->leaf_bytes + key.size + (value.size < settings->bulk_bytes ? value.size : VALUE_REF_BYTES);
+	uint64_t bytes = 0;
 	size_t offset = 0;
 	int result = find_tree(txn, id, &tree);
 
 	if (result == -EINVAL) /* there is no such tree */
 		return result;
-	if (!result)
+	if (!result) {
+		bytes = put_room(settings, tree->root.height, key.size, value.size);
 		result = reserve_space(txn, bytes);
+	}
 	if (!result && value.size >= settings->bulk_bytes)
 		result = write_large(txn, &action);
 	if (!result)

@@ -77,18 +77,25 @@ static int spill_trees(struct slf_txn *txn)
 	return 0;
 }
 
+/* What it writes stays when the transaction is aborted, and what is promised to commits before it is promised still. One that only
+ * deletes may have that as well: it is to go on where a disk is full. */
 int txn_spill(struct slf_txn *txn)
 {
-	int result;
+	struct core *core = txn->core;
+	int result = 0;
 
-	checkpoint_enter_private(txn->core);
-	atomic_store_explicit(&txn->core->store.unflushed, true, memory_order_relaxed);
-	materialise_begin(&txn->core->checkpoint.materialiser);
+	if (txn->grows)
+		result = extents_reserve(&core->extents, 2 * heap_owed(core->heap));
+	if (result)
+		return result;
+	checkpoint_enter_private(core);
+	atomic_store_explicit(&core->store.unflushed, true, memory_order_relaxed);
+	materialise_begin(&core->checkpoint.materialiser);
 	result = spill_trees(txn);
-	checkpoint_leave_private(txn->core);
+	checkpoint_leave_private(core);
 	if (!result)
-		extents_redeem(&txn->core->extents);
-	txn->heap_start = heap_used(txn->core->heap);
+		extents_redeem(&core->extents, heap_owed(core->heap));
+	txn->heap_start = heap_used(core->heap);
 	return result;
 }
 
@@ -161,7 +168,6 @@ static int make_checkpoint(struct slf_txn *txn, struct version *version, struct 
 	version->forest = NULL;
 	version->roots = roots;
 	version->roots_epoch = version->epoch;
-	extents_redeem(&core->extents);
 	return 0;
 }
 
@@ -282,6 +288,7 @@ static bool is_large(const struct slf_txn *txn)
 /* Everything up to the seal, under the turn. */
 static int prepare_and_seal(struct slf_txn *txn, bool large, uint64_t *seq)
 {
+	struct core *core = txn->core;
 	uint64_t *recyclable = NULL;
 	struct version *version = NULL;
 	struct mark *mark = NULL;
@@ -294,12 +301,17 @@ static int prepare_and_seal(struct slf_txn *txn, bool large, uint64_t *seq)
 		mark = malloc(sizeof(*mark));
 		result = mark && recyclable ? make_checkpoint(txn, version, mark, recyclable) : -ENOMEM;
 	}
-	if (!result)
+	if (!result) {
 		result = seal(txn, version, mark, seq);
+		if (large && result) /* its mark is nowhere */
+			materialise_undo(&core->checkpoint.materialiser);
+		else if (large)
+			extents_redeem(&core->extents, heap_owed(core->heap));
+	}
 	free(mark);
 	free(recyclable);
 	if (result)
-		version_free(&txn->core->versions, version);
+		version_free(&core->versions, version);
 	return result;
 }
 
@@ -335,6 +347,7 @@ static int commit_changes(struct slf_txn *txn, bool async, uint64_t *seq)
 	}
 	if (versions_wants_sweep(&core->versions))
 		commit_sweep(&core->commit);
+	extents_relax(&core->extents, heap_owed(core->heap) + heap_owed(core->heap) / 2);
 	if ((core->versions.unswept == 0 || txn->action_total > 64 * 1024) && core->wake_checkpoint &&
 	    checkpoint_due(core))
 		core->wake_checkpoint(core->wake_context);

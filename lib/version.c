@@ -165,6 +165,7 @@ static int collect_active(struct versions *versions, const uint64_t *targets, si
 {
 	struct collection collection = { .versions = versions };
 	uint64_t durable = atomic_load_explicit(&versions->durable, memory_order_acquire)->epoch;
+	uint64_t pinned = atomic_load(&versions->pinned); /* behind durable: one frozen since is not older */
 
 	*visible = atomic_load_explicit(&versions->visible, memory_order_acquire)->epoch;
 	versions->active_count = 0;
@@ -177,8 +178,9 @@ static int collect_active(struct versions *versions, const uint64_t *targets, si
 		collection.result = active_add(versions, durable);
 	for (size_t i = 0; i < count && !collection.result; i++)
 		collection.result = active_add(versions, targets[i]);
-	if (!collection.result && atomic_load(&versions->pinned))
-		collection.result = active_add(versions, atomic_load(&versions->pinned));
+	if (!collection.result && pinned)
+		collection.result = active_add(versions, pinned);
+	versions->frozen = pinned ? u64_min(pinned, durable) : durable;
 	if (collection.result)
 		return collection.result;
 	qsort(versions->active, versions->active_count, sizeof(*versions->active), compare_epochs);
@@ -241,6 +243,12 @@ static size_t block_bytes(const struct block *block)
 	return sizeof(*block) + block->size;
 }
 
+/* Does a checkpoint that is being written, or a later one, lead to a block that has been retired? */
+static bool is_to_be_written(const struct versions *versions, const struct block *block)
+{
+	return block->retired_at > versions->frozen;
+}
+
 #define SWEEP_AHEAD 8 /* blocks whose headers are on their way to the cache */
 
 /* Frees the blocks of the list that nobody sees and moves the others to their holders; block->retired_at is the epoch of
@@ -266,6 +274,8 @@ static bool sweep_list(struct versions *versions, struct garbage *list, uint64_t
 			if (!held || garbage_add(&held->garbage, block))
 				return false;
 			held->bytes += block_bytes(block);
+			if (!is_to_be_written(versions, block))
+				heap_waive(versions->heap, block);
 			if (swept)
 				*swept += block_bytes(block);
 		} else {

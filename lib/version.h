@@ -57,6 +57,7 @@ struct versions {
 	uint64_t *active;  /* scratch of the sweep */
 	size_t active_count, active_capacity;
 	uint64_t floor;    /* lowest floor among the slots, UINT64_MAX without one */
+	uint64_t frozen;   /* no checkpoint that is not over writes an older version */
 	unsigned unswept;  /* versions since the last sweep, */
 	size_t backlog;    /* and blocks that they have retired */
 	struct version *spare; /* of the last sweep, for the next commits */

@@ -5,6 +5,7 @@
 
 #include "codec.h"
 #include "gate_rig.h"
+#include "txn.h"
 
 #define KEYS 4000
 
@@ -16,16 +17,18 @@ static uint64_t allocated(struct slf_db *db)
 	return info.allocated_bytes;
 }
 
+#define SCATTER 7919 /* between the keys of one put and the next */
+
 /* A commit of ten puts. */
-static int put_ten(struct slf_db *db, unsigned first, size_t key_bytes, size_t bytes)
+static int put_ten_at(struct slf_db *db, unsigned first, unsigned step, size_t key_bytes, size_t bytes)
 {
-	static uint8_t value[2000], key[4000];
+	static uint8_t value[2000], key[8000];
 	struct slf_txn *txn = txn_begin(db, SLF_WRITE);
 	int result = 0;
 
 	bytes_fill(value, sizeof(value), first, false);
 	for (unsigned i = 0; i < 10 && !result; i++) {
-		put_be32(key, (first + i) * 7919 % 100000);
+		put_be32(key, (first + i) * step % 100000);
 		bytes_fill(key + 4, sizeof(key) - 4, first + i, false);
 		result = slf_put(txn, SLF_MAIN, slice(key, key_bytes), slice(value, bytes));
 	}
@@ -35,17 +38,22 @@ static int put_ten(struct slf_db *db, unsigned first, size_t key_bytes, size_t b
 	return result;
 }
 
+static int put_ten(struct slf_db *db, unsigned first, size_t key_bytes, size_t bytes)
+{
+	return put_ten_at(db, first, SCATTER, key_bytes, bytes);
+}
+
 /* What the heap holds has its place when puts are refused, whatever extents were begun, and whichever kind comes to it first. */
-static void fill_and_write(size_t key_bytes, size_t bytes, uint64_t room)
+static void fill_and_write(unsigned step, size_t key_bytes, size_t bytes, uint64_t room)
 {
 	unsigned count = 0;
 	struct rig rig;
 
 	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
-	must_work(put_ten(rig.db, 90000, key_bytes, bytes));
+	must_work(put_ten_at(rig.db, 90000, step, key_bytes, bytes));
 	must_work(slf_checkpoint(rig.db));
 	sim_disk_set_capacity(rig.disk, allocated(rig.db) + room);
-	while (put_ten(rig.db, count, key_bytes, bytes) == 0)
+	while (put_ten_at(rig.db, count, step, key_bytes, bytes) == 0)
 		count += 10;
 	cr_assert_gt(count, 0);
 	must_work(slf_checkpoint(rig.db));
@@ -54,13 +62,99 @@ static void fill_and_write(size_t key_bytes, size_t bytes, uint64_t room)
 
 Test(checkpoint_space, has_its_space_when_puts_are_refused)
 {
-	static const struct { size_t key_bytes, bytes; } sizes[] = {
-		{ 12, 20 }, { 12, 50 }, { 12, 300 }, { 12, 1000 }, { 12, 2000 }, { 2000, 1 }, { 2040, 1 }, { 2100, 1 }, { 3000, 1 },
+	static const struct { unsigned step; size_t key_bytes, bytes; } puts[] = {
+		{ SCATTER, 12, 20 }, { SCATTER, 12, 50 }, { SCATTER, 12, 300 }, { SCATTER, 12, 1000 }, { SCATTER, 12, 2000 },
+		{ SCATTER, 2000, 1 }, { SCATTER, 2040, 1 }, { SCATTER, 2100, 1 }, { SCATTER, 3000, 1 }, { SCATTER, 4100, 200 },
+		{ SCATTER, 6000, 200 }, { 1, 300, 130 }, { 1, 400, 180 }, { 1, 400, 1000 },
 	};
 
-	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++)
-		for (uint64_t room = MIB; room <= 9 * MIB; room += 2200 * KIB)
-			fill_and_write(sizes[i].key_bytes, sizes[i].bytes, room);
+	for (size_t i = 0; i < ARRAY_SIZE(puts); i++)
+		for (uint64_t room = MIB; room <= 9 * MIB; room += 3300 * KIB)
+			fill_and_write(puts[i].step, puts[i].key_bytes, puts[i].bytes, room);
+}
+
+/* Puts of any size up to the largest that stays in memory, until one is refused. */
+static void put_any(struct slf_db *db, struct rng *rng)
+{
+	static uint8_t value[32000];
+	int result = 0;
+
+	while (!result) {
+		struct slf_txn *txn = txn_begin(db, SLF_WRITE);
+
+		for (unsigned i = 0; i < 4 && !result; i++) {
+			size_t bytes = rng_below(rng, 4) ? 20 + rng_below(rng, 800) : 9000 + rng_below(rng, 22000);
+			uint8_t key[12] = { 0 };
+
+			put_be32(key, (uint32_t)rng_next(rng));
+			bytes_fill(value, bytes, (unsigned)rng_next(rng), false);
+			result = slf_put(txn, SLF_MAIN, slice(key, sizeof(key)), slice(value, bytes));
+		}
+		if (result)
+			slf_abort(txn);
+		else
+			result = slf_commit(txn, NULL);
+	}
+	cr_assert_eq(result, -ENOSPC);
+}
+
+/* What failed attempts give back comes in pieces; one that is too small for an entry must not hide the others. */
+Test(checkpoint_space, has_its_space_when_attempts_have_failed)
+{
+	struct rng rng = { .state = test_seed("checkpoint_space/has_its_space_when_attempts_have_failed") };
+
+	for (unsigned round = 0; round < 12; round++) {
+		struct sim_fault fault = { .call = SIM_WRITE, .error = -EIO };
+		struct rig rig;
+		uint64_t fired;
+		int result;
+
+		rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+		must_work(slf_checkpoint(rig.db));
+		sim_disk_set_capacity(rig.disk, allocated(rig.db) + 4 * MIB + rng_below(&rng, 2 * MIB));
+		put_any(rig.db, &rng);
+		for (fault.nth = 1;; fault.nth++) {
+			fired = sim_disk_faults_fired(rig.disk);
+			sim_disk_add_fault(rig.disk, &fault);
+			result = slf_checkpoint(rig.db);
+			sim_disk_clear_faults(rig.disk);
+			if (!result || rig.db->core.commit.poisoned)
+				break;
+			cr_assert_neq(sim_disk_faults_fired(rig.disk), fired, "round %u: %d without a fault", round, result);
+		}
+		rig_close(&rig);
+	}
+}
+
+/* No checkpoint writes what only a snapshot keeps: space for it was asked for, of each put, and for ever when the snapshot had
+ * ended, since nothing was committed any more. */
+Test(checkpoint_space, what_a_snapshot_keeps_needs_none)
+{
+	struct slf_txn *reader;
+	uint64_t owed = 0;
+	struct rig rig;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	reader = txn_begin(rig.db, SLF_READ);
+	for (unsigned round = 0; round < 2; round++) {
+		for (unsigned i = 0; i < 4000; i += 10)
+			must_work(put_ten(rig.db, i, 12, 1000));
+		while (commit_sweep(rig.commit))
+			;
+		if (round) /* of the first one all is kept by the reader, but owed to nobody */
+			cr_assert_lt(heap_owed(rig.db->core.heap), owed + owed / 8);
+		owed = heap_owed(rig.db->core.heap);
+		slf_abort(reader);
+		reader = txn_begin(rig.db, SLF_READ);
+	}
+	must_work(slf_checkpoint(rig.db));
+	cr_assert_gt(heap_used(rig.db->core.heap), 4 * MIB);
+	sim_disk_set_capacity(rig.disk, allocated(rig.db) + MIB);
+	must_work(put_ten(rig.db, 0, 12, 10));
+	slf_abort(reader);
+	must_work(slf_checkpoint(rig.db));
+	cr_assert_eq(heap_owed(rig.db->core.heap), 0);
+	rig_close(&rig);
 }
 
 /* A checkpoint that fails gives back what it has taken: else each attempt would eat what space there is, and none succeed. */
@@ -182,5 +276,138 @@ Test(checkpoint_space, spill_that_fails)
 	slf_abort(txn);
 	sim_disk_set_capacity(rig.disk, allocated(rig.db));
 	must_work(slf_checkpoint(rig.db));
+	rig_close(&rig);
+}
+
+/* It has written its bulk, but finds no room in the log. */
+Test(checkpoint_space, large_commit_without_log)
+{
+	static uint8_t value[20000];
+	struct slf_options options = SLF_OPTIONS_INIT;
+	struct slf_txn *txn;
+	uint64_t promised;
+	struct rig rig;
+
+	options.flags = SLF_CREATE | SLF_NO_THREADS;
+	options.log_bytes = 64 * MIB;
+	options.compression = SLF_COMPRESSION_NONE;
+	rig_open_with(&rig, &options);
+	for (unsigned i = 0; heap_used(rig.db->core.heap) < 4 * MIB; i += 10)
+		must_work(put_ten(rig.db, i, 12, 1000));
+	while (rig.db->core.log.space.end - rig.db->core.log.space.position > 600 * KIB)
+		put_blob(rig.db);
+	rig.db->core.tuning.log_bytes = 256 * KIB;
+	txn = txn_begin(rig.db, SLF_WRITE);
+	for (unsigned i = 0; i < 36; i++) {
+		char key[16];
+
+		snprintf(key, sizeof(key), "large%u", i);
+		must_work(slf_put(txn, SLF_MAIN, text(key), slice(value, sizeof(value))));
+	}
+	promised = extents_promised(&rig.db->core.extents);
+	atomic_store(&rig.db->core.checkpoint.failed, -ENOSPC); /* none is tried right behind it */
+	atomic_store(&rig.db->core.checkpoint.retry_ns, UINT64_MAX);
+	sim_disk_set_capacity(rig.disk, allocated(rig.db));
+	cr_assert_eq(slf_commit(txn, NULL), -ENOSPC);
+	cr_assert_eq(extents_promised(&rig.db->core.extents), promised);
+	cr_assert_eq(rig.db->core.extents.spent, 0);
+	must_work(slf_checkpoint(rig.db));
+	rig_close(&rig);
+}
+
+/* What a transaction has spilled is lost with it. What was acknowledged before is promised its space still. */
+Test(checkpoint_space, spill_that_is_aborted)
+{
+	static uint8_t value[1000];
+	struct slf_options options = SLF_OPTIONS_INIT;
+	unsigned spilled = 0;
+
+	options.flags = SLF_CREATE | SLF_NO_THREADS;
+	options.heap_bytes = 16 * MIB;
+	options.log_bytes = 64 * MIB;
+	for (uint64_t room = 6 * MIB; room < 32 * MIB; room += 6 * MIB) {
+		struct slf_txn *txn;
+		struct rig rig;
+		int result = 0;
+
+		rig_open_with(&rig, &options);
+		for (unsigned i = 0; heap_used(rig.db->core.heap) < 7500 * KIB; i += 10)
+			must_work(put_ten(rig.db, i, 12, 1000));
+		sim_disk_set_capacity(rig.disk, allocated(rig.db) + room);
+		txn = txn_begin(rig.db, SLF_WRITE);
+		for (unsigned i = 0; !result && !txn->spilled; i++) {
+			char key[16];
+
+			bytes_fill(value, sizeof(value), i, false);
+			snprintf(key, sizeof(key), "large%u", i);
+			result = slf_put(txn, SLF_MAIN, text(key), slice(value, sizeof(value)));
+		}
+		cr_assert(!result || result == -ENOSPC);
+		spilled += txn->spilled;
+		atomic_store(&rig.db->core.checkpoint.failed, -ENOSPC); /* none is tried right behind it */
+		atomic_store(&rig.db->core.checkpoint.retry_ns, UINT64_MAX);
+		slf_abort(txn);
+		cr_assert_geq(extents_promised(&rig.db->core.extents), heap_owed(rig.db->core.heap));
+		sim_disk_set_capacity(rig.disk, allocated(rig.db));
+		must_work(slf_checkpoint(rig.db));
+		rig_close(&rig);
+	}
+	cr_assert_gt(spilled, 0);
+}
+
+/* What the mark of a failed checkpoint leads to stays, and is no space for others: no more is promised than there is. */
+Test(checkpoint_space, mark_that_is_aborted)
+{
+	unsigned aborted = 0;
+
+	for (unsigned nth = 1; nth < 9; nth++) {
+		struct sim_fault fault = { .call = SIM_WRITE, .error = -EIO, .nth = nth };
+		struct rig rig;
+		int result;
+
+		rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+		for (unsigned i = 0; heap_used(rig.db->core.heap) < 5 * MIB; i += 10)
+			must_work(put_ten(rig.db, i, 12, 1000));
+		must(put_async(&rig, "large", RIG_LARGE_BYTES));
+		sim_disk_add_fault(rig.disk, &fault);
+		result = checkpoint_run(&rig.db->core);
+		sim_disk_clear_faults(rig.disk);
+		if (result && !rig.db->core.commit.poisoned && !rig.db->core.extents.returned_count) {
+			aborted++;
+			cr_assert_eq(slf_sync(rig.db, NULL), -EIO); /* of the commit that was beside the mark */
+			cr_assert_eq(rig.db->core.extents.spent, 0);
+			sim_disk_set_capacity(rig.disk, allocated(rig.db));
+			cr_assert_eq(put_ten(rig.db, 50000, 12, 1000), -ENOSPC);
+			sim_disk_set_capacity(rig.disk, UINT64_MAX);
+			must_work(put_ten(rig.db, 50000, 12, 1000));
+			sim_disk_set_capacity(rig.disk, allocated(rig.db));
+			must_work(slf_checkpoint(rig.db));
+		}
+		rig_close(&rig);
+	}
+	cr_assert_gt(aborted, 0);
+}
+
+/* What was allocated behind the entries of the last extents, which no later session fills. */
+Test(checkpoint_space, close_gives_back_what_is_not_filled)
+{
+	const struct materialiser *materialiser;
+	uint64_t before, rest;
+	struct rig rig;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	must_work(put_ten(rig.db, 0, 12, 1000));
+	must_work(extents_reserve(&rig.db->core.extents, 4 * MIB));
+	must_work(slf_checkpoint(rig.db));
+	materialiser = &rig.db->core.checkpoint.materialiser;
+	rest = materialiser->values.at.allocated - materialiser->values.at.fill;
+	rest += materialiser->nodes.at.allocated - materialiser->nodes.at.fill;
+	cr_assert_gt(rest, 2 * MIB);
+	before = allocated(rig.db) - rest;
+	extents_trim(&rig.db->core.extents);
+	must_work(slf_close(rig.db));
+	must_work(disk_open(rig.disk, SLF_NO_THREADS, SLF_SYNC_COMMIT, &rig.db));
+	rig.commit = &rig.db->core.commit;
+	cr_assert_lt(allocated(rig.db), before + 100 * KIB);
 	rig_close(&rig);
 }

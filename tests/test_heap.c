@@ -73,7 +73,7 @@ static bool shadow_alloc(struct shadow *shadow, struct heap *heap, size_t size, 
 	must(heap_room(block) >= size);
 	must(block->birth == seed && block->size == size && block->kind == BLOCK_VALUE);
 	must(block->position == 0 && block->hash == 0 && block->length == 0 && block->stored == 0 && block->raw == 0);
-	must(block->tree == 0 && block->retired == 0 && block->spare == 0 && block->born_next == 0 && block->retired_at == 0);
+	must(block->owed == 0 && block->retired == 0 && block->settled == 0 && block->born_next == 0 && block->retired_at == 0);
 	must(memcmp(&zero.born_next, &block->born_next, sizeof(zero.born_next)) == 0);
 	shadow_fill(shadow);
 	return true;
