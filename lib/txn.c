@@ -154,6 +154,7 @@ int txn_begin_write(struct slf_txn *txn, int64_t timeout_ns)
 	txn->part_count = 0;
 	txn->entries_added = 0;
 	txn->heap_start = heap_used(core->heap);
+	txn->owed_start = heap_owed(core->heap);
 	txn->starved = starves(core);
 	txn->spilled = false;
 	txn->state = TXN_WRITING;

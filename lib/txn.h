@@ -64,7 +64,8 @@ struct slf_txn {
 	size_t part_count, part_capacity;
 	uint32_t next_tree;
 	uint64_t entries_added;     /* user trees; modulo 2^64 */
-	uint64_t heap_start;        /* heap_used at the beginning */
+	uint64_t heap_start;        /* heap_used at the beginning, or behind the last spill */
+	uint64_t owed_start;        /* heap_owed at the beginning: by commits before it */
 	bool starved;               /* the heap was full then, and no checkpoint found space */
 	bool spilled;
 	struct log_place replay;    /* of a large commit: where the replay of its mark begins */

@@ -85,7 +85,7 @@ int txn_spill(struct slf_txn *txn)
 	int result = 0;
 
 	if (txn->grows)
-		result = extents_reserve(&core->extents, 2 * heap_owed(core->heap));
+		result = extents_reserve(&core->extents, heap_owed(core->heap) + txn->owed_start);
 	if (result)
 		return result;
 	checkpoint_enter_private(core);
