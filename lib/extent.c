@@ -81,7 +81,7 @@ static uint64_t usable_bytes(const struct extents *extents)
 		loss += piece;
 		most = u64_max(most, piece);
 	}
-	loss += LEAST_LOSS + (sum > EXTENT_BYTES ? PIECE_LOSS : 0) - most;
+	loss = loss - most + LEAST_LOSS + (sum > EXTENT_BYTES ? PIECE_LOSS : 0);
 	return sum - u64_min(sum, loss);
 }
 
@@ -242,19 +242,20 @@ static bool take_returned(struct extents *extents, uint64_t allocate, uint64_t *
 }
 
 /* On a full disk: there may be as much as one of them lacks. */
-static bool grow_returned(struct extents *extents, uint64_t allocate)
+static int grow_returned(struct extents *extents, uint64_t allocate)
 {
-	for (size_t i = extents->returned_count; i > 0; i--) {
+	uint64_t end = align_up(allocate, META_PAGE_BYTES);
+	int result = -ENOSPC;
+
+	for (size_t i = extents->returned_count; i > 0 && error_is_space(result); i--) {
 		struct extent_returned *at = &extents->returned[i - 1];
 		struct spindle *spindle = &extents->store->spindles[position_spindle(at->position)];
-		uint64_t end = align_up(allocate, META_PAGE_BYTES);
 
-		if (spindle_allocate(spindle, position_offset(at->position) + at->allocated, end - at->allocated) == 0) {
+		result = spindle_allocate(spindle, position_offset(at->position) + at->allocated, end - at->allocated);
+		if (!result)
 			at->allocated = end;
-			return true;
-		}
 	}
-	return false;
+	return result;
 }
 
 int extents_take_set_aside(struct extents *extents, uint64_t allocate, uint64_t *position, uint64_t *allocated, void *header)
@@ -265,8 +266,11 @@ int extents_take_set_aside(struct extents *extents, uint64_t allocate, uint64_t 
 	pthread_mutex_lock(&extents->mutex);
 	if (!take_returned(extents, allocate, position, allocated)) {
 		result = take_new(extents, &info, allocate, position, allocated);
-		if (error_is_space(result) && grow_returned(extents, allocate))
-			result = !take_returned(extents, allocate, position, allocated);
+		if (error_is_space(result) && extents->returned_count) {
+			result = grow_returned(extents, allocate);
+			if (!result)
+				take_returned(extents, allocate, position, allocated);
+		}
 	}
 	if (!result)
 		make_header(extents, &info, *position, header);

@@ -236,6 +236,34 @@ static int read_behind_the_end(struct rig *rig)
 	return 0;
 }
 
+#define SMALL_BYTES 4096u
+
+static int take_extent(struct rig *rig, uint64_t bytes)
+{
+	struct extents *extents = &rig->db->core.extents;
+	uint8_t header[EXTENT_HEADER_BYTES];
+	uint64_t position, allocated = 0;
+	int result = extents_take_set_aside(extents, bytes, &position, &allocated, header);
+
+	if (!result)
+		extents_return(extents, position, allocated);
+	return result;
+}
+
+static void return_small(struct rig *rig)
+{
+	open_new(rig);
+	extents_trim(&rig->db->core.extents);
+	must_work(take_extent(rig, SMALL_BYTES));
+	rig->db->core.store.spindles[0].info.size_max = EXTENT_BYTES;
+}
+
+/* There is no room for another one behind it, but for what this one lacks. */
+static int take_larger(struct rig *rig)
+{
+	return take_extent(rig, 2 * SMALL_BYTES);
+}
+
 static const struct {
 	const char *name;
 	void (*prepare)(struct rig *rig);
@@ -254,6 +282,7 @@ static const struct {
 	{ "a look behind the first window", open_wide, look_far },
 	{ "a read behind the end", open_new, read_behind_the_end },
 	{ "pages of different times", mix_times, rig_open },
+	{ "an extent that was given back and has too little space", return_small, take_larger },
 };
 
 /* Did the failure come? */
