@@ -227,16 +227,17 @@ static int take_new(struct extents *extents, struct extent_header *info, uint64_
 /* Of those that were given back the last one in which so many bytes are allocated: false when there is none. */
 static bool take_returned(struct extents *extents, uint64_t allocate, uint64_t *position, uint64_t *allocated)
 {
-	struct extent_returned *at = extents->returned + extents->returned_count, *end = at;
+	struct extent_returned *at = extents->returned;
+	size_t i = extents->returned_count;
 
-	while (at > extents->returned && at[-1].allocated < allocate)
-		at--;
-	if (at == extents->returned)
+	while (i > 0 && at[i - 1].allocated < allocate)
+		i--;
+	if (i == 0)
 		return false;
-	*position = at[-1].position;
-	*allocated = at[-1].allocated;
-	extents->spent += at[-1].allocated;
-	memmove(at - 1, at, (size_t)(end - at) * sizeof(*at));
+	*position = at[i - 1].position;
+	*allocated = at[i - 1].allocated;
+	extents->spent += at[i - 1].allocated;
+	memmove(&at[i - 1], &at[i], (extents->returned_count - i) * sizeof(*at));
 	extents->returned_count--;
 	return true;
 }
