@@ -63,8 +63,10 @@ int bulk_flush(struct bulk *bulk)
 	result = spindle_write(spindle, 0, offset, bulk->image + bulk->flushed, end - bulk->flushed);
 	if (result) {
 		bulk->lost = bulk->set_aside;
-		if (!bulk->lost)
+		if (!bulk->lost) {
 			bulk->at.position = 0; /* the next entry starts a new extent */
+			bulk->gap = 0;
+		}
 		return result;
 	}
 	start_write_out(spindle, offset, end - bulk->flushed);
@@ -193,7 +195,7 @@ static uint64_t block_rest(uint64_t at)
 	return align_up(at, BLOCK_BYTES) - at;
 }
 
-/* A node that is to begin with a block leaves room in the one before: the larger such gap is kept for small ones. */
+/* A node that is to begin with a block leaves room in the one before: the larger such gap is kept for small entries. */
 static void note_gap(struct bulk *bulk, uint64_t start)
 {
 	uint64_t gap = align_up(bulk->at.fill, ENTRY_ALIGN);
@@ -202,9 +204,9 @@ static void note_gap(struct bulk *bulk, uint64_t start)
 		bulk->gap = gap;
 }
 
-static bool fits_gap(const struct bulk *bulk, uint64_t length, bool node)
+static bool fits_gap(const struct bulk *bulk, uint64_t length)
 {
-	return node && length <= block_rest(bulk->gap);
+	return length <= block_rest(bulk->gap);
 }
 
 /* Makes sure of the current extent up to an end: 0, SLF_END where it ends before, or why there is no space. */
@@ -230,7 +232,7 @@ int bulk_place(struct bulk *bulk, uint64_t length, bool node, uint64_t *position
 	int result;
 
 	assert(length <= BULK_ENTRY_BYTES_MAX && !bulk->lost);
-	if (fits_gap(bulk, length, node)) {
+	if (fits_gap(bulk, length)) {
 		*position = bulk->at.position + bulk->gap;
 		*bytes = bulk->image + bulk->gap;
 		bulk->gap += align_up(length, ENTRY_ALIGN);

@@ -21,7 +21,7 @@ struct bulk {
 	uint8_t *image;      /* EXTENT_BYTES, mapped when first needed */
 	struct bulk_place at;
 	uint64_t flushed;    /* bytes written, a multiple of 4096 */
-	uint64_t gap;        /* where a block has room for small nodes yet, behind flushed; 0 for none */
+	uint64_t gap;        /* where a block has room for small entries yet, behind flushed; 0 for none */
 	bool lost;           /* what was placed could not be written: nothing more is, until bulk_undo */
 	struct bulk_place start;  /* where bulk_begin was called */
 	struct bulk_place *taken; /* the extents that came after it */

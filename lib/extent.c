@@ -66,7 +66,8 @@ static uint64_t piece_loss(uint64_t bytes)
 }
 
 /* Of what is set aside, so much is certain to hold entries, whatever their sizes: in one piece all of it but for what begins and
- * ends an extent, in each other piece less than its header and an entry. */
+ * ends an extent, in each other piece less than its header and an entry, and where nodes and values share the last extent, less than a
+ * third. */
 static uint64_t usable_bytes(const struct extents *extents)
 {
 	uint64_t sum = set_aside_bytes(extents), loss = 0, most = 0, piece;
@@ -81,18 +82,18 @@ static uint64_t usable_bytes(const struct extents *extents)
 		loss += piece;
 		most = u64_max(most, piece);
 	}
-	loss = loss - most + LEAST_LOSS + (sum > EXTENT_BYTES ? PIECE_LOSS : 0);
+	loss = loss - most + LEAST_LOSS + (sum > EXTENT_BYTES ? PIECE_LOSS : 0) + u64_min(sum, EXTENT_BYTES) / 10 * 3;
 	return sum - u64_min(sum, loss);
 }
 
-/* Of what is set aside, so much may not go to others. */
+/* Of what is set aside, so much may not go to others: with what two pieces more would be short of, which a run may make of it. */
 static uint64_t owed_bytes(const struct extents *extents)
 {
 	uint64_t promised = extents_promised(extents);
 
 	if (promised <= extents->spent)
 		return 0;
-	return promised - extents->spent + set_aside_bytes(extents) - usable_bytes(extents);
+	return promised - extents->spent + set_aside_bytes(extents) - usable_bytes(extents) + 2 * PIECE_LOSS;
 }
 
 /* Where most is set aside. */

@@ -215,7 +215,7 @@ struct block *edit_alloc(struct edit *edit, size_t size, enum block_kind kind)
 	if (kind == BLOCK_NODE)
 		heap_owe(edit->heap, block, store_room(heap_room(block), true));
 	else if (kind == BLOCK_ROOT)
-		heap_owe(edit->heap, block, store_room(edit->store->settings.leaf_bytes, true)); /* of the roots tree */
+		heap_owe(edit->heap, block, TREE_ROOT_ROOM);
 	return block;
 }
 

@@ -104,6 +104,10 @@ void edit_undo(struct edit *edit);
 void born_free(struct heap *heap, struct block *born);
 void garbage_unmark(struct garbage *garbage);
 
+/* Bytes that the roots tree may need for a root that has changed: a delta of its own, as store_room() counts it. */
+#define TREE_ROOT_ROOM 256
+
+/* A node owes what it may need on disk, as does a root; of a value its maker knows it. */
 struct block *edit_alloc(struct edit *edit, size_t size, enum block_kind kind);
 /* Drops a block: at once when it was born here, else it becomes garbage. */
 int edit_drop(struct edit *edit, struct block *block);

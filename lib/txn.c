@@ -571,7 +571,7 @@ static int refuse_put(struct core *core, int failed)
 static int reserve_space(struct slf_txn *txn, uint64_t bytes)
 {
 	struct core *core = txn->core;
-	uint64_t more = txn->pending_bytes + bytes;
+	uint64_t more = txn->pending_bytes + txn->tree_count * TREE_ROOT_ROOM + bytes;
 	int failed = unlikely(txn->starved) ? atomic_load(&core->checkpoint.failed) : 0;
 
 	if (unlikely(failed))
@@ -742,6 +742,11 @@ int txn_put(struct slf_txn *txn, uint32_t id, struct slf_slice key, struct slf_s
 	if (!result) {
 		bytes = put_room(settings, tree->root.height, key.size, value.size);
 		result = reserve_space(txn, bytes);
+		if (error_is_space(result) && txn->pending_count) { /* what they really add may be less */
+			result = txn_flush(txn);
+			if (!result)
+				result = reserve_space(txn, bytes);
+		}
 	}
 	if (!result && value.size >= settings->bulk_bytes)
 		result = write_large(txn, &action);

@@ -17,12 +17,16 @@
 
 static void pass_turn(struct slf_txn *txn)
 {
+	struct core *core = txn->core;
+	uint64_t owed = heap_owed(core->heap);
+
+	extents_relax(&core->extents, owed + owed / 2);
 	edit_rest(&txn->edit);
 	txn->pending_count = 0; /* the handle may read next */
 	txn->pending_bytes = 0;
 	txn->state = TXN_ENDED;
-	atomic_store_explicit(&txn->core->store.unflushed, false, memory_order_relaxed);
-	turn_pass(&txn->core->turn);
+	atomic_store_explicit(&core->store.unflushed, false, memory_order_relaxed);
+	turn_pass(&core->turn);
 }
 
 void txn_abort(struct slf_txn *txn)
@@ -347,7 +351,6 @@ static int commit_changes(struct slf_txn *txn, bool async, uint64_t *seq)
 	}
 	if (versions_wants_sweep(&core->versions))
 		commit_sweep(&core->commit);
-	extents_relax(&core->extents, heap_owed(core->heap) + heap_owed(core->heap) / 2);
 	if ((core->versions.unswept == 0 || txn->action_total > 64 * 1024) && core->wake_checkpoint &&
 	    checkpoint_due(core))
 		core->wake_checkpoint(core->wake_context);

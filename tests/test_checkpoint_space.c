@@ -126,6 +126,94 @@ Test(checkpoint_space, has_its_space_when_attempts_have_failed)
 	}
 }
 
+/* Where there is space for one extent nodes and values share it. A node that fills its block leaves empty what is left of the one in
+ * which a value ended. */
+Test(checkpoint_space, values_between_nodes)
+{
+	static uint8_t value[600], key[3700];
+
+	for (uint64_t room = 500 * KIB; room < 2600 * KIB; room += 300 * KIB) {
+		unsigned count = 0;
+		struct rig rig;
+		int result = 0;
+
+		rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+		sim_disk_set_capacity(rig.disk, allocated(rig.db) + room);
+		while (!result) {
+			struct slf_txn *txn = txn_begin(rig.db, SLF_WRITE);
+
+			for (unsigned i = 0; i < 4 && !result; i++, count++) {
+				bytes_fill(value, sizeof(value), count, false);
+				bytes_fill(key, sizeof(key), count, false);
+				put_be32(key, count);
+				result = slf_put(txn, SLF_MAIN, slice(key, count % 2 ? 8 : sizeof(key)),
+						 slice(value, count % 2 ? sizeof(value) : 100));
+			}
+			if (result)
+				slf_abort(txn);
+			else
+				result = slf_commit(txn, NULL);
+		}
+		cr_assert_eq(result, -ENOSPC);
+		cr_assert_gt(count, 4);
+		must_work(slf_checkpoint(rig.db));
+		rig_close(&rig);
+	}
+}
+
+/* The roots of many trees, which change with the commit only, need little each, and not none. */
+Test(checkpoint_space, roots_of_many_trees)
+{
+	static uint32_t ids[2000];
+
+	for (uint64_t room = 2 * MIB; room <= 8 * MIB; room += 2 * MIB) {
+		struct slf_txn *txn;
+		struct rig rig;
+
+		rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+		txn = txn_begin(rig.db, SLF_WRITE);
+		for (unsigned i = 0; i < ARRAY_SIZE(ids); i++) {
+			char name[16];
+
+			snprintf(name, sizeof(name), "%u", i);
+			must_work(slf_tree_open(txn, name, SLF_CREATE, &ids[i]));
+			must_work(slf_put(txn, ids[i], text("key"), text("1")));
+		}
+		must_work(slf_commit(txn, NULL));
+		must_work(slf_checkpoint(rig.db));
+		put_blob(rig.db);
+		sim_disk_set_capacity(rig.disk, allocated(rig.db) + room);
+		txn = txn_begin(rig.db, SLF_WRITE);
+		for (unsigned i = 0; i < ARRAY_SIZE(ids); i++)
+			must_work(slf_put(txn, ids[i], text("key"), text("2")));
+		must_work(slf_commit(txn, NULL));
+		cr_assert_geq(extents_promised(&rig.db->core.extents), heap_owed(rig.db->core.heap));
+		db_put(rig.db, "key", "3");
+		must_work(slf_checkpoint(rig.db));
+		rig_close(&rig);
+	}
+}
+
+/* What was promised to a transaction that is aborted is free for the log again. */
+Test(checkpoint_space, aborted_puts_need_none)
+{
+	struct rig rig;
+	struct slf_txn *txn;
+
+	rig_open(&rig, SLF_NO_THREADS, SLF_SYNC_COMMIT);
+	txn = txn_begin(rig.db, SLF_WRITE);
+	for (unsigned i = 0; i < 2000; i++) {
+		char key[16];
+
+		snprintf(key, sizeof(key), "key%u", i);
+		must_work(slf_put(txn, SLF_MAIN, text(key), text(key)));
+	}
+	cr_assert_gt(extents_promised(&rig.db->core.extents), 0);
+	slf_abort(txn);
+	cr_assert_eq(extents_promised(&rig.db->core.extents), 0);
+	rig_close(&rig);
+}
+
 /* No checkpoint writes what only a snapshot keeps: space for it was asked for, of each put, and for ever when the snapshot had
  * ended, since nothing was committed any more. */
 Test(checkpoint_space, what_a_snapshot_keeps_needs_none)

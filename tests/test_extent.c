@@ -7,7 +7,9 @@
 
 #define PER_WINDOW (WINDOW_BYTES / EXTENT_BYTES)
 
-#define LOSS (84 * KIB) /* of what is set aside in more than an extent so much is not promised: two headers, two rests */
+/* Of what is set aside in more than an extent so much is not promised: two headers, two rests, and what nodes and values that share
+ * an extent may leave empty. */
+#define LOSS (84 * KIB + EXTENT_BYTES / 10 * 3)
 
 static uint8_t header[EXTENT_HEADER_BYTES];
 

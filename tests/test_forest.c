@@ -19,7 +19,6 @@ struct state {
 	struct model model;
 };
 
-static struct store store = { .settings.leaf_bytes = 4096 }; /* where an edit asks what a root may cost */
 static struct heap *heap;
 static uint64_t start_bytes;
 static uint32_t ids[IDS]; /* in order */
@@ -163,7 +162,7 @@ Test(forest, one_id_alone)
 		struct forest *forest = NULL;
 		struct edit edit;
 
-		edit_init(&edit, &store, heap, 1);
+		edit_init(&edit, NULL, heap, 1);
 		cr_assert_eq(forest_put(&edit, &forest, alone[i], &root), 0);
 		cr_assert(root_is(forest_get(forest, alone[i]), i + 1));
 		for (unsigned bit = 0; bit < 32; bit++)
@@ -187,7 +186,7 @@ Test(forest, states_are_apart)
 	ids_make(&rng);
 	for (unsigned s = 1; s < STATES; s++) {
 		states[s] = states[s - 1];
-		edit_init(&edit, &store, heap, s);
+		edit_init(&edit, NULL, heap, s);
 		state_change(&edit, &states[s], &rng);
 		garbage[s] = edit.garbage;
 		edit.garbage = (struct garbage){ 0 };
@@ -200,7 +199,7 @@ Test(forest, states_are_apart)
 		state_check(&states[s]);
 		state_check(&states[STATES - 1]);
 	}
-	edit_init(&edit, &store, heap, STATES);
+	edit_init(&edit, NULL, heap, STATES);
 	cr_assert_eq(forest_drop(&edit, states[STATES - 1].forest), 0);
 	garbage_free(&edit.garbage);
 	edit_release(&edit);
@@ -216,14 +215,14 @@ Test(forest, undo)
 	struct edit edit;
 
 	ids_make(&rng);
-	edit_init(&edit, &store, heap, 1);
+	edit_init(&edit, NULL, heap, 1);
 	for (unsigned i = 0; i < 5; i++)
 		state_change(&edit, &base, &rng);
 	edit_release(&edit);
 	used = heap_used(heap);
 	for (unsigned epoch = 2; epoch < 30; epoch++) {
 		other = base;
-		edit_init(&edit, &store, heap, epoch);
+		edit_init(&edit, NULL, heap, epoch);
 		state_change(&edit, &other, &rng);
 		state_check(&other);
 		state_check(&base);
@@ -244,7 +243,7 @@ Test(forest, own_blocks_are_changed_in_place)
 	struct edit edit;
 	uint64_t used = 0;
 
-	edit_init(&edit, &store, heap, 1);
+	edit_init(&edit, NULL, heap, 1);
 	for (uint64_t stamp = 1; stamp < 50; stamp++) {
 		struct tree_root root = root_of(stamp);
 
@@ -267,7 +266,7 @@ Test(forest, each_stops)
 	struct edit edit;
 
 	ids_make(&rng);
-	edit_init(&edit, &store, heap, 1);
+	edit_init(&edit, NULL, heap, 1);
 	for (unsigned i = 0; i < 10; i++)
 		state_change(&edit, &state, &rng);
 	cr_assert_eq(forest_each(state.forest, 0, visit_one, &visit), 77);
@@ -284,7 +283,7 @@ Test(forest, each_from_beyond)
 	struct visit visit = { 0 };
 	struct edit edit;
 
-	edit_init(&edit, &store, heap, 1);
+	edit_init(&edit, NULL, heap, 1);
 	must_work(forest_put(&edit, &forest, 15, &root));
 	cr_assert_eq(forest_each(forest, 16, visit_one, &visit), 0);
 	cr_assert_eq(forest_each(forest, UINT32_MAX, visit_one, &visit), 0);
@@ -304,7 +303,7 @@ static unsigned suffer(const struct state *base, uint32_t id)
 		struct edit edit;
 		int result;
 
-		edit_init(&edit, &store, heap, 1000);
+		edit_init(&edit, NULL, heap, 1000);
 		fault_memory_arm(nth, false);
 		result = forest_put(&edit, &forest, id, &root);
 		if (!result)
@@ -329,7 +328,7 @@ Test(forest, no_memory)
 	struct edit edit;
 
 	ids_make(&rng);
-	edit_init(&edit, &store, heap, 1);
+	edit_init(&edit, NULL, heap, 1);
 	for (size_t i = 0; i < IDS && ids[i] < 16; i++) {
 		struct tree_root root = root_of(i + 1);
 
