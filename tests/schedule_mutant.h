@@ -20,9 +20,9 @@
 #else
 /* A tree that is changed beside an install goes on from the nodes in memory, also where they have been written. */
 #define word_is_heap(word) ((void)(word), false)
-/* The node that was installed is replaced twice. */
-#define MUTANT_TOLD "!block->retired"
-#define MUTANT_SIGNAL 0 /* no silent end */
+/* The node that was installed is replaced twice, or a sweep has freed it and it has become another one: that is told in any way. */
+#define MUTANT_TOLD ""
+#define MUTANT_SIGNAL SIGSEGV
 #endif
 
 #endif
