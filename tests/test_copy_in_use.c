@@ -699,15 +699,3 @@ Test(copy_in_use, three_spindles)
 {
 	play_all("copy_in_use three_spindles", 3, 8);
 }
-
-/* The chain begins in the midst of an extent whose front the original had used again before it was copied: free in its
- * turn, that extent would have evidence of a loss, and the copy be refused with all that was committed on it. */
-Test(copy_in_use, front_of_the_first_extent)
-{
-	struct report report = { 0 };
-
-	signal(SIGABRT, tell_round);
-	play(&report, 500194, 3);
-	signal(SIGABRT, SIG_DFL);
-	cr_assert_eq(report.counts[SHUFFLED][FIRST][CUT], 1);
-}

@@ -208,7 +208,7 @@ static void commit_inside(void *context, struct sim_disk *disk, enum sim_call ca
 {
 	struct slf_db **db = context, *once = *db;
 
-	if (call != SIM_SYNC || !once)
+	if (call != SIM_WRITE || !once)
 		return;
 	sim_disk_set_hook(disk, NULL, NULL);
 	*db = NULL;
